@@ -1,0 +1,50 @@
+# make study    run every notebook headlessly; executed notebooks, tables, figures, one HTML report
+# make test     lint, type check, unit tests, notebook tests
+# make lab      open the study in JupyterLab
+# Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
+SHELL  := /bin/bash
+PYTHON ?= python3
+BIN    := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv study test test-all lint lab notebooks bench clean
+
+help:
+	@sed -n '1,4s/^# \?//p' Makefile
+	@echo "also: .venv test-all lint notebooks bench clean"
+
+.venv: .venv/installed
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+	  sys.exit(None if ok else f"Python 3.11 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,frost]'
+	@touch $@
+
+study: .venv
+	$(BIN)/python -m tttlib study
+
+test: .venv lint
+	$(BIN)/python -m pytest
+
+test-all: .venv lint
+	$(BIN)/python -m pytest -m ''
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: .venv
+	$(BIN)/jupyter lab notebooks/01_distribution_shift_pca.ipynb
+
+# Executes the notebooks in place, so that what is committed shows what the code prints today.
+notebooks: .venv
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/0*.ipynb
+
+bench: .venv
+	$(BIN)/python -m tttlib bench
+
+clean:
+	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,29 @@
+"""Fixtures: the folders of real images and recorded outputs, which users do not have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _folder(variable: str) -> Path:
+    if not os.environ.get(variable):
+        pytest.skip(f"needs ${variable}, which is not set")
+    folder = Path(os.environ[variable])
+    if not folder.is_dir():
+        pytest.fail(f"${variable} names {folder}, which is no folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder with real datasets."""
+    return _folder("TTTLIB_DATA")
+
+
+@pytest.fixture(scope="session")
+def oracles_root() -> Path:
+    """Folder with recorded outputs of the released implementations."""
+    return _folder("TTTLIB_ORACLES")

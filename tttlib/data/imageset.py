@@ -1,0 +1,123 @@
+"""The one record every dataset is served as, and where its files are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pooch
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "valid", "test")
+
+
+class MissingDataError(FileNotFoundError):
+    """The files of a dataset are not where they were looked for."""
+
+
+class DamagedDataError(ValueError):
+    """The files of a dataset are there, but truncated or inconsistent."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one split of one dataset.
+
+    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped
+    labels      int64 [N], indices into `classes`
+    classes     names of the C classes, in the order of the label indices
+    ids         int64 [N], stable identity of each image (survives `subset`), seeds corruptions
+    boxes       float32 [N,4] or None: xmin, ymin, xmax, ymax in pixels, maxima exclusive
+    clusters    name -> int64 [N]: what makes images dependent (clustered bootstrap); may be empty
+    fingerprint identifies the source's bytes (and, for generated sets, the generator's version)
+    """
+
+    name: str
+    split: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    ids: Tensor
+    fingerprint: str
+    boxes: Tensor | None = None
+    clusters: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(
+                f"images of {self.name!r} must be uint8 [N,3,H,W], "
+                f"got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        columns = {"labels": self.labels, "ids": self.ids, **self.clusters}
+        if self.boxes is not None:
+            columns["boxes"] = self.boxes
+        for name, column in columns.items():
+            if len(column) != n:
+                raise ValueError(f"{self.name!r} has {n} images but {len(column)} {name}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_size(self) -> int:
+        """Height (= width) in pixels."""
+        return int(self.images.shape[-1])
+
+    def subset(self, index: Tensor | Sequence[int] | np.ndarray) -> ImageSet:
+        """The images at `index` (int [M] positions or bool [N]), in that order; ids stay."""
+        where = torch.as_tensor(np.asarray(index))
+        if where.dtype == torch.bool:
+            where = where.nonzero().squeeze(1)
+        return replace(
+            self,
+            images=self.images[where],
+            labels=self.labels[where],
+            ids=self.ids[where],
+            boxes=None if self.boxes is None else self.boxes[where],
+            clusters={k: v[where] for k, v in self.clusters.items()},
+        )
+
+    def sample(self, n: int, seed: int = 0, *, skip: int = 0) -> ImageSet:
+        """`n` images drawn without replacement: positions skip … skip+n of a seeded shuffle.
+
+        With one seed, `sample(a)` and `sample(b, skip=a)` are disjoint. Raises ValueError when the
+        set has fewer than skip + n images.
+        """
+        if not 0 < n <= len(self) - skip or skip < 0:
+            raise ValueError(
+                f"cannot draw {n} images after skipping {skip}: "
+                f"{self.name!r} split {self.split!r} has {len(self)}"
+            )
+        order = np.random.default_rng([seed, len(self)]).permutation(len(self))
+        return self.subset(order[skip : skip + n])
+
+    def of_classes(self, labels: Sequence[int]) -> ImageSet:
+        """Only the images of these label indices (labels and classes stay as they are)."""
+        return self.subset(torch.isin(self.labels, torch.as_tensor(list(labels))))
+
+
+def data_root(root: str | Path | None) -> Path:
+    """Folder of the datasets: the argument, else $TTTLIB_DATA, else the user's cache."""
+    if root is not None:
+        return Path(root).expanduser()
+    if os.environ.get("TTTLIB_DATA"):
+        return Path(os.environ["TTTLIB_DATA"]).expanduser()
+    return cache_root() / "data"
+
+
+def cache_root() -> Path:
+    """Folder for what can be made again (decoded images): $TTTLIB_CACHE, else the user's cache."""
+    return Path(os.environ.get("TTTLIB_CACHE") or pooch.os_cache("tttlib")).expanduser()
+
+
+def check_split(name: str, split: str, served: Sequence[str]) -> str:
+    """`split` with the alias "val" resolved; ValueError when the dataset does not serve it."""
+    split = "valid" if split == "val" else split
+    if split not in served:
+        raise ValueError(f"unknown split {split!r} of {name!r}; it has {', '.join(served)}")
+    return split
