@@ -1,0 +1,246 @@
+"""What holds for every corruption: parity with the released scripts, independence, bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tttlib import corruptions
+from tttlib.corruptions import AVAILABLE, EXTRA_NAMES, NAMES, corrupt
+from tttlib.corruptions.fields import CounterFields, ReferenceFields
+
+GOLDEN = Path(__file__).parents[1] / "goldens" / "corruptions_32.npz"
+STOCHASTIC = ("gaussian_noise", "motion_blur")
+
+# Largest share of values that float32 arithmetic moves by one grey level, at sizes 32, 64 and 224.
+FLOAT32_SHARE = {
+    "gaussian_noise": 3e-5,
+    "defocus_blur": 2.3e-2,
+    "motion_blur": 5e-5,
+    "zoom_blur": 1e-4,
+    "contrast": 0.0,
+    "pixelate": 0.0,
+}
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).movedim(-1, 1).contiguous()  # [B,H,W,3] -> [B,3,H,W]
+
+
+def streams(seeds: np.ndarray) -> list[np.random.RandomState]:
+    return [np.random.RandomState(int(seed)) for seed in seeds]
+
+
+def check_parity(recorded: Mapping[str, np.ndarray], name: str) -> None:
+    """Reference mode equals the recorded arrays; float32 with the same fields is one level off."""
+    images, moved = to_tensor(recorded["inputs"]), []
+    for severity, expected in zip(recorded["severities"].tolist(), recorded[name], strict=True):
+        target = to_tensor(expected)
+        exact = corrupt(images, name, severity, reference=streams(recorded["seeds"]))
+        assert torch.equal(exact, target), f"{name} {severity}"
+
+        fields = ReferenceFields(streams(recorded["seeds"]), dtype=torch.float32)
+        x = corruptions._unit(images, torch.float32)
+        y = corruptions._apply(corruptions._RECIPES[name], x, fields, severity)
+        assert y.dtype == torch.float32
+        difference = (corruptions._finish(y, torch.uint8).int() - target.int()).abs()
+        assert difference.max() <= 1, f"{name} {severity}"
+        moved.append((difference > 0).float().mean().item())
+    assert max(moved) <= 3 * FLOAT32_SHARE[name]
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_equals_the_released_scripts(name: str) -> None:
+    with np.load(GOLDEN) as recorded:
+        check_parity(recorded, name)
+
+
+@pytest.mark.oracles
+@pytest.mark.parametrize("size", [32, 64, 224])
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_equals_the_released_scripts_everywhere(name: str, size: int, oracles_root: Path) -> None:
+    with np.load(oracles_root / f"corruptions_{size}.npz") as recorded:
+        check_parity(recorded, name)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Tensor:
+    """uint8 [24,3,32,32]: crops, flips and turns of two photographs."""
+    with np.load(GOLDEN) as recorded:
+        two = to_tensor(recorded["inputs"])
+    turned = [torch.rot90(two, turns, (2, 3)) for turns in range(4)]
+    turned += [image.flip(3) for image in turned]
+    return torch.cat([*turned, *(255 - image for image in turned[:4])])
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("severity", [3, 4.25])
+def test_an_image_does_not_depend_on_its_batch(
+    name: str, severity: float, photographs: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.arange(1000, 1024)
+    whole = corrupt(photographs, name, severity, ids=ids, seed=7)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    shuffled = corrupt(photographs[order], name, severity, ids=ids[order], seed=7)
+    assert torch.equal(shuffled, whole[order])
+    alone = [
+        corrupt(photographs[i : i + 1], name, severity, ids=ids[i : i + 1], seed=7) for i in (0, 9)
+    ]
+    assert torch.equal(torch.cat(alone), whole[[0, 9]])
+    last = photographs.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(corrupt(last, name, severity, ids=ids, seed=7), whole)
+    monkeypatch.setattr(corruptions, "_CHUNK_CPU", 5 * 32 * 32)
+    assert torch.equal(corrupt(photographs, name, severity, ids=ids, seed=7), whole)
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_same_shape_dtype_and_range(name: str) -> None:
+    levels = torch.randint(0, 256, (2, 3, 40, 24), generator=torch.Generator().manual_seed(1))
+    grey = corrupt(levels.to(torch.uint8), name, 5)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        images = (levels / 255).to(dtype)
+        kept = images.clone()
+        out = corrupt(images, name, 5)
+        assert out.dtype == dtype and out.shape == images.shape
+        assert out.min() >= 0 and out.max() <= 1
+        assert torch.equal(images, kept)
+        if dtype == torch.float32:
+            assert torch.equal((out * 255).to(torch.uint8), grey)
+            whole = torch.equal((out * 255).round() / 255, out)
+            assert whole == (name in ("motion_blur", "pixelate"))
+    assert grey.dtype == torch.uint8
+    assert corrupt(grey[:0], name, 5).shape == (0, 3, 40, 24)
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
+    """Mean distance from the clean image grows; with the same fields, so that nothing else does.
+
+    pixelate in between: 29 pixels of 32 leave more of the image displaced than 28 do.
+    """
+    images = photographs / 255
+
+    def distance(severity: float) -> float:
+        fields = CounterFields(0, torch.arange(len(images)))
+        y = corruptions._apply(corruptions._RECIPES[name], images, fields, severity)
+        return (y.clamp(0, 1) - images).square().mean().item()
+
+    whole = [distance(severity) for severity in (1, 2, 3, 4, 5)]
+    assert whole == sorted(whole) and whole[0] < whole[1] < whole[2] < whole[4]
+    if name != "pixelate":
+        between = [distance(severity) for severity in (1.5, 2.5, 3.5, 4.5)]
+        for low, middle, high in zip(whole, between, whole[1:], strict=False):
+            assert low <= middle <= high
+        assert whole[1] < between[1] < whole[2]
+    assert torch.equal(corrupt(images, name, 5), corrupt(images, name, 5.0))
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_fields_follow_id_seed_severity_and_generator(name: str, photographs: Tensor) -> None:
+    images = photographs[:1].expand(4, -1, -1, -1)
+    base = corrupt(images, name, 3)
+    assert len({image.numpy().tobytes() for image in base}) == 4  # ids 0..3
+    assert torch.equal(base, corrupt(images, name, 3, ids=torch.arange(4)))
+    same = corrupt(images, name, 3, ids=torch.tensor([5, 5, 2, 5]))
+    assert torch.equal(same[0], same[1]) and torch.equal(same[2], base[2])
+    assert not torch.equal(base, corrupt(images, name, 3, seed=1))
+    first, again, other = (
+        corrupt(images, name, 3, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first, base)
+
+
+def test_severities_have_fields_of_their_own() -> None:
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    noise = [corrupt(grey, "gaussian_noise", severity).flatten() - 0.5 for severity in (1, 2)]
+    assert torch.corrcoef(torch.stack(noise))[0, 1].abs() < 0.05
+
+
+def test_nearest_parameter_set() -> None:
+    flat = torch.full((2, 3, 8, 8), 0.5)
+    for side, expected in ((8, 0.04), (48, 0.04), (50, 0.04), (143, 0.04), (145, 0.08)):
+        size = 32 if side <= 48 else 64 if side <= 144 else 224
+        image = torch.full((1, 3, side, 400), 0.5)
+        std = (corrupt(image, "gaussian_noise", 1) - 0.5).std().item()
+        assert std == pytest.approx(corruptions.noise.GAUSSIAN_NOISE[size][0], rel=0.05)
+        assert corruptions.noise.GAUSSIAN_NOISE[size][0] == expected
+    assert torch.equal(corrupt(flat, "contrast", 1), flat)
+
+
+def test_names() -> None:
+    assert len(NAMES) == 15 and len(EXTRA_NAMES) == 4 and not set(NAMES) & set(EXTRA_NAMES)
+    assert set(AVAILABLE) <= {*NAMES, *EXTRA_NAMES}
+
+
+IMAGES = torch.zeros(2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("severity", [0, 6, 0.99, 5.01, float("nan"), "3", None, True])
+def test_illegal_severity(severity: float) -> None:
+    with pytest.raises(ValueError, match="severity must be a number from 1 to 5, got"):
+        corrupt(IMAGES, "contrast", severity)
+
+
+def test_illegal_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown corruption 'fogg'; legal are gaussian_noise, .*"
+    ):
+        corrupt(IMAGES, "fogg", 3)
+    for name in {*NAMES, *EXTRA_NAMES} - set(AVAILABLE):
+        with pytest.raises(ValueError, match=f"'{name}' is not available yet; available are gauss"):
+            corrupt(IMAGES, name, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 3, 32, 32), np.uint8), "got ndarray"),
+        (IMAGES[0], r"got \(3, 32, 32\)"),
+        (torch.zeros(2, 1, 32, 32), r"got \(2, 1, 32, 32\)"),
+        (torch.zeros(2, 32, 32, 3), r"got \(2, 32, 32, 3\)"),
+        (torch.zeros(2, 3, 7, 32), "H, W >= 8"),
+        (IMAGES.long(), "uint8 or floating point, got torch.int64"),
+        (IMAGES + 2, r"lie in \[0,1\], got \[2, 2\]"),
+        (IMAGES - 0.5, r"lie in \[0,1\]"),
+        (IMAGES * float("nan"), r"lie in \[0,1\]"),
+    ],
+)
+def test_illegal_images(images: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        corrupt(images, "contrast", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ids": torch.arange(3)}, r"int64 tensor \[2\], one per image, got torch.int64 \(3,\)"),
+        ({"ids": torch.zeros(2)}, "got torch.float32"),
+        ({"ids": [0, 1]}, "got list"),
+        ({"seed": 0.5}, "seed must be an integer, got 0.5"),
+        ({"jpeg85": True}, "jpeg85=True is not available yet"),
+        ({"generator": torch.Generator(), "ids": torch.arange(2)}, "without ids"),
+        ({"reference": streams(np.arange(3))}, "list of 2 numpy.random.RandomState"),
+        ({"reference": np.random.RandomState(0)}, "list of 2 numpy.random.RandomState"),
+    ],
+)
+def test_illegal_options(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        corrupt(IMAGES, "contrast", 3, **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_same_on_the_gpu(name: str, photographs: Tensor) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    there = corrupt(photographs.cuda(), name, 3.5)
+    assert there.is_cuda
+    difference = (there.cpu().int() - corrupt(photographs, name, 3.5).int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() <= 3e-2

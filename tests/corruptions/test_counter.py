@@ -1,0 +1,93 @@
+"""Quality and exactness of the counter-based generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+
+from tttlib.corruptions.counter import make_key, words
+from tttlib.corruptions.fields import CounterFields
+
+KEY = make_key("test", 1, 0)
+
+
+def plain_splitmix(state: int) -> int:
+    """SplitMix64's output function with Python's unbounded integers."""
+    mask = 2**64 - 1
+    z = state & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
+
+
+def test_words_equal_plain_integers() -> None:
+    ids = torch.tensor([0, 1, -5, 2**62])
+    found = words(KEY, ids, 3, 4)
+    golden, mask = 0x9E3779B97F4A7C15, 2**64 - 1
+    for row, image in zip(found.tolist(), ids.tolist(), strict=True):
+        stream = plain_splitmix(image * golden + KEY)
+        expected = [plain_splitmix(stream + position * golden) for position in (4, 5, 6, 7)]
+        assert [word & mask for word in row] == expected
+
+
+def test_published_splitmix_sequence() -> None:
+    """State 0 gives the published first outputs."""
+    outputs = [plain_splitmix(n * 0x9E3779B97F4A7C15) for n in (1, 2, 3)]
+    assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_key_is_the_same_in_every_process() -> None:
+    assert make_key("gaussian_noise", 3_000_000, 0) == -1602977339063020473
+    keys = {make_key(name, level, seed) for name in "ab" for level in range(9) for seed in range(9)}
+    assert len(keys) == 162
+
+
+def test_position_advances() -> None:
+    ids = torch.arange(3)
+    fields = CounterFields(KEY, ids)
+    first, second = fields.uniform(0, 1, (5,)), fields.uniform(0, 1, (5,))
+    assert not torch.equal(first, second)
+    assert torch.equal(CounterFields(KEY, ids).uniform(0, 1, (10,)), torch.cat([first, second], 1))
+
+
+def test_distributions() -> None:
+    """Kolmogorov-Smirnov, mean and variance of 200,000 draws over many ids."""
+    ids = torch.arange(2000)
+    uniform = CounterFields(KEY, ids).uniform(-45.0, 45.0, (101,)).flatten()
+    normal = CounterFields(KEY, ids).normal(1.0, 2.0, (101,)).flatten()  # odd: half a pair unused
+    assert stats.kstest(uniform.double().numpy(), stats.uniform(-45, 90).cdf).pvalue > 0.01
+    assert stats.kstest(normal.double().numpy(), stats.norm(1, 2).cdf).pvalue > 0.01
+    assert uniform.min() >= -45 and uniform.max() < 45
+    assert normal.mean().item() == pytest.approx(1, abs=0.02)
+    assert normal.std().item() == pytest.approx(2, abs=0.015)
+    assert normal.isfinite().all()
+
+
+def test_single_draw_over_ids_is_uniform() -> None:
+    """One angle per image, ids in sequence: the use that a weak key schedule would spoil."""
+    angle = CounterFields(KEY, torch.arange(20_000)).uniform(0, 1)
+    assert stats.kstest(angle.double().numpy(), "uniform").pvalue > 0.01
+    assert torch.corrcoef(torch.stack([angle[:-1], angle[1:]]))[0, 1].abs() < 0.03
+
+
+def test_neighbours_are_uncorrelated() -> None:
+    """Neighbouring ids, positions, seeds and the two halves of a pair: |r| < 5 / sqrt(n)."""
+    z = CounterFields(KEY, torch.arange(300)).normal(0, 1, (300,))  # [ids,positions]
+    other = CounterFields(make_key("test", 1, 1), torch.arange(300)).normal(0, 1, (300,))
+    pairs = {
+        "ids": (z[:-1], z[1:]),
+        "positions": (z[:, :-1], z[:, 1:]),
+        "seeds": (z, other),
+        "pair": (z[:, :150], z[:, 150:]),
+        "radii": (z[:, :150].abs(), z[:, 150:].abs()),
+    }
+    for name, (a, b) in pairs.items():
+        r = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs()
+        assert r < 5 / a.numel() ** 0.5, name
+
+
+def test_every_bit_is_fair() -> None:
+    drawn = words(KEY, torch.arange(256), 0, 256).flatten()
+    bits = (drawn[:, None] >> torch.arange(64)) & 1
+    assert (bits.double().mean(0) - 0.5).abs().max() < 5 * 0.5 / drawn.numel() ** 0.5

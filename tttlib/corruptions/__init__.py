@@ -1,0 +1,248 @@
+"""The corruptions of ImageNet-C, CIFAR-C and Tiny-ImageNet-C on batches of tensors.
+
+Source: Hendrycks and Dietterich, Benchmarking neural network robustness to common corruptions and
+perturbations, ICLR 2019, arXiv 1903.12261; parameters and order of operations follow the released
+scripts. A corruption is one function f(x, fields, *parameters) and one row of `_RECIPES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tttlib.corruptions import blur, digital, noise
+from tttlib.corruptions.counter import make_key
+from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
+
+__all__ = ["AVAILABLE", "EXTRA_NAMES", "NAMES", "corrupt"]
+
+NAMES = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+"""The 15 of the benchmark, in the canonical order of continual adaptation."""
+
+EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four held out for validation."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How one corruption is done.
+
+    function    f(x, fields, *parameters) -> [B,3,H,W], not yet clipped. x: [B,3,H,W] in [0,1],
+                float32, or float64 in reference mode
+    parameters  image size -> the parameters of severities 1..5
+    mix         what a severity between two integers means: False interpolates the parameters, True
+                interpolates the two results (where parameters act in steps)
+    """
+
+    function: Callable[..., Tensor]
+    parameters: Mapping[int, tuple]
+    mix: bool = False
+
+
+_RECIPES = {
+    "gaussian_noise": _Recipe(noise.gaussian_noise, noise.GAUSSIAN_NOISE),
+    "defocus_blur": _Recipe(blur.defocus_blur, blur.DEFOCUS_BLUR, mix=True),
+    "motion_blur": _Recipe(blur.motion_blur, blur.MOTION_BLUR),
+    "zoom_blur": _Recipe(blur.zoom_blur, blur.ZOOM_BLUR, mix=True),
+    "contrast": _Recipe(digital.contrast, digital.CONTRAST),
+    "pixelate": _Recipe(digital.pixelate, digital.PIXELATE),
+}
+
+AVAILABLE = tuple(name for name in NAMES + EXTRA_NAMES if name in _RECIPES)
+"""The names that `corrupt` can do in this version."""
+
+# Pixels (images * H * W) worked on at once: on the CPU what stays in its cache.
+_CHUNK_CPU, _CHUNK_GPU = 2**16, 2**22
+_SMALLEST_SIDE = 8
+
+
+@torch.no_grad()
+def corrupt(
+    images: Tensor,
+    name: str,
+    severity: float,
+    *,
+    ids: Tensor | None = None,
+    seed: int = 0,
+    generator: torch.Generator | None = None,
+    reference: Sequence[np.random.RandomState] | None = None,
+    jpeg85: bool = False,
+) -> Tensor:
+    """Corrupted copies of `images`: same shape, dtype and device.
+
+    images     [B,3,H,W] RGB, uint8 in [0,255] or floating point in [0,1]; H, W >= 8
+    name       one of `AVAILABLE`
+    severity   real in [1,5]
+    ids        int64 [B], identity of each image; 0..B-1 by default
+    seed       another seed, other random fields
+    generator  draws the ids, for fields that differ from call to call
+    reference  one numpy RandomState per image: float64 arithmetic and the reference's draws in
+               their order, so that outputs equal those of the released scripts run with these
+               streams; ids and seed have no effect then
+    jpeg85     the released ImageNet-C was saved as JPEG of quality 85; not available yet
+
+    By default the result of an image depends on its pixels and on (id, name, severity, seed) alone,
+    not on the batch around it; arithmetic is float32 and differs from the reference's by at most
+    one grey level. CPU and GPU agree up to rounding.
+
+    uint8 results are truncated as in the reference, floating-point ones are not, except that
+    motion_blur and pixelate work on whole grey levels by definition.
+
+    Parameters are those of the nearest of the sizes 32 (CIFAR-C), 64 (Tiny-ImageNet-C) and 224
+    (ImageNet-C) to min(H, W), the smaller of two equally near ones.
+
+    Between integer severities the parameters of the two neighbours are interpolated linearly:
+      gaussian_noise  standard deviation
+      motion_blur     sigma and radius; the number of taps is 2 ceil(radius) + 1
+      contrast        factor
+      pixelate        ratio; the small side is int(ratio * side), hence in steps
+      defocus_blur, zoom_blur  the weights of the kernel and of the zoom factors, which is to say
+                      the two results
+
+    Raises ValueError for anything outside these sets.
+    """
+    recipe, severity = _recipe(name), _severity(severity)
+    _check_images(images)
+    if jpeg85:
+        raise ValueError("jpeg85=True is not available yet; leave it False")
+    if generator is not None and not (ids is None and reference is None):
+        raise ValueError("generator draws the ids: give it without ids and without reference")
+    count, device = len(images), images.device
+    if reference is not None:
+        _check_reference(reference, count)
+    elif generator is not None:
+        ids = torch.randint(2**62, (count,), generator=generator, device=generator.device)
+    elif ids is None:
+        ids = torch.arange(count, device=device)
+    else:
+        _check_ids(ids, count)
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+    key = make_key(name, round(severity * 1e6), int(seed))
+
+    out = torch.empty_like(images)
+    pixels = _CHUNK_CPU if device.type == "cpu" else _CHUNK_GPU
+    step = max(1, pixels // math.prod(images.shape[2:]))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        chunk = images[part].contiguous()  # other layouts may take other, less exact kernels
+        fields: Fields
+        if reference is not None:
+            fields = ReferenceFields(reference[part], device)
+            x = _unit(chunk, torch.float64)
+        else:
+            assert ids is not None
+            fields = CounterFields(key, ids[part].to(device, torch.int64))
+            x = _unit(chunk, torch.float32)
+        out[part] = _finish(_apply(recipe, x, fields, severity), images.dtype)
+    return out
+
+
+def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tensor:
+    """The corrupted images before clipping; x: [B,3,H,W] in [0,1]."""
+    side = min(x.shape[2:])
+    table = recipe.parameters[min(recipe.parameters, key=lambda size: abs(size - side))]
+    lower = int(severity)
+    share = severity - lower
+    low, high = (
+        parameters if isinstance(parameters, tuple) else (parameters,)
+        for parameters in (table[lower - 1], table[min(lower, 4)])
+    )
+    if share == 0:
+        return recipe.function(x, fields, *low)
+    if recipe.mix:
+        below = recipe.function(x, fields, *low)
+        return torch.lerp(below, recipe.function(x, fields, *high), share)
+    between = (a + share * (b - a) for a, b in zip(low, high, strict=True))
+    return recipe.function(x, fields, *between)
+
+
+def _unit(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """To [0,1]. The divisor is a tensor: some devices multiply by 1/255 when it is a number."""
+    if images.dtype == torch.uint8:
+        return images.to(dtype) / torch.full((), 255, dtype=dtype, device=images.device)
+    return images.to(dtype)
+
+
+def _finish(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Clip; to grey levels by truncation where the images are uint8."""
+    y = y.clamp(0, 1)
+    return (y * 255).to(dtype) if dtype == torch.uint8 else y.to(dtype)
+
+
+def _recipe(name: str) -> _Recipe:
+    if name not in NAMES + EXTRA_NAMES:
+        raise ValueError(
+            f"unknown corruption {name!r}; legal are {', '.join(NAMES)} "
+            f"and the extra {', '.join(EXTRA_NAMES)}"
+        )
+    if name not in _RECIPES:
+        raise ValueError(
+            f"corruption {name!r} is not available yet; available are {', '.join(AVAILABLE)}"
+        )
+    return _RECIPES[name]
+
+
+def _severity(severity: float) -> float:
+    legal = isinstance(severity, Real) and not isinstance(severity, bool) and 1 <= severity <= 5
+    if not legal:
+        raise ValueError(f"severity must be a number from 1 to 5, got {severity!r}")
+    return float(severity)
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images must be a tensor [B,3,H,W], got {type(images).__name__}")
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < _SMALLEST_SIDE:
+        raise ValueError(f"images must be [B,3,H,W] with H, W >= {_SMALLEST_SIDE}, got {shape}")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
+    if len(images):
+        low, high = (limit.item() for limit in images.aminmax())
+        if not (low >= -1e-6 and high <= 1 + 1e-6):
+            raise ValueError(
+                f"floating-point images must lie in [0,1], got [{low:g}, {high:g}]; "
+                "undo the normalisation, or give grey levels as uint8"
+            )
+
+
+def _check_ids(ids: Tensor, count: int) -> None:
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.shape != (count,):
+        found = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise ValueError(f"ids must be an int64 tensor [{count}], one per image, got {found}")
+
+
+def _check_reference(reference: Sequence[np.random.RandomState], count: int) -> None:
+    legal = isinstance(reference, Sequence) and all(
+        isinstance(state, np.random.RandomState) for state in reference
+    )
+    if not legal or len(reference) != count:
+        raise ValueError(
+            f"reference must be a list of {count} numpy.random.RandomState, one per image, "
+            f"got {reference!r:.100}"
+        )
