@@ -1,0 +1,38 @@
+"""Which device, and which number format is the faster one there."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def bf16_helps(device: torch.device) -> bool:
+    """True when a bf16 matrix product takes less than 0.7 of the float32 time, measured here.
+
+    Processors without bf16 units emulate it many times slower, so small products are compared
+    first.
+    """
+    for rows in (64, 1024):
+        if _seconds(torch.bfloat16, rows, device) > 0.7 * _seconds(torch.float32, rows, device):
+            return False
+    return True
+
+
+def _seconds(dtype: torch.dtype, rows: int, device: torch.device) -> float:
+    a = torch.randn(rows, 384, device=device).to(dtype)
+    b = torch.randn(384, 384, device=device).to(dtype)
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        product = a @ b
+        product[0, 0].item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
