@@ -1,0 +1,269 @@
+"""Units are kept, read again and described; summaries respect what makes rows dependent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tttlib import results
+
+UNIT = {"experiment": "ttt", "domain": "zoom_blur", "severity": 5, "lr": 1e-3, "ids": [1, 2]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> results.Store:
+    return results.Store(tmp_path / "results")
+
+
+def _rows(n: int = 6, shift: int = 0) -> pd.DataFrame:
+    ids = np.arange(n) + shift
+    return pd.DataFrame({"id": ids, "correct": ids % 2 == 0, "loss": np.float32(0.5) * ids})
+
+
+def _must_not_run() -> pd.DataFrame:
+    raise AssertionError("a finished unit was run again")
+
+
+def test_a_finished_unit_is_read_not_run_again(store: results.Store) -> None:
+    first = store.run(UNIT, _rows)
+    again = store.run(dict(reversed(UNIT.items())), _must_not_run)
+    pd.testing.assert_frame_equal(first, again)
+    assert first["severity"].tolist() == [5] * 6
+    assert "ids" not in first  # only scalars become columns
+    assert [p.name for p in store.folder.iterdir()] == [f"ttt-{results.unit_key(UNIT)}.parquet"]
+    forced = store.run(UNIT, lambda: _rows(3), force=True)
+    assert len(forced) == 3
+    assert len(store.run({**UNIT, "lr": 2e-3}, _rows)) == 6
+
+
+def test_columns_of_the_function_win_over_scalars_of_the_unit(store: results.Store) -> None:
+    rows = store.run({"experiment": "e", "step": 10}, lambda: _rows(4).assign(step=range(4)))
+    assert rows["step"].tolist() == [0, 1, 2, 3]
+
+
+def test_key_depends_on_content_alone() -> None:
+    same = {
+        "ids": (np.int64(1), 2),
+        "lr": np.float64(1e-3),
+        "severity": np.int32(5),
+        "domain": np.str_("zoom_blur"),
+        "experiment": "ttt",
+    }
+    assert results.unit_key(same) == results.unit_key(UNIT) == "96abc1ff97c82757"
+    assert results.unit_key({**UNIT, "severity": 4}) != results.unit_key(UNIT)
+    assert results.unit_key({"a": 1}) != results.unit_key({"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Path("/data"), "is a path"),
+        (float("nan"), "is nan"),
+        (np.ones(2), "ndarray"),
+        ({1: 2}, "no string"),
+        ({"deep": [object()]}, r"unit\.x\.deep\[0\] is a object"),
+    ],
+)
+def test_what_is_no_json_is_refused_by_name(value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        results.unit_key({"x": value})
+
+
+@pytest.mark.parametrize("experiment", [None, 3, "", "a/b", "../x", "a b"])
+def test_experiment_must_name_a_file(store: results.Store, experiment: Any) -> None:
+    with pytest.raises(ValueError, match="'experiment'"):
+        store.run({"experiment": experiment}, _rows)
+
+
+def test_provenance_tells_how_the_rows_were_made(store: results.Store) -> None:
+    protocol = {"reset": "image", "predict": "after", "weights": "ab12", "steps": np.int64(3)}
+    store.run(UNIT, _rows, protocol=protocol)
+    origin = results.provenance(store.path(UNIT))
+    assert origin["unit"] == UNIT
+    assert origin["protocol"] == {**protocol, "steps": 3}
+    assert {"git_sha", "git_dirty", "device", "threads", "seconds", "utc", "python"} <= set(origin)
+    assert {"torch", "numpy", "timm"} <= set(origin["versions"])
+    assert origin["device"] and origin["threads"] >= 1
+    assert json.dumps(origin)
+
+
+def test_another_protocol_is_not_served_silently(store: results.Store) -> None:
+    store.run(UNIT, _rows, protocol={"weights": "old"})
+    with pytest.raises(ValueError, match="another protocol: weights was 'old', is now 'new'"):
+        store.run(UNIT, _must_not_run, protocol={"weights": "new"})
+
+
+def test_a_renamed_file_is_noticed(store: results.Store) -> None:
+    store.run(UNIT, _rows)
+    other = {**UNIT, "severity": 1}
+    store.path(UNIT).rename(store.path(other))
+    with pytest.raises(ValueError, match="another unit: severity was 5, is now 1"):
+        store.run(other, _must_not_run)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_broken_off_unit_leaves_nothing(
+    store: results.Store, error: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> pd.DataFrame:
+        raise error("stop")
+
+    with pytest.raises(error):
+        store.run(UNIT, fail)
+    assert not store.folder.exists()
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr(results.os, "replace", fail)  # stopped between writing and renaming
+        store.run(UNIT, _rows)
+    assert list(store.folder.iterdir()) == []
+    assert len(store.run(UNIT, _rows)) == 6
+
+
+@pytest.mark.parametrize("keep", [0, 100, -10])
+def test_a_damaged_file_is_named_with_the_remedy(store: results.Store, keep: int) -> None:
+    store.run(UNIT, _rows)
+    path = store.path(UNIT)
+    path.write_bytes(path.read_bytes()[:keep])
+    for call in (lambda: store.run(UNIT, _must_not_run), lambda: results.load(store.folder)):
+        with pytest.raises(ValueError, match=rf"{path.name} is damaged .*delete it and run again"):
+            call()
+
+
+def test_load_joins_units_and_ignores_the_unfinished(store: results.Store) -> None:
+    store.run(UNIT, _rows)
+    store.run({**UNIT, "domain": "contrast", "lr": None}, lambda: _rows(4).drop(columns="loss"))
+    (store.folder / ".ttt-0.parquet.17.tmp").write_bytes(b"half")
+    rows = results.load(store.folder)
+    assert len(rows) == 10
+    assert rows.groupby("domain")["lr"].count().to_dict() == {"contrast": 0, "zoom_blur": 6}
+    assert rows["loss"].notna().sum() == 6
+    assert set(rows["unit"]) == {
+        results.unit_key(UNIT),
+        results.unit_key({**UNIT, "domain": "contrast", "lr": None}),
+    }
+    assert rows["device"].nunique() == 1
+    assert "git_sha" in rows
+
+
+def test_load_refuses_nothing_foreign_and_mismatched(store: results.Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no finished units"):
+        results.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        results.provenance(tmp_path / "none.parquet")
+    _rows().to_parquet(tmp_path / "foreign.parquet")
+    with pytest.raises(ValueError, match="no provenance"):
+        results.load(tmp_path)
+    store.run(UNIT, _rows)
+    store.run({**UNIT, "severity": "five"}, _rows)
+    with pytest.raises(ValueError, match="different types"):
+        results.load(store.folder)
+
+
+# Two methods on two domains, 400 images each; the same images, so errors are shared.
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    hard = np.tile(rng.random(400), 2)
+    base = pd.DataFrame(
+        {
+            "domain": np.repeat(["contrast", "fog"], 400),
+            "id": np.tile(np.arange(400), 2),
+            "photograph": np.tile(np.arange(400) % 12, 2),
+        }
+    )
+    better = base.assign(method="ttt", correct=hard < 0.56)
+    return pd.concat([base.assign(method="source", correct=hard < 0.5), better])
+
+
+def test_summary_holds_each_group_with_its_interval(runs: pd.DataFrame) -> None:
+    table = results.summarise(runs, ["domain", "method"])
+    assert table.columns.tolist() == ["domain", "method", "n", "mean", "low", "high"]
+    assert table["n"].tolist() == [400] * 4
+    source = table[table["method"] == "source"].iloc[0]
+    truth = runs[(runs["method"] == "source") & (runs["domain"] == "contrast")]["correct"].mean()
+    assert source["mean"] == pytest.approx(truth)
+    half = 1.96 * np.sqrt(truth * (1 - truth) / 400)
+    assert source["high"] - source["low"] == pytest.approx(2 * half, rel=0.1)
+
+
+def test_images_seen_in_two_domains_are_not_counted_as_independent(runs: pd.DataFrame) -> None:
+    source = runs[runs["method"] == "source"]
+    both = results.summarise(source, "method").iloc[0]  # the two domains are copies
+    one = results.summarise(source, "domain").iloc[0]
+    assert both["n"] == 800
+    assert both["high"] - both["low"] == pytest.approx(one["high"] - one["low"], rel=0.1)
+
+
+def test_named_clusters_widen_the_interval(runs: pd.DataFrame) -> None:
+    dependent = runs.assign(correct=runs["photograph"] % 2 == 0)
+    plain = results.summarise(dependent, "method").iloc[0]
+    clustered = results.summarise(dependent, "method", clusters=["photograph"]).iloc[0]
+    assert clustered["high"] - clustered["low"] > 3 * (plain["high"] - plain["low"])
+
+
+def test_paired_difference_matches_images_in_any_order(runs: pd.DataFrame) -> None:
+    shuffled = runs.sample(frac=1, random_state=1)
+    table = results.paired_difference(
+        shuffled, "domain", method_column="method", baseline="source"
+    ).sort_values("domain")
+    wide = runs.pivot(index=["domain", "id"], columns="method", values="correct").astype(float)
+    want = (wide["ttt"] - wide["source"]).groupby("domain").mean()
+    assert table["difference"].to_numpy() == pytest.approx(want.to_numpy())
+    assert table["method"].tolist() == ["ttt", "ttt"]
+    assert (table["low"] > 0).all()
+    assert (table["n"] == 400).all()
+    overall = results.paired_difference(runs, method_column="method", baseline="source").iloc[0]
+    assert overall["n"] == 800
+    assert overall["difference"] == pytest.approx(want.mean())
+    # the copy in the second domain adds rows, not knowledge
+    assert overall["high"] - overall["low"] == pytest.approx(
+        table.iloc[0]["high"] - table.iloc[0]["low"], rel=0.12
+    )
+
+
+def test_paired_difference_refuses_unequal_images(runs: pd.DataFrame) -> None:
+    options: dict[str, Any] = {"method_column": "method", "baseline": "source"}
+    lacking = runs[~((runs["method"] == "ttt") & (runs["id"] == 7))]
+    with pytest.raises(ValueError, match=r"same images: 2 of 800 .*domain=contrast, id=7"):
+        results.paired_difference(lacking, **options)
+    with pytest.raises(ValueError, match="more than once"):
+        results.paired_difference(runs, match=["id"], **options)
+    with pytest.raises(ValueError, match=r"no baseline method = 'tent'.*'source', 'ttt'"):
+        results.paired_difference(runs, method_column="method", baseline="tent")
+    with pytest.raises(ValueError, match="no column 'step'"):
+        results.summarise(runs, "step")
+
+
+def test_published_table_is_the_reports(runs: pd.DataFrame) -> None:
+    table = results.published("ttt_mae_report")
+    assert table.columns.tolist() == [
+        "source", "citation", "method", "domain", "severity", "metric", "value", "protocol",
+    ]  # fmt: skip
+    assert not table.isna().any().any()
+    main = table[table["metric"] == "accuracy"].pivot(
+        index="method", columns="domain", values="value"
+    )
+    order = ["gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate"]
+    assert main.loc["Baseline", order].tolist() == [17.4, 32.2, 32.2, 6.4, 49.7]
+    assert main.loc["TTT-MAE [batch 128]", order].tolist() == [25.1, 39.5, 42.9, 9.2, 59.9]
+    assert main.loc["TTT-MAE [batch 8]", order].tolist() == [17.3, 33.5, 34.2, 7.0, 51.4]
+    assert set(table[table["method"] == "TTT-MAE [batch 128]"]["source"]) == {"original paper"}
+    with pytest.raises(ValueError, match=r"unknown .*'x'; known are .*ttt_mae_report"):
+        results.published("x")
+
+
+def test_comparison_stands_beside_the_published_number(runs: pd.DataFrame) -> None:
+    ours = results.summarise(runs, ["domain", "method"]).assign(
+        method=lambda t: t["method"].map({"source": "Baseline", "ttt": "TTT-MAE [batch 8]"})
+    )
+    table = results.compare_with_published(ours, "ttt_mae_report").set_index(["domain", "method"])
+    row = table.loc[("contrast", "Baseline")]
+    assert row["published"] == 6.4
+    assert row["difference"] == pytest.approx(row["mean"] - 6.4)
+    assert 40 < row["low"] < row["mean"] < row["high"] < 60
+    assert "ImageNet-C" in row["protocol"]
+    assert np.isnan(table.loc[("fog", "Baseline"), "published"])

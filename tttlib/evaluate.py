@@ -1,0 +1,221 @@
+"""The only loop over a stream: what a model predicts while it adapts, as result rows."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tttlib import streams, ttt
+from tttlib.data import ImageSet
+from tttlib.devices import best_device
+from tttlib.models import MaskedAutoencoder
+from tttlib.results import Store
+
+IMAGES_PER_UNIT = 100
+
+
+def test_time_training(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    store: Store,
+    severity: float = 5,
+    seed: int = 0,
+    progress: bool = True,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Standard TTT on every image of every domain: one row per image and step.
+
+    settings  of `ttt.run`: steps, batch_size, lr, optimizer, …
+    Columns: domain, id, label, step (0 = before any update), prediction, correct, loss (MAE loss of
+    the weights after `step` updates; missing for the last), failed, the dataset's clusters, and the
+    settings. Work is done, kept and resumed in units of 100 images.
+    """
+    parts = []
+    units = [(d, s) for d in domains for s in range(0, len(dataset), IMAGES_PER_UNIT)]
+    model = model.to(best_device())
+    for domain, start in tqdm(units, desc="TTT", unit="unit", disable=not progress):
+        part = dataset.subset(range(start, min(start + IMAGES_PER_UNIT, len(dataset))))
+        unit = {
+            "experiment": "ttt",
+            "method": "TTT-MAE",
+            **describe(model, part),
+            "domain": domain,
+            "severity": severity,
+            "seed": seed,
+            **settings,
+        }
+
+        def adapt(part: ImageSet = part, domain: str = domain) -> pd.DataFrame:
+            stream = streams.continual(
+                part, [domain], severity=severity, batch_size=len(part), seed=seed
+            )
+            batch = next(stream)
+            result = ttt.run(model, batch.images, ids=part.ids, seed=seed, **settings)
+            return _rows(part, result)
+
+        protocol = {
+            "reset": "weights and optimiser before every image",
+            "prediction": "after every update, on the whole image",
+            "corruption": "made in memory, not passed through JPEG",
+        }
+        parts.append(store.run(unit, adapt, protocol=protocol))
+    return pd.concat(parts, ignore_index=True)
+
+
+@torch.no_grad()
+def predict(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    severity: float = 5,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> pd.DataFrame:
+    """The unadapted model: one row per image and domain, with `prediction` and `correct`."""
+    device = best_device()
+    model = model.to(device).eval()
+    parts = []
+    for batch in _stream(dataset, domains, severity, seed, batch_size):
+        prediction = model.classify(batch.images.to(device)).argmax(1).cpu()
+        parts.append(
+            pd.DataFrame(
+                {
+                    "domain": batch.domain,
+                    "id": dataset.ids[batch.index].numpy(),
+                    "label": batch.labels.numpy(),
+                    "prediction": prediction.numpy(),
+                    "correct": (prediction == batch.labels).numpy(),
+                    **{k: v[batch.index].numpy() for k, v in dataset.clusters.items()},
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@torch.no_grad()
+def latents(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    severity: float = 5,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """CLS latents [N,D] of every image under every domain, and their rows (domain, id, label)."""
+    device = best_device()
+    model = model.to(device).eval()
+    found, rows = [], []
+    for batch in _stream(dataset, domains, severity, seed, batch_size):
+        found.append(model.encode(batch.images.to(device)).float().cpu().numpy())
+        rows.append(_latent_rows(dataset, batch))
+    return np.concatenate(found), pd.concat(rows, ignore_index=True)
+
+
+def latent_trajectories(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    severity: float = 5,
+    seed: int = 0,
+    **settings: Any,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """CLS latents [N*(steps+1),D] during standard TTT, and their rows (domain, id, label, step)."""
+    found, rows = [], []
+    model = model.to(best_device())
+    for batch in _stream(dataset, domains, severity, seed, len(dataset)):
+        ids = dataset.ids[batch.index]
+        result = ttt.run(model, batch.images, ids=ids, seed=seed, record_latents=True, **settings)
+        assert result.latents is not None
+        n, steps, _ = result.latents.shape
+        found.append(result.latents.flatten(0, 1).numpy())
+        table = _latent_rows(dataset, batch)
+        rows.append(table.loc[table.index.repeat(steps)].assign(step=np.tile(range(steps), n)))
+    return np.concatenate(found), pd.concat(rows, ignore_index=True)
+
+
+def reconstructions(
+    model: MaskedAutoencoder, images: Tensor, *, seed: int = 0, **settings: Any
+) -> dict[str, Tensor]:
+    """Input, masked input and reconstruction before and after TTT of each image [N,3,H,W] in [0,1].
+
+    The same fixed mask serves before and after; `settings` of `ttt.run`.
+    """
+    order = model.random_order(len(images), torch.Generator().manual_seed(seed))
+    before, mask = model.reconstruct(images, order=order)
+    after = torch.empty_like(before)
+    for i in range(len(images)):
+        adapted = copy.deepcopy(model)
+        ttt.run(adapted, images[i : i + 1], online=True, ids=torch.tensor([i]), **settings)
+        after[i : i + 1] = adapted.reconstruct(images[i : i + 1], order=order[i : i + 1])[0]
+    return {
+        "input": images,
+        "masked": images * (1 - mask) + 0.5 * mask,
+        "before": before,
+        "after": after,
+    }
+
+
+def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
+    """What identifies a model and a selection of images in a unit of work."""
+    selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
+    return {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "dataset_fingerprint": dataset.fingerprint,
+        "selection": selection,
+        "images": len(dataset),
+        "model": model.card.get("name", "unnamed"),
+        "weights_sha256": model.card.get("weights_sha256", "unknown"),
+    }
+
+
+def _stream(
+    dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
+) -> Iterable[streams.Batch]:
+    return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
+
+
+def _latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "domain": batch.domain,
+            "id": dataset.ids[batch.index].numpy(),
+            "label": batch.labels.numpy(),
+            "class": [dataset.classes[i] for i in batch.labels],
+        }
+    )
+
+
+def _rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
+    """Result rows of N images: N * (steps+1) of them, image after image."""
+    n, steps = result.logits.shape[:2]
+    prediction = result.logits.argmax(-1)  # [N,steps+1]
+    last = result.losses.new_full((n, 1), float("nan"))
+    per_image = {
+        "id": dataset.ids,
+        "label": dataset.labels,
+        "failed": result.failed,
+        **dataset.clusters,
+    }
+    return pd.DataFrame(
+        {name: column.repeat_interleave(steps).numpy() for name, column in per_image.items()}
+        | {
+            "step": np.tile(np.arange(steps), n),
+            "prediction": prediction.flatten().numpy(),
+            "correct": (prediction == dataset.labels[:, None]).flatten().numpy(),
+            "loss": torch.cat([result.losses, last], 1).flatten().numpy(),
+        }
+    )

@@ -1,0 +1,364 @@
+"""Result rows: one Parquet file per unit of work, with provenance; summaries of many of them.
+
+A unit of work is what is computed, or lost, together: for instance 200 images of one corruption
+with one setting. A finished unit is read, not run again, so every experiment is resumable.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tttlib import environment, statistics
+
+log = logging.getLogger(__name__)
+
+_METADATA = b"tttlib"
+
+
+class Store:
+    """A folder of finished units, one Parquet file each."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, unit: Mapping[str, Any]) -> Path:
+        """Where the rows of `unit` are kept: <experiment>-<key>.parquet."""
+        experiment = unit.get("experiment")
+        if not isinstance(experiment, str) or not re.fullmatch(r"[\w.-]*\w", experiment):
+            raise ValueError(
+                f"a unit needs an 'experiment' made of letters, digits, '_', '-' and '.', "
+                f"got {experiment!r}"
+            )
+        return self.folder / f"{experiment}-{unit_key(unit)}.parquet"
+
+    def run(
+        self,
+        unit: Mapping[str, Any],
+        function: Callable[[], pd.DataFrame],
+        *,
+        protocol: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> pd.DataFrame:
+        """The rows of `unit`: read when finished earlier, else computed by `function` and kept.
+
+        unit      what identifies the work (JSON values; `experiment` is required); its scalars
+                  become columns where `function` gives none of that name
+        protocol  what a reader must know to compare the numbers (reset rule, weights hash, dataset
+                  fingerprint, …); kept as provenance
+        force     run again and replace
+
+        Raises ValueError for a unit that is no JSON, for a damaged file, and for a finished unit
+        that was computed under another protocol.
+        """
+        path = self.path(unit)
+        wanted = _jsonable(dict(protocol or {}), "protocol")
+        if path.exists() and not force:
+            _check_same(path, provenance(path), _jsonable(dict(unit), "unit"), wanted)
+            return _read(path).to_pandas()
+        start = time.perf_counter()
+        rows = function()
+        if not isinstance(rows, pd.DataFrame):
+            raise ValueError(f"the function of a unit returns a DataFrame, not {type(rows)}")
+        origin = {
+            "unit": _jsonable(dict(unit), "unit"),
+            "protocol": wanted,
+            "seconds": round(time.perf_counter() - start, 3),
+            "utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **environment.describe(),
+        }
+        for name, value in origin["unit"].items():
+            if name not in rows and (value is None or isinstance(value, bool | int | float | str)):
+                rows = rows.assign(**{name: value})
+        _write(path, rows, origin)
+        return _read(path).to_pandas()
+
+
+def unit_key(unit: Mapping[str, Any]) -> str:
+    """16 hex digits that depend on the content of `unit` alone (sha256 of its canonical JSON).
+
+    Canonical: sorted keys, numpy scalars as Python ones, tuples as lists, floats by their shortest
+    exact form, no NaN. 1 and 1.0 differ. Paths are refused: they differ between machines.
+    """
+    text = json.dumps(
+        _jsonable(dict(unit), "unit"), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """Rows of all finished units of a folder, with columns `unit` (key), `git_sha` and `device`.
+
+    Half-written files have other names and are not seen. Columns that a unit lacks are empty.
+    Raises FileNotFoundError when there is no finished unit, ValueError for a damaged file.
+    """
+    paths = sorted(Path(folder).glob("*.parquet"))
+    if not paths:
+        raise FileNotFoundError(f"no finished units (*.parquet) in {folder}; run the experiment")
+    tables = []
+    for path in paths:
+        table, origin = _read(path), provenance(path)
+        extra = {"git_sha": origin["git_sha"], "device": origin["device"]}
+        extra["unit"] = unit_key(origin["unit"])
+        for name, value in extra.items():
+            if name not in table.column_names:
+                column = pa.array([value] * len(table), pa.string())
+                table = table.append_column(name, column)
+        tables.append(table.replace_schema_metadata(None))
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"units of {folder} have columns of one name and different types ({error}); "
+            "keep different experiments in different folders"
+        ) from error
+
+
+def provenance(path: str | Path) -> dict[str, Any]:
+    """Where the rows of a file come from: unit, protocol, git sha, versions, device, time, …"""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no result file {path}")
+    try:
+        raw = (pq.read_schema(path).metadata or {}).get(_METADATA)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    if raw is None:
+        raise ValueError(f"{path} was not written by a results.Store: it has no provenance")
+    return json.loads(raw)
+
+
+def summarise(
+    rows: pd.DataFrame,
+    by: str | Sequence[str],
+    *,
+    value: str = "correct",
+    clusters: Sequence[str] = (),
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """n, mean, low and high of column `value` for each group of `by` (in order of appearance).
+
+    clusters  columns naming what makes rows dependent, for instance ("photograph", "digit"); rows
+              of one image (`id`, where there is such a column) are never taken for independent.
+    low, high  bounds of the bootstrap interval, see `statistics.bootstrap`; a mean of right or
+              wrong is a fraction in [0,1], not per cent.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    _need_columns(rows, [*by, value, *clusters])
+    records = []
+    for key, group in _groups(rows, by):
+        interval = statistics.bootstrap(
+            group[value].astype("float64").to_numpy(),
+            _factors(group, clusters),
+            level=level,
+            seed=seed,
+            resamples=resamples,
+        )
+        records.append({**key, **interval._asdict()})
+    return pd.DataFrame(records, columns=[*by, "n", "mean", "low", "high"])
+
+
+def paired_difference(
+    rows: pd.DataFrame,
+    by: str | Sequence[str] = (),
+    *,
+    method_column: str,
+    baseline: Any,
+    match: Sequence[str] = ("domain", "id"),
+    value: str = "correct",
+    clusters: Sequence[str] = (),
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """Mean of method minus baseline over the same images, for each group of `by` and each method.
+
+    method_column, baseline  the column that tells the methods apart (also "step", with 0) and its
+                             value for the reference
+    match     columns that together identify one image seen once
+    Returns columns by…, `method_column`, n, difference, low, high (fractions).
+    Raises ValueError when method and baseline did not see the same images, or one of them twice.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    match = list(match)
+    _need_columns(rows, [*by, method_column, *match, value, *clusters])
+    records = []
+    for key, group in _groups(rows, by):
+        methods = {m: r.set_index(match) for m, r in group.groupby(method_column, sort=False)}
+        if baseline not in methods:
+            known = ", ".join(repr(m) for m in methods)
+            raise ValueError(f"no baseline {method_column} = {baseline!r} in {key}; it has {known}")
+        reference = methods.pop(baseline)
+        for method, seen in methods.items():
+            _check_same_images(reference, seen, f"{method_column} {baseline!r} and {method!r}")
+            seen = seen.loc[reference.index]
+            interval = statistics.paired(
+                reference[value].astype("float64").to_numpy(),
+                seen[value].astype("float64").to_numpy(),
+                _factors(reference.reset_index(), clusters),
+                level=level,
+                seed=seed,
+                resamples=resamples,
+            )
+            found = {"n": interval.n, "difference": interval.mean}
+            found |= {"low": interval.low, "high": interval.high}
+            records.append({**key, method_column: method, **found})
+    columns = [*by, method_column, "n", "difference", "low", "high"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def published(name: str) -> pd.DataFrame:
+    """A published table: source, citation, method, domain, severity, metric, value (%), protocol.
+
+    Raises ValueError for an unknown name, listing the known ones.
+    """
+    folder = resources.files("tttlib") / "published"
+    known = sorted(f.name[:-4] for f in folder.iterdir() if f.name.endswith(".csv"))
+    if name not in known:
+        raise ValueError(f"unknown published table {name!r}; known are {', '.join(known)}")
+    with (folder / f"{name}.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def compare_with_published(
+    summary: pd.DataFrame, name: str, on: Sequence[str] = ("method", "domain")
+) -> pd.DataFrame:
+    """`summary` (accuracy as fractions) in per cent beside the published values matched on `on`.
+
+    Adds columns published, published_method, difference, source and protocol. A row that nothing
+    was published for keeps empty ones; published rows without a match are left out. To compare with
+    a method of another name, give `summary` a column `published_method` and name it in `on`.
+    """
+    table = published(name)
+    table = table[table["metric"] == "accuracy"]
+    table = table.assign(published_method=table["method"])
+    on = list(on)
+    _need_columns(summary, [*on, "mean", "low", "high"])
+    _need_columns(table, on)
+    kept = [c for c in ("value", "published_method", "source", "protocol") if c not in on]
+    ours = summary.assign(**{c: 100 * summary[c] for c in ("mean", "low", "high")})
+    merged = ours.merge(table[[*on, *kept]], on=on, how="left", validate="m:1").rename(
+        columns={"value": "published"}
+    )
+    return merged.assign(difference=merged["mean"] - merged["published"])
+
+
+def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Each group with the values that name it; without `by` all rows are one group."""
+    if not by:
+        yield {}, rows
+        return
+    for key, group in rows.groupby(by, sort=False, dropna=False, observed=True):
+        yield dict(zip(by, key, strict=True)), group
+
+
+def _factors(group: pd.DataFrame, clusters: Sequence[str]) -> list[np.ndarray]:
+    """The columns that make rows dependent; the image itself when several rows show one image."""
+    names = list(clusters)
+    if not names and "id" in group and group["id"].duplicated().any():
+        names = ["id"]
+    return [group[name].to_numpy() for name in names]
+
+
+def _need_columns(rows: pd.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ValueError(
+            f"no column {missing[0]!r} in the rows; they have {', '.join(map(str, rows.columns))}"
+        )
+
+
+def _check_same_images(a: pd.DataFrame, b: pd.DataFrame, what: str) -> None:
+    for side in (a, b):
+        if not side.index.is_unique:
+            twice = side.index[side.index.duplicated()]
+            raise ValueError(
+                f"{what}: {_first(twice)} occurs more than once; "
+                "group by what differs, or add it to match"
+            )
+    odd = a.index.symmetric_difference(b.index)
+    if len(odd):
+        raise ValueError(
+            f"{what} did not see the same images: {len(odd)} of {len(a.index.union(b.index))} were "
+            f"seen by one only, for instance {_first(odd)}"
+        )
+
+
+def _first(index: pd.Index) -> str:
+    """First entry of an index in words: domain=contrast, id=7."""
+    row = index[:1].to_frame().iloc[0]
+    return ", ".join(f"{name}={value}" for name, value in row.items())
+
+
+def _check_same(path: Path, origin: dict, unit: Any, protocol: Any) -> None:
+    for what, wanted in (("unit", unit), ("protocol", protocol)):
+        found = origin[what]
+        differing = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
+        if differing:
+            k = differing[0]
+            raise ValueError(
+                f"{path} was computed with another {what}: {k} was {found.get(k)!r}, is now "
+                f"{wanted.get(k)!r}; delete the file or use another run folder"
+            )
+
+
+def _jsonable(value: Any, where: str) -> Any:
+    """`value` with numpy scalars and tuples as plain JSON values; ValueError names what is none."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{where}: key {key!r} is no string")
+        return {key: _jsonable(value[key], f"{where}.{key}") for key in value}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, float) and not np.isfinite(value):
+        raise ValueError(f"{where} is {value}; say None or a string instead")
+    if isinstance(value, os.PathLike):
+        raise ValueError(f"{where} is a path ({value}), which differs between machines: name it")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{where} is a {type(value).__name__}, no JSON value: {value!r:.80}")
+
+
+def _write(path: Path, rows: pd.DataFrame, origin: dict) -> None:
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    described = {**(table.schema.metadata or {}), _METADATA: json.dumps(origin).encode()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table.replace_schema_metadata(described), temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} is damaged ({str(error).splitlines()[0]}); delete it and run again: "
+        "only this unit is computed anew"
+    )

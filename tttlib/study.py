@@ -1,0 +1,202 @@
+"""The whole study: every notebook, headlessly, into one run folder with one HTML report."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from tttlib import __version__, environment, report, sweep
+
+log = logging.getLogger(__name__)
+
+_FOLDERS = ("notebooks", "results", "figures", "tables")
+_IDENTITY = ("parameters", "notebooks", "tttlib", "git_sha", "code")
+
+
+def run_study(
+    runs: str | Path = "runs",
+    notebooks: Sequence[str | Path] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    *,
+    progress: bool = True,
+) -> Path:
+    """Execute the notebooks in order and write the report; returns the path of its index.html.
+
+    runs        folder of the runs; this one gets <runs>/<YYYYmmdd-HHMMSS>/ with notebooks/
+                (executed), results/, figures/, tables/, study.json and at last index.html
+    notebooks   names or paths; all of notebooks/0*.ipynb when None
+    parameters  each notebook gets those it declares, and `run_dir`, the path of the run folder
+    fresh       start anew instead of resuming
+
+    Resumes the newest unfinished run (one without index.html) when parameters, notebooks and code
+    are the same, skipping executed notebooks; otherwise starts a new one and logs why. Ctrl-C
+    leaves what is finished. Raises ValueError for a parameter that no notebook declares (before
+    anything runs) and NotebookError when a cell fails.
+    """
+    paths = _notebooks(notebooks)
+    given = _shared_out(paths, parameters or {})
+    identity = _identity(paths, parameters or {})
+    with _run_folder(Path(runs).resolve(), identity, fresh) as run:
+        record = read_record(run)
+        bar = tqdm(paths, unit="notebook", desc="study", disable=not progress)
+        for path in bar:
+            bar.set_postfix_str(path.stem)
+            if (run / "notebooks" / path.name).exists():
+                continue
+            start = time.perf_counter()
+            arguments = {**given[path], "run_dir": str(run)}
+            sweep.run_notebook(path, run / "notebooks", arguments, progress=progress)
+            record["seconds"][path.stem] = round(time.perf_counter() - start, 1)
+            peaks = (record["peak_memory_bytes"], _peak_memory_of_children())
+            record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
+            _write_record(run, record)
+        record["environment"] = environment.describe()
+        record["finished"] = _now()
+        _write_record(run, record)
+        return report.write(run, record, paths)
+
+
+def read_record(run: str | Path) -> dict[str, Any]:
+    """What is known of a run (study.json): identity, seconds per notebook, peak memory in bytes."""
+    return json.loads((Path(run) / "study.json").read_text(encoding="utf-8"))
+
+
+def _notebooks(names: Sequence[str | Path] | None) -> list[Path]:
+    if names is not None:
+        paths = [sweep.find_notebook(name) for name in names]
+    else:
+        paths = sorted(sweep.notebooks_folder().glob("0*.ipynb"))
+    if not paths:
+        raise ValueError("the study has no notebooks (0*.ipynb)")
+    return paths
+
+
+def _shared_out(paths: list[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+    """What each notebook declares of `parameters`; ValueError if one is unknown to all."""
+    declared = {path: sweep.declared_parameters(path) for path in paths}
+    legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
+    for name in parameters:
+        if name not in legal:
+            raise ValueError(f"no notebook has a parameter {name!r}; they have {', '.join(legal)}")
+    given = {p: {n: v for n, v in parameters.items() if n in declared[p]} for p in paths}
+    for path in paths:
+        sweep.check_parameters(path, {**given[path], "run_dir": ""})
+    return given
+
+
+def _identity(paths: list[Path], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for a run to be resumed."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    return {
+        "parameters": json.loads(json.dumps(dict(parameters))),
+        "notebooks": {path.name: _sha256(path) for path in paths},
+        "tttlib": __version__,
+        "git_sha": environment.git_state()[0],
+        "code": _sha256(*sources),
+    }
+
+
+def _sha256(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterator[Path]:
+    """The run to resume, else a new one; locked, so that two studies never share a folder."""
+    with contextlib.ExitStack() as stack:
+        run = None if fresh else _resumable(runs, identity)
+        if run is not None and not _lock(run, stack):
+            log.info("%s is being worked on by another process: a new run starts", run)
+            run = None
+        if run is None:
+            run = _new_run(runs)
+            _lock(run, stack)
+            started: dict[str, Any] = {"started": _now(), "seconds": {}, "peak_memory_bytes": None}
+            _write_record(run, {**identity, **started})
+        else:
+            log.info("resuming %s", run)
+        yield run
+
+
+def _resumable(runs: Path, identity: Mapping[str, Any]) -> Path | None:
+    unfinished = [p.parent for p in runs.glob("*/study.json") if not _finished(p.parent)]
+    if not unfinished:
+        return None
+    newest = max(unfinished)
+    try:
+        record = read_record(newest)
+    except ValueError:
+        log.warning("%s has a damaged study.json: a new run starts", newest)
+        return None
+    changed = [name for name in _IDENTITY if record.get(name) != identity[name]]
+    if changed:
+        log.warning("%s is not resumed, changed: %s; a new run starts", newest, ", ".join(changed))
+        return None
+    return newest
+
+
+def _finished(run: Path) -> bool:
+    return (run / "index.html").exists()
+
+
+def _new_run(runs: Path) -> Path:
+    runs.mkdir(parents=True, exist_ok=True)
+    while True:
+        run = runs / datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        try:
+            run.mkdir()
+        except FileExistsError:  # another study started within this second
+            time.sleep(0.2)
+            continue
+        for name in _FOLDERS:
+            (run / name).mkdir()
+        return run
+
+
+def _lock(run: Path, stack: contextlib.ExitStack) -> bool:
+    """Hold the run until the stack closes; False when another process holds it."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    file = stack.enter_context((run / ".lock").open("w"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_record(run: Path, record: Mapping[str, Any]) -> None:
+    temporary = run / f".study.json.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    os.replace(temporary, run / "study.json")
+
+
+def _peak_memory_of_children() -> int | None:
+    """Largest resident set, in bytes, of any kernel that has ended; None where not measured."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
