@@ -147,25 +147,34 @@ def latent_trajectories(
 
 
 def reconstructions(
-    model: MaskedAutoencoder, images: Tensor, *, seed: int = 0, **settings: Any
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    severity: float = 5,
+    seed: int = 0,
+    **settings: Any,
 ) -> dict[str, Tensor]:
-    """Input, masked input and reconstruction before and after TTT of each image [N,3,H,W] in [0,1].
+    """One image per domain: input, masked input, reconstruction before and after standard TTT.
 
-    The same fixed mask serves before and after; `settings` of `ttt.run`.
+    Image i of the dataset is shown under domain i; the same mask serves before and after. Values
+    are [len(domains),3,H,W] in [0,1]; `settings` of `ttt.run`.
     """
-    order = model.random_order(len(images), torch.Generator().manual_seed(seed))
+    chosen = dataset.subset(range(len(domains)))
+    stream = _stream(chosen, domains, severity, seed, len(chosen))
+    images = torch.stack([batch.images[i] for i, batch in enumerate(stream)])
+    device = best_device()
+    model, images = model.to(device), images.to(device)
+    order = model.random_order(len(images), torch.Generator().manual_seed(seed), device)
     before, mask = model.reconstruct(images, order=order)
     after = torch.empty_like(before)
-    for i in range(len(images)):
+    for i, image in enumerate(images.split(1)):
         adapted = copy.deepcopy(model)
-        ttt.run(adapted, images[i : i + 1], online=True, ids=torch.tensor([i]), **settings)
-        after[i : i + 1] = adapted.reconstruct(images[i : i + 1], order=order[i : i + 1])[0]
-    return {
-        "input": images,
-        "masked": images * (1 - mask) + 0.5 * mask,
-        "before": before,
-        "after": after,
-    }
+        ttt.run(adapted, image, online=True, ids=chosen.ids[i : i + 1], seed=seed, **settings)
+        after[i] = adapted.reconstruct(image, order=order[i : i + 1])[0][0]
+    masked = images * (1 - mask) + 0.5 * mask
+    shown = {"input": images, "masked": masked, "before": before, "after": after}
+    return {title: pictures.cpu() for title, pictures in shown.items()}
 
 
 def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:

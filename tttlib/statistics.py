@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -164,6 +165,33 @@ def silhouette(x: ArrayLike, labels: ArrayLike) -> float:
     """
     codes = _codes(x, labels)
     return float(silhouette_score(np.asarray(x, dtype=np.float64), codes))
+
+
+def silhouette_values(x: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Silhouette [N] of each point: their mean is `silhouette`; bootstrap them for an interval."""
+    codes = _codes(x, labels)
+    return np.asarray(silhouette_samples(np.asarray(x, dtype=np.float64), codes))
+
+
+def separability_table(x: ArrayLike, rows: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """How far each factor (a column of `rows` [N]) organises the points `x` [N,D].
+
+    Points of one `id` stay in one fold. Columns factor, n, groups, silhouette, accuracy, chance
+    (fractions) and folds.
+    """
+    records = []
+    for factor in factors:
+        found = separability(x, rows[factor], rows["id"])
+        records.append(
+            {
+                "factor": factor,
+                "n": len(rows),
+                "groups": rows[factor].nunique(),
+                "silhouette": silhouette(x, rows[factor]),
+                **found._asdict(),
+            }
+        )
+    return pd.DataFrame(records)
 
 
 def separability(

@@ -95,8 +95,8 @@ RECIPES: dict[str, Recipe] = {
             "scenes",
             "scenes",
             (
-                Phase("joint", 10, 1e-3, 128, warmup_epochs=0.5, class_mask_ratio=0.75),
-                Phase("joint", 2, 3e-4, 128, warmup_epochs=0.1),
+                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
+                Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2),
             ),
             flip=False,
             crop_scale=0.8,
@@ -105,7 +105,10 @@ RECIPES: dict[str, Recipe] = {
             "mae-scenes-probed",
             "scenes",
             "scenes",
-            (Phase("mae", 10, 1e-3, 128, warmup_epochs=0.5), Phase("probe", 3, 1e-3, 128)),
+            (
+                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
+                Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2),
+            ),
             flip=False,
             crop_scale=0.8,
         ),

@@ -93,7 +93,7 @@ def run(
     orders           [N,steps,batch_size,L] patch orders; else drawn from (seed, id of the image),
                      so an image's masks do not depend on its neighbours
     parallel         how many images adapt at once (standard mode): 1 is the plain loop, None a
-                     number that keeps the processor busy within 512 MB of weights
+                     number that keeps the processor busy within 256 MB of weights
     heldout          [M,3,H,W]: evaluated without adaptation every `evaluate_every` images (online)
 
     A loss or prediction that is not finite fails that image: its later updates are void, its
@@ -180,10 +180,13 @@ def _orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, image: 
 
 
 def _auto_parallel(model: MaskedAutoencoder, names: tuple[str, ...], batch_size: int) -> int:
-    """Replicas whose weights, gradients and momenta fit 512 MB and that make 64 masks a step."""
+    """At most 128 masks and 16 images a step, with weights, gradients and momenta within 256 MB.
+
+    Beyond these a processor's caches overflow and an image costs more again.
+    """
     parameters = dict(model.named_parameters())
     replica = 3 * sum(parameters[n].numel() * parameters[n].element_size() for n in names)
-    return max(1, min(64 // batch_size, 2**29 // replica))
+    return max(1, min(16, 128 // batch_size, 2**28 // replica))
 
 
 Chunk = tuple[Tensor, Tensor, Tensor]  # losses [S,steps], logits [S,steps+1,C], latents

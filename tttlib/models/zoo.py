@@ -62,7 +62,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "img_size": 32,
         "patch_size": 4,
         "embed_dim": 96,
-        "depth": 6,
+        "depth": 4,
         "num_heads": 3,
         "decoder_embed_dim": 64,
         "decoder_depth": 2,
