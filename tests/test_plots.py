@@ -1,0 +1,128 @@
+"""Figures: they draw what the table says, and are written whole with their caption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tttlib import plots
+
+
+@pytest.fixture(autouse=True)
+def agg(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    plots.use_style()
+
+
+def summary() -> pd.DataFrame:
+    step = np.tile(np.arange(3), 4)
+    return pd.DataFrame(
+        {
+            "model": np.repeat(["a", "b"], 6),
+            "domain": np.tile(np.repeat(["clean", "zoom_blur"], 3), 2),
+            "step": step,
+            "mean": 0.5 + 0.1 * step,
+            "low": 0.4 + 0.1 * step,
+            "high": 0.6 + 0.1 * step,
+        }
+    )
+
+
+def test_accuracy_by_step_draws_one_panel_per_domain_in_per_cent() -> None:
+    figure = plots.accuracy_by_step(summary())
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in shown] == ["clean", "zoom blur"]
+    assert len(shown[0].lines) == 2
+    np.testing.assert_allclose(shown[0].lines[0].get_ydata(), [50, 60, 70])
+
+
+def test_accuracy_curves_draw_one_line_per_setting() -> None:
+    table = summary()[summary()["domain"] == "clean"]
+    axis = plots.accuracy_curves(table, line="model").axes[0]
+    assert [line.get_label() for line in axis.lines] == ["a", "b"]
+
+
+def test_gains_mark_zero_and_points() -> None:
+    table = pd.DataFrame(
+        {
+            "domain": ["clean", "zoom_blur"],
+            "model": "a",
+            "difference": [0.0, 0.02],
+            "low": [-0.01, 0.01],
+            "high": [0.01, 0.03],
+        }
+    )
+    axis = plots.gains(table).axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_xdata(), [0, 0])
+    np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [0, 2])
+
+
+def test_latent_pictures_keep_every_point() -> None:
+    table = pd.DataFrame(
+        {
+            "pc1": np.arange(8.0),
+            "pc2": np.arange(8.0),
+            "domain": np.tile(["clean", "contrast"], 4),
+            "class": np.repeat(["one", "two"], 4),
+            "id": np.repeat(np.arange(4), 2),
+            "step": np.tile([0, 1], 4),
+        }
+    )
+    figure = plots.latent_scatter(table, [0.7, 0.2])
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 8
+    assert figure.axes[0].get_xlabel() == "PC 1 (70 %)"
+    figure = plots.trajectories(table, [0.7, 0.2], [0, 1])
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["step 0", "step 1"]
+    assert sum(len(c.get_offsets()) for c in figure.axes[1].collections) == 4
+
+
+def test_bars_are_shares_with_their_chance() -> None:
+    table = pd.DataFrame(
+        {
+            "domain_set": ["x", "x"],
+            "factor": ["corruption", "class"],
+            "accuracy": [0.9, 0.6],
+            "chance": [0.3, 0.5],
+        }
+    )
+    axis = plots.shares(table, value="accuracy", chance="chance").axes[0]
+    assert [round(bar.get_height()) for bar in axis.patches] == [90, 60]
+
+
+def test_image_grid_and_network() -> None:
+    pictures = torch.rand(2, 3, 8, 8)
+    figure = plots.image_grid({"input": pictures, "after": pictures}, ["zoom_blur", "contrast"])
+    assert len(figure.axes) == 4 and figure.axes[0].get_ylabel() == "zoom blur"
+    texts = [t.get_text() for t in plots.y_network().axes[0].texts]
+    assert any("encoder" in t for t in texts) and any("decoder" in t for t in texts)
+
+
+def test_save_writes_picture_and_caption(tmp_path: Path) -> None:
+    plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
+    with Image.open(tmp_path / "figures" / "02_y.png") as picture:
+        assert picture.width > 300
+    assert (tmp_path / "figures" / "02_y.txt").read_text() == "A caption.\n"
+    plots.save_table(summary(), tmp_path, "02_t", "Another.")
+    assert len(pd.read_csv(tmp_path / "tables" / "02_t.csv")) == 12
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["02_t.csv", "02_t.txt"]
+
+
+def test_an_interrupted_save_leaves_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Figure, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", broken)
+    with pytest.raises(KeyboardInterrupt):
+        plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
+    assert not (tmp_path / "figures" / "02_y.png").exists()
