@@ -5,6 +5,8 @@
 SHELL  := /bin/bash
 PYTHON ?= python3
 BIN    := .venv/bin
+# Notebooks with their own defaults; stored outputs are compared where a cell says so.
+NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv study test test-all lint lab notebooks bench clean
@@ -27,9 +29,11 @@ study: .venv
 
 test: .venv lint
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(NBVAL)
 
 test-all: .venv lint
 	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest $(NBVAL)
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tttlib.data import scenes
+from tttlib.data import scenes_sources as sources
 from tttlib.data.imageset import SPLITS, ImageSet, MissingDataError
 
 N = 2000
@@ -126,7 +127,7 @@ def test_boxes_reach_every_part_of_the_image(made: dict[str, scenes.Scenes]) -> 
 
 def test_digits_turn_both_ways_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reach table agrees with rendering: the tight box is the wanted one to about a pixel."""
-    digits = scenes._digits()
+    digits = sources.read_digits()
     u = np.random.default_rng(0).random((500, 6))
     digit = np.random.default_rng(1).integers(0, 1797, 500)
     monkeypatch.setattr(scenes, "INK", 0.5)
@@ -146,7 +147,7 @@ def test_splits_share_no_photograph_and_no_digit(made: dict[str, scenes.Scenes])
     by_split = {s: {i for i, (_, t) in enumerate(scenes.PHOTOGRAPHS) if t == s} for s in SPLITS}
     assert len(by_split["test"]) >= 4
     assert len({file for file, _ in scenes.PHOTOGRAPHS}) == len(scenes.PHOTOGRAPHS)
-    instances = {s: [i for r in scenes.DIGITS[s] for i in r] for s in SPLITS}
+    instances = {s: [i for r in sources.DIGITS[s] for i in r] for s in SPLITS}
     assert sorted(i for members in instances.values() for i in members) == list(range(1797))
     for split in SPLITS:
         assert set(made[split].photograph) == by_split[split]
@@ -160,7 +161,7 @@ def test_photographs_are_different_pictures() -> None:
 
     small = []
     for file, _ in scenes.PHOTOGRAPHS:
-        with Image.open(scenes._installed(file)) as image:
+        with Image.open(sources._installed(file)) as image:
             small.append(np.asarray(image.convert("L").resize((16, 16))).ravel())
     related = np.corrcoef(np.array(small, float)) - np.eye(len(small))
     assert related.max() < 0.8
@@ -180,10 +181,10 @@ def test_templates_are_the_digits() -> None:
     """Weights sum to one inside, and the means of the upsampled blocks follow the pixels."""
     from sklearn.datasets import load_digits
 
-    up = scenes._cubic()
-    inside = slice(4 * (scenes._MARGIN + 2), -4 * (scenes._MARGIN + 2))
+    up = sources._cubic()
+    inside = slice(4 * (sources._MARGIN + 2), -4 * (sources._MARGIN + 2))
     assert np.array_equal(up.sum(1)[inside], np.ones(up[inside].shape[0]))
-    core = scenes._digits().templates[:, 8:-8, 8:-8].reshape(1797, 8, 4, 8, 4).mean((2, 4))
+    core = sources.read_digits().templates[:, 8:-8, 8:-8].reshape(1797, 8, 4, 8, 4).mean((2, 4))
     pixels = load_digits().images / 16
     assert np.corrcoef(core.ravel(), pixels.ravel())[0, 1] > 0.99
 
@@ -225,9 +226,9 @@ def test_bad_input() -> None:
 
 def test_missing_photograph() -> None:
     with pytest.raises(MissingDataError, match=r"skimage/data/nothing\.png.*reinstall"):
-        scenes._installed("skimage/data/nothing.png")
+        sources._installed("skimage/data/nothing.png")
     with pytest.raises(MissingDataError, match="no_such_package"):
-        scenes._installed("no_such_package/a.png")
+        sources._installed("no_such_package/a.png")
 
 
 def test_empty_index() -> None:

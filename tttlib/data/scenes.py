@@ -15,52 +15,33 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
-from tttlib.data.imageset import SPLITS, ImageSet, MissingDataError, check_split
+from tttlib.data.imageset import SPLITS, ImageSet, check_split
+from tttlib.data.scenes_sources import (
+    GRID,
+    LEVELS,
+    MAX_ANGLE,
+    PHOTOGRAPHS,
+    STROKE,
+    UPSAMPLE,
+    Digits,
+    Photographs,
+    read_digits,
+    read_photographs,
+    turns,
+)
 
 VERSION = 1  # raise it whenever any pixel, label or box changes
 SIZE = 32  # height = width of an image, pixels
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEFAULT_N = {"train": 50_000, "valid": 5_000, "test": 10_000}
 
-# (file, split); the position in this table is the photograph's number in `clusters`.
-PHOTOGRAPHS: tuple[tuple[str, str], ...] = (
-    ("skimage/data/astronaut.png", "train"),
-    ("skimage/data/camera.png", "train"),
-    ("sklearn/datasets/images/china.jpg", "train"),
-    ("skimage/data/gravel.png", "train"),
-    ("skimage/data/hubble_deep_field.jpg", "train"),
-    ("skimage/data/ihc.png", "train"),
-    ("skimage/data/motorcycle_left.png", "train"),
-    ("skimage/data/brick.png", "valid"),
-    ("skimage/data/chelsea.png", "valid"),
-    ("skimage/data/coins.png", "valid"),
-    ("skimage/data/moon.png", "valid"),
-    ("skimage/data/coffee.png", "test"),
-    ("sklearn/datasets/images/flower.jpg", "test"),
-    ("skimage/data/grass.png", "test"),
-    ("skimage/data/retina.jpg", "test"),
-    ("skimage/data/rocket.jpg", "test"),
-)
-# Instances follow each other by writer, so a split takes long ranges: most writers stay apart, too.
-DIGITS: dict[str, tuple[range, ...]] = {
-    "train": (range(0, 900), range(1300, 1600)),
-    "valid": (range(900, 1000), range(1700, 1797)),
-    "test": (range(1000, 1300), range(1600, 1700)),
-}
-
-LEVELS = (40, 60, 90, 135)  # shorter sides of the resized photographs, pixels
 AREA = (0.045, 0.60)  # area of the digit's box / area of the image, before rounding to pixels
 STRETCH = 0.12  # width and height of a digit change by at most this factor (opposite signs)
-MAX_ANGLE = 15  # rotation, whole degrees
 CONTRAST = (65.0, 150.0)  # |luminance of the digit - luminance behind it|, grey levels
 CHROMA = 60.0  # largest departure of the digit's colour from grey, grey levels
 OPACITY = (0.85, 1.0)
@@ -69,10 +50,6 @@ FADE = (0.4, 1.0)  # contrast of the background relative to the photograph's
 TINT = (0.75, 1.25)  # factor on each channel of the background
 INK = 0.25  # pixels with less coverage than this show no ink
 
-_UPSAMPLE = 4  # grid points per pixel of the 8x8 digits
-_MARGIN = 2  # empty pixels around them
-_GRID = _UPSAMPLE * (8 + 2 * _MARGIN)  # 48
-_STROKE = 0.46  # share of full ink at the edge of a stroke
 _CHUNK = 256  # images at a time
 _LUMA = (77, 150, 29)  # Rec. 601 weights / 256
 _DRAWS = 24
@@ -152,7 +129,7 @@ def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
 
 def _chunk(split: str, u: np.ndarray) -> Scenes:
     """One chunk of images from its uniform numbers [B,_DRAWS]."""
-    photographs, digits = _photographs(), _digits()
+    photographs, digits = read_photographs(), read_digits()
 
     # which digit
     labels = (u[:, 0] * 10).astype(np.int64)
@@ -176,7 +153,7 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
     return Scenes(images.astype(np.uint8), labels, _boxes(masks), masks, photograph, digit)
 
 
-def _coverage(digits: _Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
     """How much of each pixel the digit covers, float32 [B,32,32], 0 where it is below INK.
 
     Template coordinates are turned by the angle, then stretched to the wanted box, then moved to
@@ -200,16 +177,16 @@ def _coverage(digits: _Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
     start = (middle - centre * extent / box).astype(np.float32)
     x = pixel[None, :] * step[:, :1] + start[:, :1]  # [B,32], turned template coordinates
     y = pixel[None, :] * step[:, 1:] + start[:, 1:]
-    cos, sin = (f[turn, None].astype(np.float32) for f in _turns())
-    shift = np.float32(_GRID / 2 - 0.5)
-    k = np.float32(_UPSAMPLE)
+    cos, sin = (f[turn, None].astype(np.float32) for f in turns())
+    shift = np.float32(GRID / 2 - 0.5)
+    k = np.float32(UPSAMPLE)
     column = (x * (k * cos))[:, None, :] + (y * (k * sin) + shift)[:, :, None]  # [B,32,32]
     row = (x * (-k * sin))[:, None, :] + (y * (k * cos) + shift)[:, :, None]
     value = _bilinear(digits.templates, digit, row, column)
 
     # the edge of a stroke is about one image pixel wide, whatever the size
     edge = (1.3 / np.sqrt(step.prod(1))).astype(np.float32)[:, None, None]
-    alpha = np.clip((value - np.float32(_STROKE)) * edge + np.float32(0.5), 0, 1)
+    alpha = np.clip((value - np.float32(STROKE)) * edge + np.float32(0.5), 0, 1)
     alpha[alpha < np.float32(INK)] = 0
     return alpha
 
@@ -218,24 +195,24 @@ def _bilinear(
     templates: np.ndarray, which: np.ndarray, row: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
     """Values of templates [T,G,G] at fractional grid positions [B,H,W]; the border is repeated."""
-    top = np.float32(_GRID - 1.001)
+    top = np.float32(GRID - 1.001)
     np.clip(row, 0, top, out=row)
     np.clip(column, 0, top, out=column)
     r, c = row.astype(np.int32), column.astype(np.int32)
     row -= r
     column -= c
-    base = which.astype(np.int32)[:, None, None] * _GRID**2 + r * _GRID + c
+    base = which.astype(np.int32)[:, None, None] * GRID**2 + r * GRID + c
     flat = templates.reshape(-1)
     upper = flat.take(base)
     upper += column * (flat.take(base + 1) - upper)
-    base += _GRID
+    base += GRID
     lower = flat.take(base)
     lower += column * (flat.take(base + 1) - lower)
     upper += row * (lower - upper)
     return upper
 
 
-def _background(photographs: _Photographs, which: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _background(photographs: Photographs, which: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Crops of photographs, float32 [B,3,32,32]: random scale, place, flip, contrast and tint."""
     level = (u[:, 0] * len(LEVELS)).astype(np.int64)
     height, width = photographs.height[which, level], photographs.width[which, level]
@@ -321,125 +298,7 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-@dataclass(frozen=True)
-class _Photographs:
-    """All photographs at all levels, end to end."""
-
-    pixels: np.ndarray  # uint8 [3,P]
-    start: np.ndarray  # int64 [photograph, level]
-    height: np.ndarray
-    width: np.ndarray
-    digest: bytes  # sha256 over the files
-
-
-@cache
-def _photographs() -> _Photographs:
-    digest = hashlib.sha256()
-    planes, start, shapes, total = [], [], [], 0
-    for file, _ in PHOTOGRAPHS:
-        path = _installed(file)
-        digest.update(path.read_bytes())
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-        for side in LEVELS:
-            factor = side / min(image.size)
-            small = image.resize(
-                (round(image.width * factor), round(image.height * factor)), Image.Resampling.BOX
-            )
-            planes.append(np.asarray(small).reshape(-1, 3).T)
-            start.append(total)
-            shapes.append((small.height, small.width))
-            total += small.height * small.width
-    table = (len(PHOTOGRAPHS), len(LEVELS))
-    size = np.array(shapes).reshape(*table, 2)
-    pixels = np.ascontiguousarray(np.concatenate(planes, axis=1))
-    return _Photographs(
-        pixels, np.array(start).reshape(table), size[..., 0], size[..., 1], digest.digest()
-    )
-
-
-def _installed(file: str) -> Path:
-    """Path of a file inside an installed package, which is not imported."""
-    package, _, inside = file.partition("/")
-    spec = find_spec(package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / inside).is_file():
-            return Path(folder) / inside
-    raise MissingDataError(
-        f"'scenes' needs {file}, which the wheel of {package} carries but this installation lacks; "
-        "reinstall scikit-image and scikit-learn from their wheels"
-    )
-
-
-@dataclass(frozen=True)
-class _Digits:
-    """Upsampled digits, how far they reach when turned, and the instances of each class."""
-
-    templates: np.ndarray  # float32 [1797,48,48] in [0,1]
-    low: np.ndarray  # float64 [1797,turn,2]: least x, y of the ink; pixels of the 8x8, 0 = centre
-    high: np.ndarray
-    order: dict[str, np.ndarray]  # instances of a split, sorted by class
-    first: dict[str, np.ndarray]  # int64 [10]: where each class starts in `order`
-    count: dict[str, np.ndarray]
-    digest: bytes
-
-
-@cache
-def _digits() -> _Digits:
-    source = load_digits()
-    ink, labels = source.images / 16.0, source.target.astype(np.int64)
-    up = _cubic()
-    templates = np.einsum("ir,nrc,jc->nij", up, ink, up, optimize=["einsum_path", (0, 1), (0, 1)])
-    low, high = _reach(templates >= _STROKE)
-    order, first, count = {}, {}, {}
-    for split, ranges in DIGITS.items():
-        rows = np.concatenate([np.array(members) for members in ranges])
-        order[split] = rows[np.argsort(labels[rows], kind="stable")]
-        count[split] = np.bincount(labels[rows], minlength=10)
-        first[split] = np.cumsum(count[split]) - count[split]
-    digest = hashlib.sha256(source.images.astype(np.uint8).tobytes() + labels.tobytes()).digest()
-    return _Digits(
-        np.clip(templates, 0, 1).astype(np.float32), low, high, order, first, count, digest
-    )
-
-
-def _cubic() -> np.ndarray:
-    """Catmull-Rom interpolation from 8 pixels (zero outside) to the grid, [48,8].
-
-    The weights are multiples of 2^-10, so products and sums of digits are exact in float64.
-    """
-    at = (np.arange(_GRID) + 0.5) / _UPSAMPLE - _MARGIN - 0.5
-    d = np.abs(at[:, None] - np.arange(8))
-    near = 1.5 * d**3 - 2.5 * d**2 + 1
-    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-def _reach(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest turned x, y of ink [T,G,G], each [T,turn,2].
-
-    Only the first and last ink of each row can be extreme.
-    """
-    at = (np.arange(_GRID) + 0.5 - _GRID / 2) / _UPSAMPLE
-    left, right = ink.argmax(2), _GRID - 1 - ink[:, :, ::-1].argmax(2)  # [T,G]
-    x = np.concatenate([at[left], at[right]], 1)  # [T,2G]
-    y = np.concatenate([at, at])
-    absent = ~np.concatenate([ink.any(2)] * 2, 1)
-    low, high = [], []
-    for cos, sin in zip(*_turns(), strict=True):
-        turned = np.stack([cos * x - sin * y, sin * x + cos * y], 2)  # [T,2G,2]
-        low.append(np.where(absent[..., None], np.inf, turned).min(1))
-        high.append(np.where(absent[..., None], -np.inf, turned).max(1))
-    return np.stack(low, 1), np.stack(high, 1)
-
-
-def _turns() -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the angles -MAX_ANGLE … MAX_ANGLE."""
-    angle = np.deg2rad(np.arange(-MAX_ANGLE, MAX_ANGLE + 1))
-    return np.cos(angle), np.sin(angle)
-
-
 def _fingerprint(split: str, n: int, seed: int) -> str:
     text = f"scenes {VERSION} {split} {n} {seed} ".encode()
-    sources = _photographs().digest + _digits().digest
+    sources = read_photographs().digest + read_digits().digest
     return hashlib.sha256(text + sources).hexdigest()[:16]

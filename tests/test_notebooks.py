@@ -1,0 +1,105 @@
+"""The notebooks run with other parameters, and their result rows carry what the tables need.
+
+`make test` also runs every notebook with its own defaults under nbval (see the Makefile).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from tttlib import results, sweep
+
+TINY = {
+    "01_distribution_shift_pca": {
+        "n_per_class": 8,
+        "n_trajectory": 3,
+        "steps": 3,
+        "corruptions_shown": ["gaussian_noise", "contrast"],
+    },
+    "02_mae_ttt_replication": {
+        "n_images": 6,
+        "n_ablation": 4,
+        "steps": 2,
+        "optimizer_steps": 2,
+        "batch_sizes": [1, 2],
+        "batch_size": 2,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run folder in which both notebooks were executed at tiny size."""
+    folder = tmp_path_factory.mktemp("run")
+    for name, parameters in TINY.items():
+        given = {**parameters, "run_dir": str(folder)}
+        sweep.run_notebook(sweep.find_notebook(name), folder / "notebooks", given, progress=False)
+    return folder
+
+
+def test_every_notebook_is_covered() -> None:
+    names = {path.stem for path in sweep.notebooks_folder().glob("0*.ipynb")}
+    assert names == set(TINY)
+
+
+def test_committed_notebooks_show_their_outputs() -> None:
+    for path in sweep.notebooks_folder().glob("0*.ipynb"):
+        cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        assert all(cell.execution_count for cell in cells), f"run `make notebooks`: {path.name}"
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+        assert not [output for output in outputs if output.output_type in ("error", "stream")]
+
+
+def test_rows_of_the_replication_are_complete(run: Path) -> None:
+    rows = results.load(run / "results")
+    rows = rows[(rows["experiment"] == "ttt") & (rows["images"] == 6)]
+    # 2 models, 6 domains, 6 images, steps 0 to 2
+    assert len(rows) == 2 * 6 * 6 * 3
+    assert not rows.duplicated(["model", "domain", "id", "step"]).any()
+    assert rows["correct"].dtype == bool and not rows["failed"].any()
+    assert rows.loc[rows["step"] < 2, "loss"].notna().all()
+    assert rows.loc[rows["step"] == 2, "loss"].isna().all()
+
+
+def test_provenance_names_weights_data_and_protocol(run: Path) -> None:
+    file = next((run / "results").glob("ttt-*.parquet"))
+    found = results.provenance(file)
+    assert len(found["unit"]["weights_sha256"]) == 16
+    assert found["unit"]["dataset_fingerprint"]
+    assert {"reset", "prediction", "corruption"} <= set(found["protocol"])
+
+
+def test_tables_and_figures_of_both_notebooks_are_there(run: Path) -> None:
+    for folder, names in {
+        "tables": ["01_separability.csv", "01_silhouette_change.csv", "02_headline.csv"],
+        "figures": ["01_pca_two_classes.png", "02_accuracy_by_step.png", "02_y_network.png"],
+    }.items():
+        for name in names:
+            assert (run / folder / name).stat().st_size > 50
+            assert (run / folder / name).with_suffix(".txt").read_text().strip()
+    table = pd.read_csv(run / "tables" / "02_headline.csv")
+    assert set(table["model"]) == {"mae-scenes", "mae-scenes-probed"}
+    assert (table["domain"] == "mean of corruptions").sum() == 2
+
+
+def test_a_second_run_computes_nothing_again(run: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (run / "results").glob("*.parquet")}
+    name = "01_distribution_shift_pca"
+    given = {**TINY[name], "run_dir": str(run)}
+    sweep.run_notebook(sweep.find_notebook(name), run / "again", given, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in (run / "results").glob("*.parquet")} == before
+
+
+def test_same_parameters_give_the_same_rows(run: Path, tmp_path: Path) -> None:
+    name = "01_distribution_shift_pca"
+    given = {**TINY[name], "run_dir": str(tmp_path)}
+    sweep.run_notebook(sweep.find_notebook(name), tmp_path / "notebooks", given, progress=False)
+    for file in (tmp_path / "results").glob("*.parquet"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(file), pd.read_parquet(run / "results" / file.name)
+        )
