@@ -69,7 +69,7 @@ class StackedAutoencoder:
         removed = order[..., visible:]  # the loss looks at these only
         x = x[:, :, 1:].gather(2, removed[..., None].expand(-1, -1, -1, x.shape[-1]))
         prediction = self._linear(self._norm(x, "decoder_norm"), "decoder_pred")
-        error = (prediction.float() - _take(target, removed)).square()  # [S,b,L-V,p*p*3]
+        error = (prediction.to(target.dtype) - _take(target, removed)).square()  # [S,b,L-V,p*p*3]
         return error.mean((1, 2, 3))
 
     def tokens(self, images: Tensor) -> Tensor:

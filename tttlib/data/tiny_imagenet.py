@@ -99,6 +99,8 @@ class _Source:
         """sha256 (16 hex digits) of names, sizes and both ends of every file."""
         digest = hashlib.sha256(f"tiny-imagenet {_CACHE_VERSION}".encode())
         for file in self.files:
+            if not file.is_file():
+                raise DamagedDataError(f"{file} is missing; unpack tiny-imagenet-200.zip again")
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as stream:
@@ -139,8 +141,11 @@ def _find_source(folder: Path, split: str, name: str) -> _Source:
 def _tsv_classes(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(f"class {i}" for i in range(N_CLASSES))
-    rows = [line.split("\t") for line in path.read_text().splitlines()[1:] if line]
-    return tuple(words.split(",")[0] for _, _, words in sorted(rows, key=lambda r: int(r[0])))
+    lines = [line for line in path.read_text().splitlines() if line[:1].isdigit()]
+    rows = {int(label): words for label, _, words in (line.split("\t") for line in lines)}
+    if sorted(rows) != list(range(len(rows))):
+        raise DamagedDataError(f"{path} must number the labels from 0, one a line")
+    return tuple(rows[label].split(",")[0] for label in sorted(rows))
 
 
 def _official_wnids(folder: Path) -> list[str]:
@@ -175,34 +180,46 @@ def _parquet_rows(files: list[Path]) -> Iterator[Row]:
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
     label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
+    entries: Iterator[tuple[Path, Path, str, list[int]]]  # listing, image, wnid, box
     if split == "valid":
         listing = folder / "val" / "val_annotations.txt"
         entries = (
-            (folder / "val" / "images" / f, label_of[wnid], box)
-            for f, wnid, *box in _table(listing)
+            (listing, folder / "val" / "images" / file, wnid, box)
+            for (file, wnid), box in _table(listing, words=2)
         )
     else:
         entries = (
-            (folder / "train" / wnid / "images" / f, label, box)
-            for wnid, label in label_of.items()
-            for f, *box in _table(folder / "train" / wnid / f"{wnid}_boxes.txt")
+            (listing, listing.parent / "images" / file, wnid, box)
+            for wnid in label_of
+            for listing in [folder / "train" / wnid / f"{wnid}_boxes.txt"]
+            for (file,), box in _table(listing, words=1)
         )
-    for path, label, box in entries:
-        try:
-            x1, y1, x2, y2 = (int(v) for v in box)
-            yield path.read_bytes(), label, (x1, y1, x2, y2)
-        except FileNotFoundError as error:
-            raise DamagedDataError(f"{path} is listed but missing; unpack the archive again") from (
-                error
-            )
+    for listing, path, wnid, (x1, y1, x2, y2) in entries:
+        if wnid not in label_of:
+            raise DamagedDataError(f"{listing} names {wnid!r}, which wnids.txt does not")
+        if not path.is_file():
+            raise DamagedDataError(f"{path} is listed but missing; unpack the archive again")
+        yield path.read_bytes(), label_of[wnid], (x1, y1, x2, y2)
 
 
-def _table(path: Path) -> Iterator[list[str]]:
+def _table(path: Path, *, words: int) -> Iterator[tuple[list[str], list[int]]]:
+    """Lines of `words` words and the four numbers of a box."""
     if not path.is_file():
         raise DamagedDataError(f"{path} is missing; unpack tiny-imagenet-200.zip again")
-    for line in path.read_text().splitlines():
-        if line.strip():
-            yield line.split()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        cells = line.split()
+        if not cells:
+            continue
+        try:
+            box = [int(cell) for cell in cells[words:]]
+        except ValueError:
+            box = []
+        if len(cells) != words + 4 or len(box) != 4:
+            raise DamagedDataError(
+                f"{path}, line {number}: {line!r} is not {words} words and 4 box coordinates; "
+                "unpack tiny-imagenet-200.zip again"
+            )
+        yield cells[:words], box
 
 
 def _from_cache(source: _Source, split: str, name: str) -> ImageSet:

@@ -201,8 +201,8 @@ class MaskedAutoencoder(nn.Module):
 
     def num_visible(self, mask_ratio: float) -> int:
         """int(L * (1 - mask_ratio)); ValueError unless that leaves both kinds of patches."""
-        visible = int(self.num_patches * (1 - mask_ratio))
-        if not 0 < mask_ratio < 1 or visible == 0 or visible == self.num_patches:
+        visible = int(self.num_patches * (1 - mask_ratio)) if 0 < mask_ratio < 1 else 0
+        if not 0 < visible < self.num_patches:
             raise ValueError(
                 f"mask_ratio must lie strictly between 0 and 1 and leave visible and masked "
                 f"patches among {self.num_patches}, got {mask_ratio}; the papers use 0.75"
@@ -266,7 +266,7 @@ class MaskedAutoencoder(nn.Module):
         if order is None:
             order = self.random_order(len(images), generator, images.device)
         prediction, mask = self.masked_forward(images, mask_ratio=mask_ratio, order=order)
-        error = (prediction.float() - self.target(images)).square().mean(-1)  # [B,L]
+        error = (prediction.to(images.dtype) - self.target(images)).square().mean(-1)  # [B,L]
         return (error * mask).sum() / mask.sum()
 
     @torch.no_grad()

@@ -89,6 +89,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+_NEEDED = ("architecture", "mean", "std", "classes")
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be what its name or card says."""
 
@@ -149,7 +152,14 @@ def read_card(path: Path) -> dict[str, Any]:
             f"{path.name} has no card: {card} is missing; it must hold at least "
             "architecture, mean, std and classes"
         )
-    return json.loads(card.read_text())
+    try:
+        found = json.loads(card.read_text())
+        missing = [key for key in _NEEDED if key not in found]
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise CheckpointError(f"{card} is no JSON object ({error}); fetch it again") from error
+    if not isinstance(found, dict) or missing:
+        raise CheckpointError(f"{card} lacks {', '.join(missing or _NEEDED)}; fetch it again")
+    return found
 
 
 def weights_hash(path: Path) -> str:

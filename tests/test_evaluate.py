@@ -1,0 +1,277 @@
+"""The loop over a stream: rows that mean what they say, finished work that is not done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from tttlib import data, evaluate, results, streams, ttt
+from tttlib.data import ImageSet
+from tttlib.models import MaskedAutoencoder
+
+SMALL = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 16,
+    "depth": 1,
+    "num_heads": 2,
+    "decoder_embed_dim": 8,
+    "decoder_depth": 1,
+    "decoder_num_heads": 2,
+    "num_classes": 10,
+    "classifier_embed_dim": 8,
+    "classifier_depth": 1,
+    "classifier_num_heads": 2,
+}
+DOMAINS = ("clean", "contrast")
+RUN = {"steps": 2, "batch_size": 4, "lr": 0.1}
+
+
+def model() -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    net = MaskedAutoencoder(**SMALL).eval()
+    net.mean.fill_(0.5)
+    net.std.fill_(0.05)  # exaggerates the images: an untrained model calls all of them the same
+    net.card = {"name": "toy", "weights_sha256": "0123"}
+    return net
+
+
+def scenes(n: int = 6) -> ImageSet:
+    return data.load("scenes", "test", n=n)
+
+
+def adapted(
+    folder: Path, dataset: ImageSet, net: MaskedAutoencoder | None = None, **settings: object
+) -> pd.DataFrame:
+    return evaluate.test_time_training(
+        net or model(),
+        dataset,
+        DOMAINS,
+        store=results.Store(folder),
+        progress=False,
+        **{**RUN, **settings},
+    )
+
+
+def state(net: MaskedAutoencoder) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def test_rows(tmp_path: Path) -> None:
+    dataset, net = scenes(), model()
+    before = state(net)
+    rows = adapted(tmp_path, dataset, net)
+    assert same(state(net), before)
+    assert len(rows) == 2 * 6 * 3
+    assert rows[["domain", "id", "step"]].to_numpy().tolist() == [
+        [domain, image, step] for domain in DOMAINS for image in range(6) for step in range(3)
+    ]
+    one = rows[rows.step == 0].groupby("domain", sort=False)
+    for _, table in one:
+        assert table.label.tolist() == dataset.labels.tolist()
+        for name, column in dataset.clusters.items():
+            assert table[name].tolist() == column.tolist()
+    assert (rows.correct == (rows.prediction == rows.label)).all()
+    assert rows.loss.isna().tolist() == (rows.step == 2).tolist()
+    assert not rows.failed.any()
+    constant = {"steps": 2, "batch_size": 4, "lr": 0.1, "seed": 0, "severity": 5, "model": "toy"}
+    constant |= {
+        "dataset": "scenes",
+        "split": "test",
+        "weights_sha256": "0123",
+        "method": "TTT-MAE",
+    }
+    for name, value in constant.items():
+        assert (rows[name] == value).all(), name
+
+
+def test_rows_are_those_of_ttt(tmp_path: Path) -> None:
+    dataset = scenes()
+    rows = adapted(tmp_path, dataset, severity=3, seed=5)
+    batch = next(streams.continual(dataset, ["contrast"], severity=3, batch_size=6, seed=5))
+    expected = ttt.run(model(), batch.images, seed=5, **RUN)
+    rows = rows[rows.domain == "contrast"]
+    predictions = rows.prediction.to_numpy().reshape(6, 3)
+    assert np.array_equal(predictions, expected.logits.argmax(-1).numpy())
+    losses = rows.loss.to_numpy().reshape(6, 3)[:, :2]
+    np.testing.assert_allclose(losses, expected.losses.numpy(), rtol=1e-5)
+
+
+def test_step_zero_is_the_unadapted_model(tmp_path: Path) -> None:
+    dataset = scenes(40)
+    rows, plain = adapted(tmp_path, dataset), evaluate.predict(model(), dataset, DOMAINS)
+    first = rows[rows.step == 0].reset_index(drop=True)
+    columns = ["domain", "id", "label", "prediction", "correct", *dataset.clusters]
+    pd.testing.assert_frame_equal(first[columns], plain[columns], check_dtype=False)
+    assert plain.prediction.nunique() > 1  # a constant would prove nothing
+    last = rows[rows.step == 2].reset_index(drop=True)
+    assert (last.prediction != first.prediction).any()
+
+
+def test_predict_does_not_depend_on_the_batch_size() -> None:
+    dataset, net = scenes(10), model()
+    a, b = (evaluate.predict(net, dataset, DOMAINS, batch_size=size) for size in (3, 250))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_failed_image_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = streams.continual
+
+    def broken(*args: object, **kwargs: object) -> object:
+        for batch in original(*args, **kwargs):  # type: ignore[arg-type]
+            batch.images[1] = float("nan")
+            yield batch
+
+    monkeypatch.setattr(streams, "continual", broken)
+    rows = adapted(tmp_path, scenes())
+    assert set(rows[rows.failed].id) == {1} and len(rows) == 2 * 6 * 3
+
+
+# -- units of work ---------------------------------------------------------------------------------
+
+
+def test_finished_units_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = scenes()
+    first = adapted(tmp_path, dataset)
+
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("ran again")
+
+    monkeypatch.setattr(ttt, "run", never)
+    pd.testing.assert_frame_equal(adapted(tmp_path, dataset), first)
+    for change in ({"lr": 0.2}, {"seed": 1}, {"severity": 4}):
+        with pytest.raises(AssertionError, match="ran again"):
+            adapted(tmp_path, dataset, **change)
+    other = model()
+    other.card["weights_sha256"] = "4567"
+    with pytest.raises(AssertionError, match="ran again"):
+        adapted(tmp_path, dataset, other)
+    with pytest.raises(AssertionError, match="ran again"):
+        adapted(tmp_path, dataset.subset([1, 2, 3, 4, 5, 0]))
+
+
+def test_an_interrupted_run_keeps_its_finished_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, run, calls = scenes(), ttt.run, []
+
+    def second_call_dies(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return run(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ttt, "run", second_call_dies)
+    with pytest.raises(KeyboardInterrupt):
+        adapted(tmp_path / "a", dataset)
+    assert len(list((tmp_path / "a").iterdir())) == 1
+    resumed = adapted(tmp_path / "a", dataset)
+    assert len(calls) == 3  # the first domain was kept
+    pd.testing.assert_frame_equal(resumed, adapted(tmp_path / "b", dataset))
+
+
+def test_units_of_100_images(tmp_path: Path) -> None:
+    dataset = scenes(230)
+    rows = evaluate.test_time_training(
+        model(),
+        dataset,
+        ["contrast"],
+        store=results.Store(tmp_path),
+        progress=False,
+        steps=1,
+        batch_size=1,
+        lr=0.1,
+    )
+    assert evaluate.IMAGES_PER_UNIT == 100 and len(list(tmp_path.glob("ttt-*.parquet"))) == 3
+    assert rows.groupby("images", sort=False).size().to_dict() == {100: 400, 30: 60}
+    assert rows.id[rows.step == 0].tolist() == list(range(230))
+    assert results.load(tmp_path)["git_sha"].notna().all()
+
+
+def test_results_of_an_image_do_not_depend_on_its_unit(tmp_path: Path) -> None:
+    dataset = scenes(6)
+    whole = adapted(tmp_path, dataset)
+    some = adapted(tmp_path, dataset.subset([4, 2]))
+    for image in (4, 2):
+        a, b = (t[t.id == image].reset_index(drop=True) for t in (whole, some))
+        columns = ["domain", "step", "prediction", "correct"]
+        pd.testing.assert_frame_equal(a[columns], b[columns])
+        np.testing.assert_allclose(a.loss, b.loss, rtol=1e-4)
+
+
+# -- latents ---------------------------------------------------------------------------------------
+
+
+def test_latents() -> None:
+    dataset, net = scenes(), model()
+    found, rows = evaluate.latents(net, dataset, DOMAINS, batch_size=4)
+    assert found.shape == (12, 16) and len(rows) == 12
+    assert rows.domain.tolist() == ["clean"] * 6 + ["contrast"] * 6
+    assert rows.id.tolist() == [*range(6)] * 2
+    assert rows["class"].tolist() == [dataset.classes[i] for i in dataset.labels] * 2
+    expected = net.encode(dataset.images.float() / 255).detach().numpy()
+    np.testing.assert_allclose(found[:6], expected, atol=1e-5)
+    assert np.abs(found[6:] - found[:6]).max() > 1e-3
+
+
+def test_trajectories_start_at_the_latents() -> None:
+    dataset, net = scenes(), model()
+    before = state(net)
+    found, rows = evaluate.latent_trajectories(net, dataset, DOMAINS, **RUN)
+    assert same(state(net), before)
+    assert found.shape == (2 * 6 * 3, 16) and len(rows) == len(found)
+    assert rows[["domain", "id", "step"]].to_numpy().tolist() == [
+        [domain, image, step] for domain in DOMAINS for image in range(6) for step in range(3)
+    ]
+    expected, _ = evaluate.latents(net, dataset, DOMAINS)
+    np.testing.assert_allclose(found[(rows.step == 0).to_numpy()], expected, atol=1e-5)
+    assert np.abs(found[(rows.step == 2).to_numpy()] - expected).max() > 1e-3
+
+
+# -- reconstructions -------------------------------------------------------------------------------
+
+
+def test_reconstructions() -> None:
+    net, dataset = model(), scenes(3)
+    before = state(net)
+    shown = evaluate.reconstructions(net, dataset, DOMAINS, seed=1, **RUN)
+    assert same(state(net), before)
+    assert list(shown) == ["input", "masked", "before", "after"]
+    assert all(x.shape == (2, 3, 32, 32) and not x.requires_grad for x in shown.values())
+    for i, domain in enumerate(DOMAINS):  # image i under domain i
+        batch = next(streams.continual(dataset, [domain], batch_size=3, seed=1))
+        assert torch.equal(shown["input"][i], batch.images[i])
+    hidden = (shown["masked"] == 0.5).all(1, keepdim=True).expand_as(shown["input"])
+    assert hidden.float().mean() == pytest.approx(0.75, abs=0.01)
+    for name in ("masked", "before", "after"):  # one mask for all
+        seen = (shown[name][~hidden], shown["input"][~hidden])
+        torch.testing.assert_close(*seen, atol=1e-6, rtol=0)
+    assert (shown["before"] - shown["after"])[hidden].abs().max() > 1e-3
+
+
+def test_reconstructions_are_seeded() -> None:
+    def shown(seed: int) -> dict[str, Tensor]:
+        return evaluate.reconstructions(model(), scenes(2), DOMAINS, seed=seed, **RUN)
+
+    first, again, other = shown(1), shown(1), shown(2)
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    assert not torch.equal(other["masked"] == 0.5, first["masked"] == 0.5)
+
+
+def test_each_reconstruction_adapts_to_its_own_image_alone() -> None:
+    dataset = scenes(2)
+    shown = evaluate.reconstructions(model(), dataset, DOMAINS, **RUN)
+    first = evaluate.reconstructions(model(), dataset, DOMAINS[:1], **RUN)
+    torch.testing.assert_close(first["after"], shown["after"][:1], atol=1e-6, rtol=0)

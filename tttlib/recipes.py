@@ -1,0 +1,115 @@
+"""What the bundled weights are trained with; `training.train` runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with one loss and one cosine."""
+
+    loss: Literal["mae", "probe", "joint"]
+    epochs: float
+    lr: float
+    batch_size: int = 256
+    warmup_epochs: float = 0.5
+    mask_ratio: float = 0.75
+    class_mask_ratio: float = 0.0  # joint only: 0, or the mask_ratio to share the encoder pass
+    dataset: str | None = None  # instead of the recipe's (pretraining needs no labels)
+
+    def __post_init__(self) -> None:
+        if self.loss not in ("mae", "probe", "joint"):
+            raise ValueError(f"phase loss must be mae, probe or joint, not {self.loss!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {self.batch_size}")
+        if not (self.epochs > 0 and self.lr > 0):
+            raise ValueError(f"epochs and lr must be positive, not {self.epochs} and {self.lr}")
+        if self.loss != "probe" and not 0 < self.mask_ratio < 1:
+            raise ValueError(
+                f"mask_ratio must lie strictly between 0 and 1 in training, not {self.mask_ratio};"
+                " the papers use 0.75"
+            )
+        if self.class_mask_ratio not in (0.0, self.mask_ratio):
+            raise ValueError(
+                f"class_mask_ratio must be 0 or mask_ratio ({self.mask_ratio}), "
+                f"not {self.class_mask_ratio}"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one bundled checkpoint was made with."""
+
+    name: str
+    dataset: str
+    preset: str
+    phases: tuple[Phase, ...]
+    flip: bool
+    crop_scale: float  # smallest side of a random crop, as a share of the image's side
+    seed: int = 0
+    architecture: dict[str, Any] = field(default_factory=dict)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "mae-scenes",
+            "scenes",
+            "scenes",
+            (
+                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
+                Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2),
+            ),
+            flip=False,
+            crop_scale=0.8,
+        ),
+        Recipe(
+            "mae-scenes-probed",
+            "scenes",
+            "scenes",
+            (
+                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
+                Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2),
+            ),
+            flip=False,
+            crop_scale=0.8,
+        ),
+        Recipe(
+            "mae-tiny-imagenet-50",
+            "tiny-imagenet-50",
+            "tiny-imagenet",
+            (
+                Phase("joint", 12, 1e-3, 64, warmup_epochs=1, class_mask_ratio=0.75),
+                Phase("joint", 1, 3e-4, 64, warmup_epochs=0.05),
+            ),
+            flip=True,
+            crop_scale=0.6,
+        ),
+        # For a GPU: all 200 classes, long schedules, both ways to obtain the head.
+        Recipe(
+            "mae-tiny-imagenet",
+            "tiny-imagenet",
+            "tiny-imagenet",
+            (
+                Phase("mae", 200, 1.5e-3, 1024, warmup_epochs=10),
+                Phase("joint", 60, 1e-3, 1024, warmup_epochs=5),
+            ),
+            flip=True,
+            crop_scale=0.5,
+        ),
+        Recipe(
+            "mae-tiny-imagenet-probed",
+            "tiny-imagenet",
+            "tiny-imagenet",
+            (
+                Phase("mae", 200, 1.5e-3, 1024, warmup_epochs=10),
+                Phase("probe", 20, 4e-3, 1024, warmup_epochs=5),
+            ),
+            flip=True,
+            crop_scale=0.5,
+        ),
+    )
+}
