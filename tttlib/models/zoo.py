@@ -133,12 +133,16 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mas
 def save(model: MaskedAutoencoder, path: Path, card: Mapping[str, Any]) -> Path:
     """Write `path` (.safetensors, fp16) and its card, each complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
+    tensors = {
+        k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous()
+        for k, v in model.state_dict().items()
+    }
     temporary = path.with_suffix(".safetensors.tmp")
     save_file(tensors, temporary)
     text = json.dumps(dict(card), indent=1)
     card_temporary = path.with_suffix(".json.tmp")
     card_temporary.write_text(text + "\n")
+    temporary.chmod(card_temporary.stat().st_mode)  # the writer makes it readable to the owner only
     os.replace(card_temporary, path.with_suffix(".json"))
     os.replace(temporary, path)
     return path
@@ -185,7 +189,7 @@ def _locate(name_or_path: str | Path) -> Path:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return {k: v.float() for k, v in load_file(path).items()}
+        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{path} is no complete safetensors file ({error}); fetch or train it again"
