@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tttlib import data, evaluate, results, streams, ttt
 from tttlib.data import ImageSet
-from tttlib.models import MaskedAutoencoder
+from tttlib.models import MaskedAutoencoder, zoo
 
 SMALL = {
     "img_size": 32,
@@ -275,3 +275,35 @@ def test_each_reconstruction_adapts_to_its_own_image_alone() -> None:
     shown = evaluate.reconstructions(model(), dataset, DOMAINS, **RUN)
     first = evaluate.reconstructions(model(), dataset, DOMAINS[:1], **RUN)
     torch.testing.assert_close(first["after"], shown["after"][:1], atol=1e-6, rtol=0)
+
+
+def test_gradient_alignment_is_the_cosine_of_the_two_gradients() -> None:
+
+    torch.manual_seed(0)
+    net = zoo.create("scenes", depth=1, classifier_depth=1, decoder_depth=1).eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    images = data.load("scenes", "valid", n=3)
+    rows = evaluate.gradient_alignment(net, images, ["clean", "contrast"], masks=2)
+    assert list(rows["domain"]) == ["clean"] * 3 + ["contrast"] * 3
+    assert set(images.clusters) <= set(rows.columns) and rows["cosine"].between(-1, 1).all()
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+    # one image by hand, over the encoder's named parameters
+    image = next(iter(streams.continual(images, ["contrast"], batch_size=3))).images[1:2]
+    names = ["blocks", "patch_embed", "cls_token", "norm"]
+    chosen = [p for n, p in net.named_parameters() if n.startswith(tuple(names))]
+    random = torch.Generator().manual_seed(1)
+    loss = net.reconstruction_loss(image.expand(2, -1, -1, -1), generator=random)
+    mae = torch.autograd.grad(loss, chosen)
+    cross = torch.nn.functional.cross_entropy(net.classify(image), images.labels[1:2])
+    other = torch.autograd.grad(cross, chosen)
+    a, b = (torch.cat([g.flatten() for g in gs]).double() for gs in (mae, other))
+    # the mask token has a reconstruction gradient but none from the head: it adds to one length
+    token = torch.autograd.grad(
+        net.reconstruction_loss(
+            image.expand(2, -1, -1, -1), generator=torch.Generator().manual_seed(1)
+        ),
+        [net.mask_token],
+    )[0]
+    expected = (a @ b) / ((a @ a + token.double().square().sum()).sqrt() * b.norm())
+    assert rows.loc[4, "cosine"] == pytest.approx(float(expected), abs=1e-5)
