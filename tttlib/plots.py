@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -113,7 +114,8 @@ def accuracy_by_step(
     for axis in axes[-1]:
         axis.set_xlabel("TTT steps")
     if summary[line].nunique() > 1:
-        axes.flat[0].legend(title=None)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -209,7 +211,7 @@ def shares(table: pd.DataFrame, *, value: str, chance: str, group: str = "factor
 
     table  columns domain_set, `group`, `value`, `chance` (fractions)
     """
-    figure, axis = plt.subplots(figsize=(PAGE * 0.62, 2.4))
+    figure, axis = plt.subplots(figsize=(PAGE * 0.8, 2.4))
     groups, sets = list(dict.fromkeys(table[group])), list(dict.fromkeys(table["domain_set"]))
     width = 0.8 / len(groups)
     for i, name in enumerate(groups):
@@ -218,7 +220,7 @@ def shares(table: pd.DataFrame, *, value: str, chance: str, group: str = "factor
         axis.bar(x, 100 * part[value], width * 0.9, color=PALETTE[i], label=str(name))
         low, high = x - width * 0.45, x + width * 0.45
         axis.hlines(100 * part[chance], low, high, color="black", lw=1.2)
-    axis.set_xticks(range(len(sets)), [str(s).replace(", ", ",\n") for s in sets], fontsize=7)
+    axis.set_xticks(range(len(sets)), [fill(str(s), 14) for s in sets], fontsize=7)
     axis.set_ylabel("linear separability, %")
     axis.grid(axis="x", visible=False)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="line: chance")
