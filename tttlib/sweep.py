@@ -221,5 +221,6 @@ def _is_no_dead_kernel(record: logging.LogRecord) -> bool:
 
 
 def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
+    """The first line that says something (marks for nbval do not)."""
+    lines = [line for line in text.splitlines() if line.strip() and "# NBVAL" not in line]
     return lines[0] if lines else ""
