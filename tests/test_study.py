@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -95,7 +96,10 @@ def test_a_run_folder_holds_everything(report: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not measured there")
 def test_peak_memory_is_that_of_the_kernels(report: Path) -> None:
-    assert 0.7e9 < study.read_record(report.parent)["peak_memory_bytes"] < 1.6e9
+    # a forked child counts what its parent holds, and these tests hold much
+    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = study.read_record(report.parent)["peak_memory_bytes"]
+    assert 0.7e9 < peak < max(1.6e9, 1.2 * own)
 
 
 def test_the_report_opens_with_table_and_figures(report: Path) -> None:
