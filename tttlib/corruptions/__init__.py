@@ -16,7 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tttlib.corruptions import blur, digital, noise
+from tttlib.corruptions import (
+    blur,
+    colour,
+    digital,
+    elastic,
+    glass,
+    jpeg,
+    motion,
+    noise,
+    spatter,
+    weather,
+)
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
 
@@ -52,22 +63,38 @@ class _Recipe:
     function    f(x, fields, *parameters) -> [B,3,H,W], not yet clipped. x: [B,3,H,W] in [0,1],
                 float32, or float64 in reference mode
     parameters  image size -> the parameters of severities 1..5
+    white       what the function returns for white: 1, or 255 where grey levels are whole numbers
+                only before a division by 255
     mix         what a severity between two integers means: False interpolates the parameters, True
                 interpolates the two results (where parameters act in steps)
     """
 
     function: Callable[..., Tensor]
     parameters: Mapping[int, tuple]
+    white: int = 1
     mix: bool = False
 
 
 _RECIPES = {
     "gaussian_noise": _Recipe(noise.gaussian_noise, noise.GAUSSIAN_NOISE),
+    "shot_noise": _Recipe(noise.shot_noise, noise.SHOT_NOISE),
+    "impulse_noise": _Recipe(noise.impulse_noise, noise.IMPULSE_NOISE),
     "defocus_blur": _Recipe(blur.defocus_blur, blur.DEFOCUS_BLUR, mix=True),
-    "motion_blur": _Recipe(blur.motion_blur, blur.MOTION_BLUR),
+    "glass_blur": _Recipe(glass.glass_blur, glass.GLASS_BLUR, mix=True),
+    "motion_blur": _Recipe(motion.motion_blur, motion.MOTION_BLUR),
     "zoom_blur": _Recipe(blur.zoom_blur, blur.ZOOM_BLUR, mix=True),
+    "snow": _Recipe(weather.snow, weather.SNOW),
+    "frost": _Recipe(weather.frost, weather.FROST, white=255),
+    "fog": _Recipe(weather.fog, weather.FOG),
+    "brightness": _Recipe(colour.brightness, colour.BRIGHTNESS),
     "contrast": _Recipe(digital.contrast, digital.CONTRAST),
+    "elastic_transform": _Recipe(elastic.elastic_transform, elastic.ELASTIC_TRANSFORM),
     "pixelate": _Recipe(digital.pixelate, digital.PIXELATE),
+    "jpeg_compression": _Recipe(jpeg.jpeg_compression, jpeg.JPEG_COMPRESSION),
+    "speckle_noise": _Recipe(noise.speckle_noise, noise.SPECKLE_NOISE),
+    "gaussian_blur": _Recipe(blur.gaussian_blur, blur.GAUSSIAN_BLUR),
+    "spatter": _Recipe(spatter.spatter, spatter.SPATTER, mix=True),
+    "saturate": _Recipe(colour.saturate, colour.SATURATE, mix=True),
 }
 
 AVAILABLE = tuple(name for name in NAMES + EXTRA_NAMES if name in _RECIPES)
@@ -156,7 +183,7 @@ def corrupt(
             assert ids is not None
             fields = CounterFields(key, ids[part].to(device, torch.int64))
             x = _unit(chunk, torch.float32)
-        out[part] = _finish(_apply(recipe, x, fields, severity), images.dtype)
+        out[part] = _finish(_apply(recipe, x, fields, severity), images.dtype, recipe.white)
     return out
 
 
@@ -186,10 +213,12 @@ def _unit(images: Tensor, dtype: torch.dtype) -> Tensor:
     return images.to(dtype)
 
 
-def _finish(y: Tensor, dtype: torch.dtype) -> Tensor:
+def _finish(y: Tensor, dtype: torch.dtype, white: int = 1) -> Tensor:
     """Clip; to grey levels by truncation where the images are uint8."""
-    y = y.clamp(0, 1)
-    return (y * 255).to(dtype) if dtype == torch.uint8 else y.to(dtype)
+    y = y.clamp(0, white)
+    if dtype == torch.uint8:
+        return (y if white == 255 else y * 255).to(dtype)
+    return (y / y.new_full((), white)).to(dtype)
 
 
 def _recipe(name: str) -> _Recipe:

@@ -12,23 +12,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
+from tttlib.corruptions.filters import gaussian_filter, resample, zooms
 
 # Parameters of severities 1..5 by image size.
+GAUSSIAN_BLUR = {  # sigma in pixels
+    32: (0.4, 0.6, 0.7, 0.8, 1),
+    64: (0.5, 0.75, 1, 1.25, 1.5),
+    224: (1, 2, 3, 4, 6),
+}
 DEFOCUS_BLUR = {  # radius of the disk in pixels, sigma of its anti-aliasing in pixels
     32: ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
     64: ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
     224: ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
-}
-MOTION_BLUR = {  # radius (of the cut) and sigma of the one-sided Gaussian, both in pixels
-    32: ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
-    64: ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
-    224: ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
 }
 ZOOM_BLUR = {  # step and number of the zoom factors 1, 1 + step, ...
     32: ((0.01, 7), (0.01, 12), (0.01, 16), (0.01, 21), (0.01, 26)),
     64: ((0.01, 7), (0.01, 12), (0.01, 16), (0.01, 21), (0.01, 26)),
     224: ((0.01, 12), (0.01, 16), (0.02, 11), (0.02, 13), (0.03, 11)),
 }
+
+
+def gaussian_blur(x: Tensor, fields: Fields, sigma: float) -> Tensor:
+    """Gaussian of `sigma` pixels, cut at 4 sigma, edge replicated. x: [B,3,H,W] in [0,1]."""
+    return gaussian_filter(x, sigma)
 
 
 def defocus_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tensor:
@@ -88,46 +94,6 @@ def _correlate(rows: np.ndarray, taps: np.ndarray, order: range, *, fused: bool)
     return y
 
 
-def motion_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tensor:
-    """One-sided Gaussian along a line at U(-45, 45) degrees, one angle per image, in grey levels.
-
-    x: [B,3,H,W] in [0,1]. ImageMagick's 16-bit MotionBlurImage: whole-pixel taps, edge replicated;
-    the last step truncates to grey levels. Float input is rounded to grey levels at the start.
-    """
-    size = 2 * math.ceil(radius) + 1
-    weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(size)]
-    smallest = 1e-7 if x.dtype == torch.float32 else 0.0
-    total = math.fsum(weights)
-    columns, rows = _line(fields.uniform(-45.0, 45.0), size)  # [B,size] each
-    levels = (x * 255).round().flatten(2)  # [B,3,H*W]
-    height, width = x.shape[2:]
-    y = torch.zeros_like(levels)
-    for i, weight in enumerate(w / total for w in weights):
-        if weight > smallest:
-            source = _shifted(rows[:, i], height) * width  # [B,H]
-            index = source[:, :, None] + _shifted(columns[:, i], width)[:, None]  # [B,H,W]
-            taps = levels.gather(2, index.flatten(1)[:, None].expand(-1, 3, -1))
-            y.add_(taps, alpha=weight)
-    sixteen_bit = (y * 257 + 0.5).floor_()
-    grey = (sixteen_bit / y.new_full((), 257)).floor_()
-    return (grey / y.new_full((), 255)).view(x.shape)
-
-
-def _line(angle: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Whole-pixel offsets (x, y), y downwards, for `angle` [B] in degrees: int64 [B,size]."""
-    angle = angle.double()[:, None] * math.pi / 180  # [B,1]
-    across, down = size * angle.cos(), size * angle.sin()
-    length = torch.hypot(down, across)
-    step = torch.arange(size, device=angle.device, dtype=torch.float64)
-    columns, rows = (torch.ceil(step * d / length - 0.5).long() for d in (across, down))
-    return columns, rows
-
-
-def _shifted(offset: Tensor, side: int) -> Tensor:
-    """Coordinates 0..side-1 moved by `offset` [B] and kept inside: int64 [B,side]."""
-    return (torch.arange(side, device=offset.device) + offset[:, None]).clamp_(0, side - 1)
-
-
 def zoom_blur(x: Tensor, fields: Fields, step: float, count: int) -> Tensor:
     """Mean of the image and its enlargements 1, 1 + step, ... x: [B,3,H,W] in [0,1].
 
@@ -140,27 +106,11 @@ def zoom_blur(x: Tensor, fields: Fields, step: float, count: int) -> Tensor:
     total = torch.zeros_like(x, dtype=torch.float32)
     columns = x.float().to(x.dtype).mT.contiguous()  # [B,3,W,H], float32 values
     for (vertical, horizontal), times in Counter(zip(down, across, strict=True)).items():
-        zoomed = _resample(columns, *horizontal).mT.contiguous()  # [B,3,H,W]
-        zoomed = _resample(zoomed, *vertical).float()
+        zoomed = resample(columns, *horizontal).mT.contiguous()  # [B,3,H,W]
+        zoomed = resample(zoomed, *vertical).float()
         for _ in range(times):  # one by one: the order of rounding is the reference's
             total += zoomed
     return (total + x.float()) / total.new_full((), count + 1)
-
-
-def _resample(x: Tensor, crop: int, top: int, out: int, trim: int) -> Tensor:
-    """The rows of `x` [B,3,N,M], cropped, linearly resized and trimmed back to N."""
-    first, weight = _taps(x.shape[2], crop, top, out, trim)
-    first, weight = first.to(x.device), weight.to(x)
-    return torch.lerp(x.index_select(2, first), x.index_select(2, first + 1), weight)
-
-
-@lru_cache(maxsize=512)
-def _taps(side: int, crop: int, top: int, out: int, trim: int) -> tuple[Tensor, Tensor]:
-    """First source row int64 [side] and weight of the next one float64 [side,1]."""
-    position = torch.arange(out, dtype=torch.float64) * ((crop - 1) / (out - 1))
-    first = position.long().clamp_(max=crop - 2)
-    kept = slice(trim, trim + side)
-    return (first + top)[kept], (position - first)[kept, None]
 
 
 @lru_cache(maxsize=64)
@@ -171,9 +121,4 @@ def _zooms(side: int, step: float, count: int) -> list[tuple[int, int, int, int]
     enlarges to 33 and not to 32.
     """
     factors = 1.0 + np.arange(count) * ((1.0 + step) - 1.0)
-    boxes = []
-    for factor in factors.tolist():
-        crop = math.ceil(side / factor)
-        out = round(crop * factor)
-        boxes.append((crop, (side - crop) // 2, out, (out - side) // 2))
-    return boxes
+    return [zooms(side, factor) for factor in factors.tolist()]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tttlib.corruptions import poisson
 from tttlib.corruptions.counter import words
 
 _24_BITS = 2**24 - 1
@@ -25,6 +26,10 @@ class Fields(Protocol):
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor: ...
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor: ...
+
+    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor: ...
+
+    def poisson(self, x: Tensor, scale: float) -> Tensor: ...
 
 
 class CounterFields:
@@ -55,6 +60,17 @@ class CounterFields:
         z = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]
         return z.add_(mean).view(len(self._ids), *shape)
 
+    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
+        """int64 in low .. high - 1, high one number or [B]; uniform to (high - low) / 2^24."""
+        word = (self._words(math.prod(shape)) >> 40) & _24_BITS
+        span = high[:, None] - low if isinstance(high, Tensor) else high - low
+        return ((word * span) >> 24).add_(low).view(len(self._ids), *shape)
+
+    def poisson(self, x: Tensor, scale: float) -> Tensor:
+        """Poisson(scale * x), x [B,...] in [0,1]: float32 counts of that shape."""
+        word = self._words(x[0].numel() if len(x) else 0).view(x.shape)
+        return poisson.counts(x, scale, _unit(word >> 40), _unit(word >> 16))
+
 
 def _unit(word: Tensor) -> Tensor:
     """The low 24 bits as float32 in [0,1)."""
@@ -80,3 +96,16 @@ class ReferenceFields:
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
         return self._stack([np.asarray(s.normal(mean, std, shape)) for s in self._states])
+
+    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
+        highs = high.tolist() if isinstance(high, Tensor) else [high] * len(self._states)
+        pairs = zip(self._states, highs, strict=True)
+        draws = [np.asarray(s.randint(low, top, shape or None)) for s, top in pairs]
+        return torch.from_numpy(np.stack(draws)).to(self._device)
+
+    def poisson(self, x: Tensor, scale: float) -> Tensor:
+        levels = x.double() * 255
+        whole = levels.round()  # float32 cannot hold k/255, and the draws hang on the last bit
+        rates = torch.where((levels - whole).abs() < 1e-4, whole, levels).cpu().numpy() / 255
+        pairs = zip(self._states, rates, strict=True)
+        return self._stack([np.asarray(s.poisson(rate * scale)) for s, rate in pairs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
@@ -12,9 +13,51 @@ GAUSSIAN_NOISE = {  # standard deviation, in units of the full range
     64: (0.04, 0.08, 0.12, 0.15, 0.18),
     224: (0.08, 0.12, 0.18, 0.26, 0.38),
 }
+SHOT_NOISE = {  # photons counted where the image is white
+    32: (500, 250, 100, 75, 50),
+    64: (250, 100, 50, 30, 15),
+    224: (60, 25, 12, 5, 3),
+}
+IMPULSE_NOISE = {  # share of values replaced by 0 or 1
+    32: (0.01, 0.02, 0.03, 0.05, 0.07),
+    64: (0.01, 0.02, 0.05, 0.08, 0.14),
+    224: (0.03, 0.06, 0.09, 0.17, 0.27),
+}
+SPECKLE_NOISE = {  # standard deviation, relative to the value
+    32: (0.06, 0.10, 0.12, 0.16, 0.20),
+    64: (0.15, 0.20, 0.25, 0.30, 0.35),
+    224: (0.15, 0.20, 0.35, 0.45, 0.60),
+}
 
 
 def gaussian_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
     """x + n, n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
-    noise = fields.normal(0.0, std, (*x.shape[2:], 3))  # [B,H,W,3], the reference's layout
-    return x + noise.movedim(-1, 1)
+    return x + _planes(fields.normal(0.0, std, _interleaved(x)))
+
+
+def shot_noise(x: Tensor, fields: Fields, photons: float) -> Tensor:
+    """Poisson(photons * x) / photons per pixel and channel. x: [B,3,H,W] in [0,1]."""
+    counts = fields.poisson(x.movedim(1, -1), photons)  # [B,H,W,3]
+    return _planes(counts) / counts.new_full((), photons)
+
+
+def impulse_noise(x: Tensor, fields: Fields, share: float) -> Tensor:
+    """Salt and pepper, each channel alone: with probability `share` a value becomes 0 or 1."""
+    hit = fields.uniform(0.0, 1.0, _interleaved(x)) < share  # [B,H,W,3]
+    salt = fields.uniform(0.0, 1.0, _interleaved(x)) < 0.5
+    return torch.where(_planes(hit), _planes(salt).to(x.dtype), x)
+
+
+def speckle_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
+    """x * (1 + n), n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
+    return x + x * _planes(fields.normal(0.0, std, _interleaved(x)))
+
+
+def _interleaved(x: Tensor) -> tuple[int, ...]:
+    """(H,W,3): the layout in which the reference draws."""
+    return (*x.shape[2:], 3)
+
+
+def _planes(field: Tensor) -> Tensor:
+    """[B,H,W,3] -> [B,3,H,W]."""
+    return field.movedim(-1, 1)

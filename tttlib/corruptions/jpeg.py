@@ -1,0 +1,171 @@
+"""JPEG compression as a batched integer codec, equal to libjpeg-turbo bit for bit.
+
+What Pillow does by default: baseline tables of Annex K (ITU-T T.81), 4:2:0 chroma, the accurate
+integer DCT of Loeffler, Ligtenberg and Moschytz (1989), "fancy" upsampling. Entropy coding is left
+out because it loses nothing. Within a pass of the DCT nothing is rounded, so a pass is a matrix of
+integers; sums stay below 2^53 and float64 products of matrices are exact, in any order and on every
+device.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
+
+from tttlib.corruptions.fields import Fields
+
+JPEG_COMPRESSION = {  # quality, by image size, severities 1..5
+    32: (80, 65, 58, 50, 40),
+    64: (65, 58, 50, 40, 25),
+    224: (25, 18, 15, 10, 7),
+}
+
+# Rows of the DCT times 2^13, as the fixed-point constants of the integer algorithm add up.
+_DCT = (
+    (8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192),
+    (11363, 9633, 6437, 2260, -2260, -6437, -9633, -11363),
+    (10703, 4433, -4433, -10703, -10703, -4433, 4433, 10703),
+    (9633, -2259, -11362, -6436, 6436, 11362, 2259, -9633),
+    (8192, -8192, -8192, 8192, 8192, -8192, -8192, 8192),
+    (6437, -11362, 2261, 9633, -9633, -2261, 11362, -6437),
+    (4433, -10704, 10704, -4433, -4433, 10704, -10704, 4433),
+    (2260, -6436, 9633, -11363, 11363, -9633, 6436, -2260),
+)
+_LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8,) * 4,
+)
+
+
+def jpeg_compression(x: Tensor, fields: Fields, quality: float) -> Tensor:
+    """Saved as JPEG and read again, in grey levels. x: [B,3,H,W] in [0,1].
+
+    Float input is rounded to grey levels at the start, `quality` to a whole number.
+    """
+    levels = recompress((x * 255).round().to(torch.uint8), round(quality)).to(x.dtype)
+    return levels / levels.new_full((), 255)
+
+
+def recompress(images: Tensor, quality: int) -> Tensor:
+    """uint8 [B,3,H,W] through JPEG of this quality (1 to 100).
+
+    On the CPU by the library in torchvision where that equals the codec below, which it does
+    wherever it was built with libjpeg-turbo.
+    """
+    if images.device.type == "cpu" and _library_is_equal():
+        return _library(images, quality)
+    return codec(images, quality)
+
+
+def codec(images: Tensor, quality: int) -> Tensor:
+    """JPEG with tensors alone. uint8 [B,3,H,W] -> uint8 [B,3,H,W]."""
+    height, width = images.shape[2:]
+    red, green, blue = images.int().unbind(1)
+    half = 2**15
+    luma = (19595 * red + 38470 * green + 7471 * blue + half) >> 16
+    cb = (-11059 * red - 21709 * green + half * blue + 128 * 2**16 + half - 1) >> 16
+    cr = (half * red - 27439 * green - 5329 * blue + 128 * 2**16 + half - 1) >> 16
+    chroma = _halve(_extend(torch.stack([cb, cr], 1), 16))  # [B,2,H/2,W/2]
+    luma = _through_dct(_extend(luma[:, None], 8), _table(quality, _LUMA))
+    chroma = _through_dct(_extend(chroma, 8), _table(quality, _CHROMA))
+    luma = luma[:, 0, :height, :width]
+    chroma = chroma[:, :, : -(-height // 2), : -(-width // 2)]
+    cb, cr = _double(chroma)[:, :, :height, :width].sub_(128).unbind(1)
+    red = luma + ((91881 * cr + half) >> 16)
+    green = luma + ((-22554 * cb - 46802 * cr + half) >> 16)
+    blue = luma + ((116130 * cb + half) >> 16)
+    return torch.stack([red, green, blue], 1).clamp_(0, 255).to(torch.uint8)
+
+
+def _extend(planes: Tensor, multiple: int) -> Tensor:
+    """Edges repeated until both sides are a multiple. int32 [B,C,H,W]."""
+    for axis in (2, 3):
+        side = planes.shape[axis]
+        if side % multiple:
+            index = torch.arange(-(-side // multiple) * multiple, device=planes.device)
+            planes = planes.index_select(axis, index.clamp_(max=side - 1))
+    return planes
+
+
+def _halve(planes: Tensor) -> Tensor:
+    """Means of 2x2, rounded down in even and up in odd columns. int32 [B,C,H,W]."""
+    total = planes[:, :, ::2] + planes[:, :, 1::2]
+    total = total[..., ::2] + total[..., 1::2]
+    bias = torch.arange(total.shape[3], device=planes.device, dtype=torch.int32) % 2 + 1
+    return (total + bias) >> 2
+
+
+def _double(planes: Tensor) -> Tensor:
+    """Both sides doubled; weights 3 and 1 for the nearer and the farther pixel. int32."""
+    rows = planes.shape[2]
+    index = torch.arange(rows, device=planes.device)
+    above = planes.index_select(2, (index - 1).clamp_(min=0))
+    below = planes.index_select(2, (index + 1).clamp_(max=rows - 1))
+    tall = torch.stack([3 * planes + above, 3 * planes + below], 3).flatten(2, 3)  # [B,C,2H,W]
+    columns = tall.shape[3]
+    index = torch.arange(columns, device=planes.device)
+    left = tall.index_select(3, (index - 1).clamp_(min=0))
+    right = tall.index_select(3, (index + 1).clamp_(max=columns - 1))
+    even, odd = (3 * tall + left + 8) >> 4, (3 * tall + right + 7) >> 4
+    return torch.stack([even, odd], 4).flatten(3)  # [B,C,2H,2W]
+
+
+def _through_dct(planes: Tensor, table: Tensor) -> Tensor:
+    """Quantised in 8x8 blocks. int32 [B,C,H,W], sides multiples of 8 -> int32 [B,C,H,W]."""
+    dct = torch.tensor(_DCT, dtype=torch.float64, device=planes.device)  # [8,8]
+    table = table.to(planes.device)
+    x = (planes - 128).double()
+    x = x.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # [B,C,H/8,W/8,8,8]
+    x = _shift(x @ dct.T, 11)
+    x = _shift(dct @ x, 15)  # 8 times the DCT
+    x = x.sign() * ((x.abs() + 4 * table) / (8 * table)).floor() * table
+    x = _shift(dct.T @ x, 11)
+    x = _shift(x @ dct, 18)
+    return (x + 128).clamp_(0, 255).transpose(3, 4).flatten(4).flatten(2, 3).int()
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """x / 2^bits to the nearest whole number, halves upwards."""
+    return ((x + 2 ** (bits - 1)) / 2**bits).floor()
+
+
+def _table(quality: int, base: tuple) -> Tensor:
+    """Annex K's table scaled to a quality, float64 [8,8]."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    table = (torch.tensor(base) * scale + 50) // 100
+    return table.clamp(1, 255).double()
+
+
+def _library(images: Tensor, quality: int) -> Tensor:
+    files = encode_jpeg(list(images), quality)
+    return torch.stack(decode_jpeg(files, mode=ImageReadMode.RGB))
+
+
+@lru_cache(maxsize=1)
+def _library_is_equal() -> bool:
+    """Whether torchvision's JPEG gives the codec's result, on noise at odd sizes."""
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (4, 3, 21, 43), generator=random, dtype=torch.uint8)
+    smooth = F.avg_pool2d(noise.float(), 5, 1, 2).to(torch.uint8)
+    images = torch.cat([noise, smooth])
+    try:
+        return all(torch.equal(_library(images, q), codec(images, q)) for q in (7, 50, 85))
+    except RuntimeError:  # torchvision built without libjpeg
+        return False

@@ -1,0 +1,190 @@
+"""Weather corruptions of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261)."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tttlib.corruptions.fields import Fields
+from tttlib.corruptions.filters import clipped_zoom
+from tttlib.corruptions.motion import smear
+
+# Parameters of severities 1..5 by image size.
+SNOW = {  # mean and std of the layer, its zoom, threshold, radius and sigma of the motion, mix
+    32: (
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    64: (
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+    ),
+    224: (
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    ),
+}
+FROST = {  # scale of the photographs, weight of the image, weight of the frost
+    32: ((0.2, 1, 0.2), (0.2, 1, 0.3), (0.2, 0.9, 0.4), (0.2, 0.85, 0.4), (0.2, 0.75, 0.45)),
+    64: ((0.3, 1, 0.3), (0.3, 0.9, 0.4), (0.3, 0.8, 0.45), (0.3, 0.75, 0.5), (0.3, 0.7, 0.55)),
+    224: ((1, 1, 0.4), (1, 0.8, 0.6), (1, 0.7, 0.7), (1, 0.65, 0.7), (1, 0.6, 0.75)),
+}
+FOG = {  # amount, decay of the roughness per octave
+    32: ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+    64: ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
+    224: ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+}
+
+
+def snow(
+    x: Tensor,
+    fields: Fields,
+    mean: float,
+    std: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    sigma: float,
+    mix: float,
+) -> Tensor:
+    """A moving layer of flakes, added upright and upside down to a whitened image.
+
+    x: [B,3,H,W] in [0,1]. The layer passes through grey levels, as ImageMagick blurs it.
+    """
+    layer = clipped_zoom(fields.normal(mean, std, tuple(x.shape[2:])), zoom)  # [B,H,W]
+    layer = torch.where(layer < threshold, 0, layer).clamp_(0, 1)
+    flakes = smear((layer * 255).floor()[:, None], fields.uniform(-135.0, -45.0), radius, sigma)
+    flakes = (flakes / flakes.new_full((), 255)).to(torch.float32)  # [B,1,H,W]
+    x = x.float()
+    red, green, blue = x.unbind(1)
+    grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+    whitened = mix * x + (1 - mix) * torch.maximum(x, grey * 1.5 + 0.5)
+    return whitened + flakes + flakes.flip(2, 3)
+
+
+def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> Tensor:
+    """image * x + ice * (a random crop of a photograph of frost). x: [B,3,H,W] in [0,1].
+
+    The result is in grey levels, 0..255.
+    Five photographs; two of them are the same, so that one has a probability of 2/5. Images larger
+    than a photograph see it mirrored. Raises FileNotFoundError when the photographs are missing.
+    """
+    height, width = x.shape[2:]
+    photographs, sizes = _photographs(scale, height, width)
+    chosen = fields.integers(0, len(photographs))  # [B]
+    free = sizes.to(x.device)[chosen] - torch.tensor([height, width], device=x.device)  # [B,2]
+    top, left = fields.integers(0, free[:, 0]), fields.integers(0, free[:, 1])
+    rows = top[:, None] + torch.arange(height, device=x.device)  # [B,H]
+    columns = left[:, None] + torch.arange(width, device=x.device)  # [B,W]
+    photographs = photographs.to(x.device)
+    crops = photographs[chosen[:, None, None], rows[:, :, None], columns[:, None]]  # [B,H,W,3]
+    return image * (x * 255) + ice * crops.movedim(-1, 1).to(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def _photographs(scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """uint8 [5,H',W',3], padded to one size, and the true sizes int64 [5,2].
+
+    Mirrored where a photograph leaves no choice of a crop of height x width.
+    """
+    photographs = [_shrink(photograph, scale) for photograph in _read_frost()]
+    for axis, side in ((0, height), (1, width)):
+        photographs = [_mirrored(photograph, axis, side + 1) for photograph in photographs]
+    sizes = torch.tensor([photograph.shape[:2] for photograph in photographs])
+    stack = np.zeros((len(photographs), *sizes.amax(0).tolist(), 3), np.uint8)
+    for place, photograph in zip(stack, photographs, strict=True):
+        place[: photograph.shape[0], : photograph.shape[1]] = photograph
+    return torch.from_numpy(stack), sizes
+
+
+def _mirrored(photograph: np.ndarray, axis: int, side: int) -> np.ndarray:
+    missing = max(0, side - photograph.shape[axis])
+    return np.pad(photograph, [(0, missing if a == axis else 0) for a in range(3)], "symmetric")
+
+
+@lru_cache(maxsize=1)
+def _read_frost() -> list[np.ndarray]:
+    """The five photographs of the reference, uint8 [H,W,3]; its sixth is never used."""
+    spec = importlib.util.find_spec("imagecorruptions")  # finds it without importing it
+    places = list(spec.submodule_search_locations or []) if spec else []
+    names = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+    paths = [Path(place) / "frost" / name for place in places[:1] for name in names]
+    if not paths or not all(path.is_file() for path in paths):
+        raise FileNotFoundError(
+            "frost needs the photographs in the wheel of imagecorruptions, which is "
+            f"{'incomplete' if paths else 'not installed'}; pip install 'tttlib[frost]'"
+        )
+    return [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+
+
+def _shrink(photograph: np.ndarray, scale: float) -> np.ndarray:
+    """Linear interpolation at (i + 0.5) / scale - 0.5 without antialiasing, as OpenCV does it.
+
+    uint8 [H,W,3]; 11-bit weights, and the 4 + 16 + 2 bits that OpenCV drops on the way.
+    """
+    if scale == 1:
+        return photograph
+    taps = []
+    for side in photograph.shape[:2]:
+        place = (np.arange(round(side * scale)) + 0.5) / scale - 0.5
+        place = place.astype(np.float32)
+        first = np.floor(place).astype(np.int64)
+        weight = np.rint((place - first) * np.float32(2048)).astype(np.int64)
+        taps.append((first.clip(0, side - 1), (first + 1).clip(0, side - 1), weight))
+    (top, bottom, down), (left, right, across) = taps
+    across = across[:, None]
+    wide = photograph.astype(np.int64)
+    rows = wide[:, left] * (2048 - across) + wide[:, right] * across  # [H,W',3]
+    down = down[:, None, None]
+    upper = ((2048 - down) * (rows[top] >> 4)) >> 16
+    lower = (down * (rows[bottom] >> 4)) >> 16
+    return ((upper + lower + 2) >> 2).clip(0, 255).astype(np.uint8)
+
+
+def fog(x: Tensor, fields: Fields, amount: float, decay: float) -> Tensor:
+    """(x + amount * plasma) * m / (m + amount), m the image's maximum. x: [B,3,H,W] in [0,1]."""
+    height, width = x.shape[2:]
+    side = 2 ** max(1, (max(height, width) - 1).bit_length())
+    plasma = _plasma(fields, len(x), side, decay)[:, None, :height, :width]  # [B,1,H,W]
+    brightest = x.amax((1, 2, 3), keepdim=True)
+    return (x + amount * plasma) * brightest / (brightest + amount)
+
+
+def _plasma(fields: Fields, count: int, side: int, decay: float) -> Tensor:
+    """Diamond-square fractal on a periodic grid, scaled to [0,1]: [B,side,side].
+
+    The reference multiplies a uniform of width w by w, so an octave falls by decay^2.
+    """
+    width = 100.0
+    grid = fields.uniform(0.0, 0.0, (0, 0)).new_zeros(count, 1, 1)
+    while grid.shape[1] < side:
+
+        def wobbly_mean(total: Tensor, width: float = width) -> Tensor:
+            return total / 4 + width * fields.uniform(-width, width, tuple(total.shape[1:]))
+
+        across = grid + grid.roll(-1, 2)
+        down = grid + grid.roll(-1, 1)
+        centres = wobbly_mean(down + down.roll(-1, 2))
+        right = wobbly_mean(centres + centres.roll(1, 1) + across)
+        below = wobbly_mean(centres + centres.roll(1, 2) + down)
+        upper = torch.stack([grid, right], -1).flatten(2)  # [B,k,2k]
+        lower = torch.stack([below, centres], -1).flatten(2)
+        grid = torch.stack([upper, lower], 2).flatten(1, 2)  # [B,2k,2k]
+        width /= decay
+    grid = grid - grid.amin((1, 2), keepdim=True)
+    return grid / grid.amax((1, 2), keepdim=True)
