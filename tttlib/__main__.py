@@ -129,6 +129,51 @@ def list_data() -> None:
         typer.echo(name)
 
 
+@data_app.command("make-c")
+def make_c(
+    dataset: Annotated[str, typer.Argument(help="A name from `tttlib data list`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
+    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "valid",
+    layout: Annotated[
+        str, typer.Option(help="npy (like CIFAR-10-C) or folders (like ImageNet-C, JPEG).")
+    ] = "npy",
+    corruption: Annotated[
+        list[str] | None, typer.Option(help="Only these; repeatable.", show_default="all 19")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Only a random sample of so many.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random fields and of the sample.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the dataset, else $TTTLIB_DATA.")
+    ] = None,
+) -> None:
+    """Write a dataset under every corruption, as files that other code reads (resumes)."""
+    from tttlib import corruptions
+    from tttlib.data import load
+    from tttlib.data.make_c import make_c
+
+    chosen = load(dataset, split, data)
+    chosen = chosen if images is None else chosen.sample(images, seed)
+    names = corruption or corruptions.NAMES + corruptions.EXTRA_NAMES
+    with _interruptible("finished files are kept; the same command resumes"):
+        make_c(chosen, out, layout=layout, names=names, seed=seed)
+    typer.echo(f"corrupted: {out}")
+
+
+@data_app.command("gallery")
+def gallery(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures go.")],
+) -> None:
+    """Draw one photograph under all 19 corruptions and 5 severities, at 32, 64 and 224 pixels."""
+    from tttlib import plots
+    from tttlib.bench_corruptions import SIZES, pictures
+
+    out.mkdir(parents=True, exist_ok=True)
+    for size in SIZES:
+        figure = plots.corruption_gallery(pictures(size, 1)[0])
+        figure.savefig(out / f"corruptions_{size}.jpg", dpi=110, pil_kwargs={"quality": 85})
+        typer.echo(f"figure: {out / f'corruptions_{size}.jpg'}")
+
+
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="What to time; a wrong name lists them.")] = "ttt",

@@ -13,13 +13,13 @@ import time
 import torch
 from tqdm.auto import tqdm
 
-from tttlib import data, environment, ttt
+from tttlib import bench_corruptions, data, environment, ttt
 from tttlib.devices import best_device
 from tttlib.models import zoo
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt",)
+TARGETS = ("ttt", "corruptions")
 
 
 def main(what: str = "ttt") -> None:
@@ -27,7 +27,11 @@ def main(what: str = "ttt") -> None:
     if what not in TARGETS:
         raise ValueError(f"unknown benchmark {what!r}; known are {', '.join(TARGETS)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    log.info("device: %s", environment.describe()["device"])
+    origin = environment.describe()
+    log.info("device: %s, %d threads", origin["device"], origin["threads"])
+    if what == "corruptions":
+        bench_corruptions.report(bench_corruptions.bench_corruptions())
+        return
     for row in bench_ttt():
         log.info(
             "masks %(batch_size)2d: loop %(loop).3f s/image, stacked %(stacked).3f s/image, "

@@ -15,11 +15,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
+
+from tttlib import corruptions
 
 COLUMN = 3.4  # width of one text column, inches
 PAGE = 7.2  # width of a page, inches
@@ -254,6 +257,17 @@ def image_grid(columns: Mapping[str, Tensor], row_titles: Sequence[str] = ()) ->
             if j == 0 and i < len(row_titles):
                 axis.set_ylabel(pretty(row_titles[i]), fontsize=8)
     return figure
+
+
+def corruption_gallery(image: Tensor) -> Figure:
+    """One image, uint8 [3,H,W], clean and under every corruption (rows) and severity (columns)."""
+    names, severities = corruptions.NAMES + corruptions.EXTRA_NAMES, (1, 2, 3, 4, 5)
+    columns = {"clean": image.expand(len(names), -1, -1, -1)}
+    columns |= {
+        f"severity {s}": torch.cat([corruptions.corrupt(image[None], n, s) for n in names])
+        for s in severities
+    }
+    return image_grid({title: images / 255 for title, images in columns.items()}, names)
 
 
 def y_network() -> Figure:

@@ -11,20 +11,53 @@ import torch
 from torch import Tensor
 
 from tttlib import corruptions
-from tttlib.corruptions import AVAILABLE, EXTRA_NAMES, NAMES, corrupt
+from tttlib.corruptions import EXTRA_NAMES, NAMES, corrupt
 from tttlib.corruptions.fields import CounterFields, ReferenceFields
 
+ALL = NAMES + EXTRA_NAMES
 GOLDEN = Path(__file__).parents[1] / "goldens" / "corruptions_32.npz"
-STOCHASTIC = ("gaussian_noise", "motion_blur")
+STOCHASTIC = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "motion_blur",
+    "snow",
+    "frost",
+    "fog",
+    "elastic_transform",
+    "speckle_noise",
+    "spatter",
+)
+WHOLE_LEVELS = ("motion_blur", "pixelate", "jpeg_compression")
+# Their distance from the clean image does not grow from each severity to the next: saturate first
+# takes colour away, spatter changes from water to mud, and elastic_transform from a warp to jitter.
+NOT_GRADUAL = ("saturate", "spatter", "elastic_transform")
 
-# Largest share of values that float32 arithmetic moves by one grey level, at sizes 32, 64 and 224.
+# Largest share of values one grey level off: float64 with the reference's draws, and float32 with
+# the same fields, as an independent implementation measured it (three times that is accepted).
+FLOAT64_SHARE = {
+    "glass_blur": 2e-3,
+    "snow": 3e-4,
+    "elastic_transform": 1.4e-3,
+    "gaussian_blur": 1.5e-4,
+    "spatter": 1.2e-4,
+}
 FLOAT32_SHARE = {
     "gaussian_noise": 3e-5,
+    "speckle_noise": 3e-5,
+    "gaussian_blur": 4e-3,
     "defocus_blur": 2.3e-2,
+    "glass_blur": 3e-2,
     "motion_blur": 5e-5,
     "zoom_blur": 1e-4,
-    "contrast": 0.0,
-    "pixelate": 0.0,
+    "snow": 2e-6,
+    "frost": 2e-2,
+    "fog": 1e-4,
+    "brightness": 3.3e-2,
+    "elastic_transform": 1.2e-3,
+    "spatter": 5e-5,
+    "saturate": 1.2e-1,
 }
 
 
@@ -38,23 +71,28 @@ def streams(seeds: np.ndarray) -> list[np.random.RandomState]:
 
 def check_parity(recorded: Mapping[str, np.ndarray], name: str) -> None:
     """Reference mode equals the recorded arrays; float32 with the same fields is one level off."""
-    images, moved = to_tensor(recorded["inputs"]), []
+    images, off, moved = to_tensor(recorded["inputs"]), [], []
     for severity, expected in zip(recorded["severities"].tolist(), recorded[name], strict=True):
         target = to_tensor(expected)
         exact = corrupt(images, name, severity, reference=streams(recorded["seeds"]))
-        assert torch.equal(exact, target), f"{name} {severity}"
+        difference = (exact.int() - target.int()).abs()
+        assert difference.max() <= 1, f"{name} {severity}"
+        off.append((difference > 0).float().mean().item())
 
         fields = ReferenceFields(streams(recorded["seeds"]), dtype=torch.float32)
         x = corruptions._unit(images, torch.float32)
         y = corruptions._apply(corruptions._RECIPES[name], x, fields, severity)
         assert y.dtype == torch.float32
-        difference = (corruptions._finish(y, torch.uint8).int() - target.int()).abs()
+        white = corruptions._RECIPES[name].white
+        difference = (corruptions._finish(y, torch.uint8, white).int() - target.int()).abs()
         assert difference.max() <= 1, f"{name} {severity}"
         moved.append((difference > 0).float().mean().item())
-    assert max(moved) <= 3 * FLOAT32_SHARE[name]
+    one = 1 / images.numel()  # where any difference is allowed, one value is
+    for shares, table, factor in ((off, FLOAT64_SHARE, 1), (moved, FLOAT32_SHARE, 3)):
+        assert max(shares) <= max(factor * table[name], one) if name in table else max(shares) == 0
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", ALL)
 def test_equals_the_released_scripts(name: str) -> None:
     with np.load(GOLDEN) as recorded:
         check_parity(recorded, name)
@@ -62,7 +100,7 @@ def test_equals_the_released_scripts(name: str) -> None:
 
 @pytest.mark.oracles
 @pytest.mark.parametrize("size", [32, 64, 224])
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", ALL)
 def test_equals_the_released_scripts_everywhere(name: str, size: int, oracles_root: Path) -> None:
     with np.load(oracles_root / f"corruptions_{size}.npz") as recorded:
         check_parity(recorded, name)
@@ -78,7 +116,7 @@ def photographs() -> Tensor:
     return torch.cat([*turned, *(255 - image for image in turned[:4])])
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("severity", [3, 4.25])
 def test_an_image_does_not_depend_on_its_batch(
     name: str, severity: float, photographs: Tensor, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +136,7 @@ def test_an_image_does_not_depend_on_its_batch(
     assert torch.equal(corrupt(photographs, name, severity, ids=ids, seed=7), whole)
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", ALL)
 def test_same_shape_dtype_and_range(name: str) -> None:
     levels = torch.randint(0, 256, (2, 3, 40, 24), generator=torch.Generator().manual_seed(1))
     grey = corrupt(levels.to(torch.uint8), name, 5)
@@ -112,12 +150,16 @@ def test_same_shape_dtype_and_range(name: str) -> None:
         if dtype == torch.float32:
             assert torch.equal((out * 255).to(torch.uint8), grey)
             whole = torch.equal((out * 255).round() / 255, out)
-            assert whole == (name in ("motion_blur", "pixelate"))
+            assert whole == (name in (*WHOLE_LEVELS, "impulse_noise"))  # 0, 1 or as it was
     assert grey.dtype == torch.uint8
+    saved = corrupt(levels.to(torch.uint8), name, 5, jpeg85=True)
+    assert torch.equal(saved, corruptions.jpeg.recompress(grey, 85))
+    floats = corrupt((levels / 255).float(), name, 5, jpeg85=True)
+    assert torch.equal((floats * 255).round().to(torch.uint8), saved)
     assert corrupt(grey[:0], name, 5).shape == (0, 3, 40, 24)
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", [name for name in ALL if name not in NOT_GRADUAL])
 def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
     """Mean distance from the clean image grows; with the same fields, so that nothing else does.
 
@@ -128,11 +170,12 @@ def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
     def distance(severity: float) -> float:
         fields = CounterFields(0, torch.arange(len(images)))
         y = corruptions._apply(corruptions._RECIPES[name], images, fields, severity)
-        return (y.clamp(0, 1) - images).square().mean().item()
+        y = corruptions._finish(y, torch.float32, corruptions._RECIPES[name].white)
+        return (y - images).square().mean().item()
 
     whole = [distance(severity) for severity in (1, 2, 3, 4, 5)]
     assert whole == sorted(whole) and whole[0] < whole[1] < whole[2] < whole[4]
-    if name != "pixelate":
+    if name not in ("pixelate", "jpeg_compression"):
         between = [distance(severity) for severity in (1.5, 2.5, 3.5, 4.5)]
         for low, middle, high in zip(whole, between, whole[1:], strict=False):
             assert low <= middle <= high
@@ -175,7 +218,7 @@ def test_nearest_parameter_set() -> None:
 
 def test_names() -> None:
     assert len(NAMES) == 15 and len(EXTRA_NAMES) == 4 and not set(NAMES) & set(EXTRA_NAMES)
-    assert set(AVAILABLE) <= {*NAMES, *EXTRA_NAMES}
+    assert set(corruptions._RECIPES) == {*NAMES, *EXTRA_NAMES}
 
 
 IMAGES = torch.zeros(2, 3, 32, 32)
@@ -192,9 +235,6 @@ def test_illegal_name() -> None:
         ValueError, match=r"unknown corruption 'fogg'; legal are gaussian_noise, .*"
     ):
         corrupt(IMAGES, "fogg", 3)
-    for name in {*NAMES, *EXTRA_NAMES} - set(AVAILABLE):
-        with pytest.raises(ValueError, match=f"'{name}' is not available yet; available are gauss"):
-            corrupt(IMAGES, name, 3)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +263,6 @@ def test_illegal_images(images: Tensor, message: str) -> None:
         ({"ids": torch.zeros(2)}, "got torch.float32"),
         ({"ids": [0, 1]}, "got list"),
         ({"seed": 0.5}, "seed must be an integer, got 0.5"),
-        ({"jpeg85": True}, "jpeg85=True is not available yet"),
         ({"generator": torch.Generator(), "ids": torch.arange(2)}, "without ids"),
         ({"reference": streams(np.arange(3))}, "list of 2 numpy.random.RandomState"),
         ({"reference": np.random.RandomState(0)}, "list of 2 numpy.random.RandomState"),
@@ -235,7 +274,7 @@ def test_illegal_options(options: dict, message: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", AVAILABLE)
+@pytest.mark.parametrize("name", ALL)
 def test_same_on_the_gpu(name: str, photographs: Tensor) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")

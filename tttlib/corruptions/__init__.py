@@ -31,7 +31,7 @@ from tttlib.corruptions import (
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
 
-__all__ = ["AVAILABLE", "EXTRA_NAMES", "NAMES", "corrupt"]
+__all__ = ["EXTRA_NAMES", "NAMES", "corrupt"]
 
 NAMES = (
     "gaussian_noise",
@@ -97,9 +97,6 @@ _RECIPES = {
     "saturate": _Recipe(colour.saturate, colour.SATURATE, mix=True),
 }
 
-AVAILABLE = tuple(name for name in NAMES + EXTRA_NAMES if name in _RECIPES)
-"""The names that `corrupt` can do in this version."""
-
 # Pixels (images * H * W) worked on at once: on the CPU what stays in its cache.
 _CHUNK_CPU, _CHUNK_GPU = 2**16, 2**22
 _SMALLEST_SIDE = 8
@@ -120,7 +117,7 @@ def corrupt(
     """Corrupted copies of `images`: same shape, dtype and device.
 
     images     [B,3,H,W] RGB, uint8 in [0,255] or floating point in [0,1]; H, W >= 8
-    name       one of `AVAILABLE`
+    name       one of `NAMES` or `EXTRA_NAMES`
     severity   real in [1,5]
     ids        int64 [B], identity of each image; 0..B-1 by default
     seed       another seed, other random fields
@@ -128,32 +125,30 @@ def corrupt(
     reference  one numpy RandomState per image: float64 arithmetic and the reference's draws in
                their order, so that outputs equal those of the released scripts run with these
                streams; ids and seed have no effect then
-    jpeg85     the released ImageNet-C was saved as JPEG of quality 85; not available yet
+    jpeg85     pass the result through JPEG of quality 85, as the released ImageNet-C and
+               Tiny-ImageNet-C were saved, but not CIFAR-C. @JPEG85@
 
     By default the result of an image depends on its pixels and on (id, name, severity, seed) alone,
     not on the batch around it; arithmetic is float32 and differs from the reference's by at most
     one grey level. CPU and GPU agree up to rounding.
 
     uint8 results are truncated as in the reference, floating-point ones are not, except that
-    motion_blur and pixelate work on whole grey levels by definition.
+    motion_blur, pixelate and jpeg_compression work on whole grey levels by definition.
 
     Parameters are those of the nearest of the sizes 32 (CIFAR-C), 64 (Tiny-ImageNet-C) and 224
     (ImageNet-C) to min(H, W), the smaller of two equally near ones.
 
-    Between integer severities the parameters of the two neighbours are interpolated linearly:
-      gaussian_noise  standard deviation
-      motion_blur     sigma and radius; the number of taps is 2 ceil(radius) + 1
-      contrast        factor
-      pixelate        ratio; the small side is int(ratio * side), hence in steps
-      defocus_blur, zoom_blur  the weights of the kernel and of the zoom factors, which is to say
-                      the two results
+    Between integer severities the parameters of the two neighbours are interpolated linearly (the
+    quality of jpeg_compression then rounded to a whole number, the small side of pixelate and the
+    taps of motion_blur and snow cut to whole pixels). Where a parameter counts or switches
+    something (defocus_blur, zoom_blur, glass_blur, spatter, saturate) the two results are mixed.
+
+    frost needs the photographs in the wheel of imagecorruptions: FileNotFoundError says so.
 
     Raises ValueError for anything outside these sets.
     """
     recipe, severity = _recipe(name), _severity(severity)
     _check_images(images)
-    if jpeg85:
-        raise ValueError("jpeg85=True is not available yet; leave it False")
     if generator is not None and not (ids is None and reference is None):
         raise ValueError("generator draws the ids: give it without ids and without reference")
     count, device = len(images), images.device
@@ -183,7 +178,12 @@ def corrupt(
             assert ids is not None
             fields = CounterFields(key, ids[part].to(device, torch.int64))
             x = _unit(chunk, torch.float32)
-        out[part] = _finish(_apply(recipe, x, fields, severity), images.dtype, recipe.white)
+        y = _apply(recipe, x, fields, severity)
+        if jpeg85:
+            y = jpeg.recompress(_finish(y, torch.uint8, recipe.white), 85)
+            out[part] = y if images.dtype == torch.uint8 else _unit(y, torch.float32)
+        else:
+            out[part] = _finish(y, images.dtype, recipe.white)
     return out
 
 
@@ -222,14 +222,10 @@ def _finish(y: Tensor, dtype: torch.dtype, white: int = 1) -> Tensor:
 
 
 def _recipe(name: str) -> _Recipe:
-    if name not in NAMES + EXTRA_NAMES:
+    if name not in _RECIPES:
         raise ValueError(
             f"unknown corruption {name!r}; legal are {', '.join(NAMES)} "
             f"and the extra {', '.join(EXTRA_NAMES)}"
-        )
-    if name not in _RECIPES:
-        raise ValueError(
-            f"corruption {name!r} is not available yet; available are {', '.join(AVAILABLE)}"
         )
     return _RECIPES[name]
 

@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
 import torch
 from torch import Tensor
+
+from tttlib.data.corrupted import LazyImages, kept
 
 SPLITS = ("train", "valid", "test")
 
@@ -27,7 +30,8 @@ class DamagedDataError(ValueError):
 class ImageSet:
     """Labelled images of one split of one dataset.
 
-    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped
+    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped, or `LazyImages`, which is
+                indexed like one
     labels      int64 [N], indices into `classes`
     classes     names of the C classes, in the order of the label indices
     ids         int64 [N], stable identity of each image (survives `subset`), seeds corruptions
@@ -38,7 +42,7 @@ class ImageSet:
 
     name: str
     split: str
-    images: Tensor
+    images: Any  # Tensor | LazyImages; typed as either it would need a cast at every use
     labels: Tensor
     classes: tuple[str, ...]
     ids: Tensor
@@ -73,9 +77,10 @@ class ImageSet:
         where = torch.as_tensor(np.asarray(index))
         if where.dtype == torch.bool:
             where = where.nonzero().squeeze(1)
+        images = self.images
         return replace(
             self,
-            images=self.images[where],
+            images=images.select(where) if isinstance(images, LazyImages) else images[where],
             labels=self.labels[where],
             ids=self.ids[where],
             boxes=None if self.boxes is None else self.boxes[where],
@@ -99,6 +104,24 @@ class ImageSet:
     def of_classes(self, labels: Sequence[int]) -> ImageSet:
         """Only the images of these label indices (labels and classes stay as they are)."""
         return self.subset(torch.isin(self.labels, torch.as_tensor(list(labels))))
+
+    def corrupted(
+        self, name: str, severity: float, *, seed: int = 0, cache: bool | str | Path = False
+    ) -> ImageSet:
+        """The same set under a corruption (see `corruptions.corrupt`), image by image on demand.
+
+        cache  False: corrupted whenever indexed; True: kept under the user's cache, computed now
+               and memory-mapped from then on; a path: kept there
+        Raises ValueError for an unknown name or severity.
+        """
+        lazy = LazyImages(self.images, self.ids, name, severity, seed)
+        lazy[:1]  # a wrong name or severity is told here
+        fingerprint = lazy.fingerprint(self.fingerprint)
+        images: Any = lazy
+        if cache:
+            folder = cache_root() / "corrupted" if cache is True else Path(cache)
+            images = kept(lazy, folder / f"{self.name}-{self.split}", fingerprint)
+        return replace(self, images=images, fingerprint=fingerprint)
 
 
 def data_root(root: str | Path | None) -> Path:

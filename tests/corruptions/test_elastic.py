@@ -1,0 +1,62 @@
+"""The affine warp and the displacement of the elastic transform."""
+
+from __future__ import annotations
+
+import torch
+
+from tttlib.corruptions import elastic
+from tttlib.corruptions.fields import CounterFields
+
+
+class Fixed(CounterFields):
+    """Returns given fields in turn."""
+
+    def __init__(self, *draws: torch.Tensor) -> None:
+        self.draws = list(draws)
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> torch.Tensor:
+        draw = self.draws.pop(0)
+        assert draw.shape[1:] == shape
+        return draw
+
+
+def random_images() -> torch.Tensor:
+    return torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+def test_no_draw_no_change() -> None:
+    x, zero = random_images(), torch.zeros(2, 24, 24)
+    out = elastic.elastic_transform(x, Fixed(torch.zeros(2, 3, 2), zero, zero), 2, 1, 3)
+    assert (out - x).abs().max() < 1e-4
+
+
+def test_moving_all_corners_moves_the_image() -> None:
+    x, zero = random_images(), torch.zeros(2, 24, 24)
+    move = torch.tensor([2.0, -1.0]).expand(2, 3, 2)  # (x,y): right and up
+    out = elastic.elastic_transform(x, Fixed(move, zero, zero), 0, 1, 3)
+    assert (out[:, :, :-1, 2:] - x[:, :, 1:, :-2]).abs().max() < 1e-4
+    mirrored = x[:, :, 1:, [2, 1]]  # the border is mirrored without its edge
+    assert (out[:, :, :-1, :2] - mirrored).abs().max() < 1e-4
+
+
+def test_corners_go_where_they_were_sent() -> None:
+    moves = 3 * torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(1)) - 1.5
+    source_x, source_y = elastic._affine(random_images().double(), Fixed(moves), 1.5)
+    corners = torch.tensor([[20.0, 20], [20, 4], [4, 4]])
+    for image in range(2):
+        for corner, move in zip(corners, moves[image], strict=True):
+            x, y = (corner + move).tolist()
+            column, row = int(x), int(y)
+            for source, want in ((source_x, corner[0]), (source_y, corner[1])):
+                s = source[image]  # affine, so linear between pixels
+                value = s[row, column] + (y - row) * (s[row + 1, column] - s[row, column])
+                value += (x - column) * (s[row, column + 1] - s[row, column])
+                assert abs(value - want) < 1e-4
+
+
+def test_displacement_mirrors_with_the_edge() -> None:
+    x, zero = random_images(), torch.zeros(2, 24, 24)
+    left = torch.full((2, 24, 24), -1.0)
+    out = elastic.elastic_transform(x, Fixed(torch.zeros(2, 3, 2), left, zero), 1, 0.5, 1)
+    assert (out[..., 1:] - x[..., :-1]).abs().max() < 1e-4
+    assert (out[..., 0] - x[..., 0]).abs().max() < 1e-4

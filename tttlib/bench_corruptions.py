@@ -1,0 +1,121 @@
+"""Images per second of `corruptions.corrupt` and of one image at a time, in one run.
+
+Both get the same photographs and the same two threads. Rounds alternate, so that a disturbance of
+the machine meets both; the ratio is the median over rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from skimage import data as photographs
+from skimage.transform import resize
+from torch import Tensor
+
+from tttlib import corruptions
+from tttlib.devices import best_device
+
+log = logging.getLogger(__name__)
+
+SIZES = (32, 64, 224)
+BATCH = 64
+SEVERITY = 3
+_ROUND_SECONDS = 0.3  # at least, for each of the two
+# One call of C does all the work of these; the others have to gain.
+_ONE_CALL = (
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+)
+
+
+def bench_corruptions(
+    sizes: Sequence[int] = SIZES,
+    names: Sequence[str] = corruptions.NAMES + corruptions.EXTRA_NAMES,
+    rounds: int = 3,
+) -> Iterator[dict[str, float | str]]:
+    """One row per size and corruption: images/s of both, their ratio with its extremes.
+
+    On a GPU also the share of the memory's bandwidth that reading the batch once and writing it once
+    as uint8 would need.
+    """
+    from tttlib import plain_corruptions  # needs OpenCV
+
+    device = best_device()
+    for size in sizes:
+        images = pictures(size, BATCH).to(device)
+        arrays = list(images.movedim(1, -1).contiguous().cpu().numpy())
+        for name in names:
+            ours = _timer(lambda n=name, x=images: corruptions.corrupt(x, n, SEVERITY), device)
+            random = np.random.RandomState(0)
+
+            def one_by_one(n: str = name, state: np.random.RandomState = random) -> None:
+                image = arrays[state.randint(len(arrays))]
+                plain_corruptions.corrupt(image, n, SEVERITY, state)
+
+            plain = _timer(one_by_one, torch.device("cpu"))
+            ours(), plain()  # warm up
+            pairs = [(BATCH / ours(), 1 / plain()) for _ in range(rounds)]
+            ratios = [a / b for a, b in pairs]
+            yield {
+                "size": size,
+                "corruption": name,
+                "ours": statistics.median(a for a, _ in pairs),
+                "plain": statistics.median(b for _, b in pairs),
+                "ratio": statistics.median(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
+                "may be half": name in _ONE_CALL,
+            }
+
+
+def report(rows: Iterator[dict[str, float | str]]) -> None:
+    """Log the rows as they come, then the geometric mean of the ratios of each size."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        found.setdefault(int(row["size"]), []).append(float(row["ratio"]))
+        log.info(
+            "%(size)3d %(corruption)-18s ours %(ours)9.1f images/s, plain %(plain)9.1f, "
+            "ratio %(ratio)6.1f (%(low).1f to %(high).1f)",
+            row,
+        )
+    for size, ratios in found.items():
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        log.info("%3d geometric mean of %d ratios: %.1f", size, len(ratios), mean)
+
+
+def pictures(size: int, count: int) -> Tensor:
+    """uint8 [count,3,size,size]: crops of two photographs, mirrored and turned."""
+    sources = (photographs.astronaut(), photographs.chelsea())
+    squares = [source[: min(source.shape[:2]), : min(source.shape[:2])] for source in sources]
+    small = [resize(s, (size, size), anti_aliasing=True) for s in squares]
+    images = torch.stack([torch.from_numpy((s * 255).astype(np.uint8)) for s in small])
+    images = images.movedim(-1, 1)  # [2,3,S,S]
+    turned = torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)])
+    return turned.repeat(-(-count // len(turned)), 1, 1, 1)[:count].contiguous()
+
+
+def _timer(work: Callable[[], object], device: torch.device) -> Callable[[], float]:
+    """Seconds per call, averaged over enough calls to be measured."""
+
+    def measure() -> float:
+        calls, start = 0, time.perf_counter()
+        while True:
+            work()
+            calls += 1
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - start
+            if seconds > _ROUND_SECONDS:
+                return seconds / calls
+
+    return measure
