@@ -27,7 +27,7 @@ def test_rows_hold_times_and_their_ratio(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_unknown_target_is_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown benchmark 'x'; known are ttt"):
+    with pytest.raises(ValueError, match=r"unknown benchmark 'x'; known are ttt, corruptions"):
         bench.main("x")
 
 
@@ -39,3 +39,19 @@ def test_main_names_the_device(
     with caplog.at_level(logging.INFO):
         bench.main("ttt")
     assert "device: " in caplog.text and "masks  8: loop 1.000 s/image" in caplog.text
+
+
+def test_corruptions_are_timed_in_pairs() -> None:
+    pytest.importorskip("cv2", reason="the obvious implementation needs OpenCV")
+    rows = list(bench.bench_corruptions.bench_corruptions([32], ["fog", "glass_blur"], rounds=1))
+    assert [row["corruption"] for row in rows] == ["fog", "glass_blur"]
+    for row in rows:
+        assert row["ours"] / row["plain"] == pytest.approx(row["ratio"])
+    assert rows[1]["ratio"] > 5  # a loop over pixels against none
+
+
+def test_report_gives_the_geometric_mean(caplog: pytest.LogCaptureFixture) -> None:
+    row = {"size": 64, "corruption": "fog", "ours": 1.0, "plain": 1.0, "low": 1.0, "high": 1.0}
+    with caplog.at_level(logging.INFO):
+        bench.bench_corruptions.report(iter([{**row, "ratio": 2.0}, {**row, "ratio": 8.0}]))
+    assert "64 geometric mean of 2 ratios: 4.0" in caplog.text

@@ -54,7 +54,10 @@ def test_help_is_quick_and_names_every_command() -> None:
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("words", [["study"], ["run"], ["train"], ["data"], ["data", "list"]])
+@pytest.mark.parametrize(
+    "words",
+    [["study"], ["run"], ["train"], ["data"], ["data", "list"], ["data", "make-c"], ["bench"]],
+)
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert _call(*words, "--help") == 0
     assert "Usage: tttlib " + " ".join(words) in capsys.readouterr().out
@@ -171,3 +174,20 @@ def test_an_unknown_recipe_lists_the_known_ones(capsys: pytest.CaptureFixture[st
     assert _call("train", "nope") == 2
     said = capsys.readouterr().err
     assert "'nope'" in said and next(iter(RECIPES)) in said
+
+
+def test_make_c_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "make-c", "scenes", "--out", str(tmp_path / "c"), "--images", "3"]
+    assert _call(*words, "--corruption", "contrast") == 0
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {
+        "contrast.npy", "labels.npy", "made.json",
+    }  # fmt: skip
+    assert f"corrupted: {tmp_path / 'c'}" in capsys.readouterr().out
+    assert _call(*words, "--corruption", "rain") == 2
+    assert "unknown corruption 'rain'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_gallery(tmp_path: Path) -> None:
+    assert _call("data", "gallery", "--out", str(tmp_path)) == 0
+    assert len(list(tmp_path.glob("corruptions_*.jpg"))) == 3

@@ -11,6 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 SIZES = (32, 64, 224)
 BATCH = 64
 SEVERITY = 3
+_CPU = torch.device("cpu")
 _ROUND_SECONDS = 0.3  # at least, for each of the two
 # One call of C does all the work of these; the others have to gain.
 _ONE_CALL = (
@@ -45,24 +47,15 @@ def bench_corruptions(
 ) -> Iterator[dict[str, float | str]]:
     """One row per size and corruption: images/s of both, their ratio with its extremes.
 
-    On a GPU also the share of the memory's bandwidth that reading the batch once and writing it once
-    as uint8 would need.
+    "may be half" marks those where the plain way is one call of C.
     """
-    from tttlib import plain_corruptions  # needs OpenCV
-
     device = best_device()
     for size in sizes:
         images = pictures(size, BATCH).to(device)
         arrays = list(images.movedim(1, -1).contiguous().cpu().numpy())
         for name in names:
-            ours = _timer(lambda n=name, x=images: corruptions.corrupt(x, n, SEVERITY), device)
-            random = np.random.RandomState(0)
-
-            def one_by_one(n: str = name, state: np.random.RandomState = random) -> None:
-                image = arrays[state.randint(len(arrays))]
-                plain_corruptions.corrupt(image, n, SEVERITY, state)
-
-            plain = _timer(one_by_one, torch.device("cpu"))
+            ours = _timer(partial(corruptions.corrupt, images, name, SEVERITY), device)
+            plain = _timer(partial(_one_image, arrays, name, np.random.RandomState(0)), _CPU)
             ours(), plain()  # warm up
             pairs = [(BATCH / ours(), 1 / plain()) for _ in range(rounds)]
             ratios = [a / b for a, b in pairs]
@@ -76,6 +69,12 @@ def bench_corruptions(
                 "high": max(ratios),
                 "may be half": name in _ONE_CALL,
             }
+
+
+def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomState) -> None:
+    from tttlib import plain_corruptions  # needs OpenCV
+
+    plain_corruptions.corrupt(arrays[random.randint(len(arrays))], name, SEVERITY, random)
 
 
 def report(rows: Iterator[dict[str, float | str]]) -> None:

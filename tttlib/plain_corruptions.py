@@ -1,4 +1,4 @@
-"""The obvious implementation of the corruptions: one image at a time with numpy, SciPy, OpenCV, PIL.
+"""The obvious implementation of the corruptions: an image at a time, NumPy, SciPy, OpenCV, PIL.
 
 What `tttlib bench corruptions` compares against, with the same parameters and the same steps. Only
 the benchmark and the tests use it; it needs the development extra (OpenCV comes with the `frost`
@@ -199,7 +199,9 @@ def _contrast(image: np.ndarray, random: RandomState, factor: float) -> np.ndarr
 
 def _pixelate(image: np.ndarray, random: RandomState, ratio: float) -> np.ndarray:
     height, width = image.shape[:2]
-    small = Image.fromarray(image).resize((int(width * ratio), int(height * ratio)), Image.Resampling.BOX)
+    small = Image.fromarray(image).resize(
+        (int(width * ratio), int(height * ratio)), Image.Resampling.BOX
+    )
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)) / 255.0
 
 
@@ -214,20 +216,26 @@ def _elastic_transform(
 ) -> np.ndarray:
     x = (image / 255.0).astype(np.float32)
     height, width = x.shape[:2]
-    middle = np.float32((width // 2, height // 2))
+    middle = np.array((width // 2, height // 2), np.float32)
     reach = min(height, width) // 3
-    corners = np.float32([middle + reach, middle + [reach, -reach], middle - reach])
+    corners = np.stack(
+        [middle + reach, middle + np.array((reach, -reach), np.float32), middle - reach]
+    )
     moved = corners + random.uniform(-shift, shift, corners.shape).astype(np.float32)
     matrix = cv2.getAffineTransform(corners, moved)
-    x = cv2.warpAffine(x, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.warpAffine(x, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    fields = [random.uniform(-1, 1, (height, width)) for _ in range(2)]
     across, down = (
-        amplitude * filters.gaussian(random.uniform(-1, 1, (height, width)), sigma, mode="reflect", truncate=3)
-        for _ in range(2)
-    )  # fmt: skip
+        amplitude * filters.gaussian(field, sigma, mode="reflect", truncate=3) for field in fields
+    )
     rows, columns = np.mgrid[:height, :width]
     places = [rows + down.astype(np.float32), columns + across.astype(np.float32)]
     return np.stack(
-        [ndimage.map_coordinates(x[..., c], places, order=1, mode="reflect") for c in range(3)], -1
+        [
+            ndimage.map_coordinates(warped[..., c], places, order=1, mode="reflect")
+            for c in range(3)
+        ],
+        -1,
     )
 
 
@@ -248,7 +256,9 @@ def _spatter(
         cover = (layer > threshold).astype(np.float32)
         cover = filters.gaussian(cover, sigma=strength)
         cover[cover < 0.8] = 0
-        return x * (1 - cover[..., None]) + cover[..., None] * np.float32((63, 42, 20)) / 255.0
+        return (
+            x * (1 - cover[..., None]) + cover[..., None] * np.array((63, 42, 20), np.float32) / 255
+        )
     layer = (layer * 255).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
     _, distance = cv2.threshold(distance, 20, 20, cv2.THRESH_TRUNC)
@@ -256,7 +266,7 @@ def _spatter(
     relief = cv2.filter2D(relief, cv2.CV_8U, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]))
     water = layer * cv2.blur(relief, (3, 3)).astype(np.float32)
     water = water / max(water.max(), 1) * strength
-    return x + water[..., None] * np.float32((175, 238, 238)) / 255.0
+    return x + water[..., None] * np.array((175, 238, 238), np.float32) / 255
 
 
 _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {

@@ -1,10 +1,10 @@
 """How far the corruptions are from the released scripts' recorded outputs, as one table.
 
-`python tests/corruptions/fidelity.py ORACLES` writes it to tests/goldens/corruption_fidelity.csv and
-into the package's page; the test beside it holds the code to it.
+`python tests/corruptions/fidelity.py ORACLES` writes it to tests/goldens/corruption_fidelity.csv
+and into the package's page; the test beside it holds the code to it.
 
 Columns, per corruption, size and severity:
-  reference max, share   reference mode: largest difference in grey levels, share of values differing
+  reference max, share   reference mode: largest difference in grey levels, share of values off
   fast max, share        float32 arithmetic with the reference's fields injected
   mean, std, spectrum    own fields: distance of the recorded mean grey level, root mean variance
                          over 64 repeats, and power of the residual in octave bands (the worst),
@@ -29,7 +29,7 @@ from tttlib.corruptions.fields import ReferenceFields
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "goldens" / "corruption_fidelity.csv"
 PAGE = HERE.parents[1] / "tttlib" / "corruptions" / "README.md"
-GROUPS = 12
+GROUPS = 40
 REPEATS = 64
 KEYS = ["corruption", "size", "severity"]
 
@@ -45,7 +45,11 @@ def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
         fields = ReferenceFields(_streams(recorded), dtype=torch.float32)
         y = corruptions._apply(recipe, corruptions._unit(images, torch.float32), fields, severity)
         fast = corruptions._finish(y, torch.uint8, recipe.white)
-        row: dict[str, object] = {"corruption": name, "size": images.shape[-1], "severity": severity}
+        row: dict[str, object] = {
+            "corruption": name,
+            "size": images.shape[-1],
+            "severity": severity,
+        }
         for column, found in (("reference", exact), ("fast", fast)):
             off = (found.int() - target).abs()
             row[f"{column} max"] = int(off.max())
@@ -54,15 +58,17 @@ def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def distances(stats: Mapping[str, np.ndarray], name: str, size: int) -> pd.DataFrame:
+def distances(
+    stats: Mapping[str, np.ndarray], name: str, size: int, groups: int = GROUPS
+) -> pd.DataFrame:
     """Rows (severity, mean, std, spectrum) in sampling errors; see the module."""
     image = _tensor(stats[f"input_{size}"][None])
     rows = []
     for severity in (1, 3, 5):
         key = f"{name}/{size}/s{severity}"
         ours = torch.stack(
-            [_statistics(_repeats(image, name, severity, group), image) for group in range(GROUPS)]
-        ).double()  # [GROUPS,2+bands]
+            [_statistics(_repeats(image, name, severity, group), image) for group in range(groups)]
+        ).double()  # [groups,2+bands]
         theirs = torch.cat(
             [
                 torch.tensor([stats[f"{key}/mean"].mean(dtype=np.float64)]),
@@ -70,7 +76,7 @@ def distances(stats: Mapping[str, np.ndarray], name: str, size: int) -> pd.DataF
                 _bands(torch.from_numpy(stats[f"{key}/psd_residual"]).double()),
             ]
         )
-        error = ours.std(0) * (1 + 1 / GROUPS) ** 0.5
+        error = ours.std(0) * (1 + 1 / groups) ** 0.5
         z = ((theirs - ours.mean(0)) / error).abs()
         rows.append(
             {"corruption": name, "size": size, "severity": severity, "mean": z[0].item(),
@@ -154,6 +160,4 @@ if __name__ == "__main__":
     result.to_csv(GOLDEN, index=False, float_format="%.3g")
     before, _, rest = PAGE.read_text().partition("<!-- table -->\n")
     after = rest.partition("<!-- end of table -->")[2]
-    PAGE.write_text(
-        f"{before}<!-- table -->\n{page_table(result)}\n<!-- end of table -->{after}"
-    )
+    PAGE.write_text(f"{before}<!-- table -->\n{page_table(result)}\n<!-- end of table -->{after}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,9 +32,11 @@ STOCHASTIC = (
     "spatter",
 )
 WHOLE_LEVELS = ("motion_blur", "pixelate", "jpeg_compression")
-# Their distance from the clean image does not grow from each severity to the next: saturate first
-# takes colour away, spatter changes from water to mud, and elastic_transform from a warp to jitter.
-NOT_GRADUAL = ("saturate", "spatter", "elastic_transform")
+# Their distance from the clean image does not grow from each severity to the next, by definition:
+# saturate first takes colour away, spatter changes from water to mud, elastic_transform from a warp
+# to jitter, glass_blur and frost from a strong to a blurred or darkened disturbance.
+NOT_GRADUAL = ("saturate", "spatter", "elastic_transform", "glass_blur", "frost")
+IN_STEPS = ("pixelate", "jpeg_compression", "snow")  # whole pixels, quality, zoom of the layer
 
 # Largest share of values one grey level off: float64 with the reference's draws, and float32 with
 # the same fields, as an independent implementation measured it (three times that is accepted).
@@ -87,9 +91,9 @@ def check_parity(recorded: Mapping[str, np.ndarray], name: str) -> None:
         difference = (corruptions._finish(y, torch.uint8, white).int() - target.int()).abs()
         assert difference.max() <= 1, f"{name} {severity}"
         moved.append((difference > 0).float().mean().item())
-    one = 1 / images.numel()  # where any difference is allowed, one value is
+    few = 3 / images.numel()  # where any difference is allowed, three values are
     for shares, table, factor in ((off, FLOAT64_SHARE, 1), (moved, FLOAT32_SHARE, 3)):
-        assert max(shares) <= max(factor * table[name], one) if name in table else max(shares) == 0
+        assert max(shares) <= max(factor * table[name], few) if name in table else max(shares) == 0
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -175,7 +179,7 @@ def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
 
     whole = [distance(severity) for severity in (1, 2, 3, 4, 5)]
     assert whole == sorted(whole) and whole[0] < whole[1] < whole[2] < whole[4]
-    if name not in ("pixelate", "jpeg_compression"):
+    if name not in IN_STEPS:
         between = [distance(severity) for severity in (1.5, 2.5, 3.5, 4.5)]
         for low, middle, high in zip(whole, between, whole[1:], strict=False):
             assert low <= middle <= high
@@ -283,3 +287,22 @@ def test_same_on_the_gpu(name: str, photographs: Tensor) -> None:
     difference = (there.cpu().int() - corrupt(photographs, name, 3.5).int()).abs()
     assert difference.max() <= 1
     assert (difference > 0).float().mean() <= 3e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_memory_of_a_large_batch(name: str) -> None:
+    """256 images at 224: never more than 40 times their float32 size (nor half of it, in fact)."""
+    script = (
+        "import resource, sys, torch\n"
+        "from tttlib.corruptions import corrupt\n"
+        f"corrupt(torch.zeros(2, 3, 224, 224, dtype=torch.uint8), {name!r}, 3)\n"
+        "x = torch.randint(0, 256, (256, 3, 224, 224), dtype=torch.uint8)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"corrupt(x, {name!r}, 3)\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print((after - before) * 1024 / (x.numel() * 4))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) <= 40

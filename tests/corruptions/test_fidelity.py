@@ -12,7 +12,8 @@ import pytest
 from tttlib.corruptions import EXTRA_NAMES, NAMES
 
 ALL = NAMES + EXTRA_NAMES
-WITHIN = 4.0  # sampling errors; the largest of 400 normal numbers is about 3.2
+WITHIN = 3.5  # sampling errors; the largest of the table's 500 numbers is expected at 3.1
+FEW_GROUPS, WITHIN_OF_FEW = 10, 6.0  # the error is then itself uncertain (Student's t, 9 degrees)
 
 
 @pytest.fixture(scope="module")
@@ -50,5 +51,6 @@ def test_distances(size: int, oracles_root: Path) -> None:
     with np.load(oracles_root / "corruption_stats.npz") as stats:
         names = sorted({key.split("/")[0] for key in stats.files if "/" in key})
         assert len(names) == 11
-        found = pd.concat(fidelity.distances(stats, name, size) for name in names)
-    assert found[["mean", "std", "spectrum"]].max().max() <= WITHIN, found.to_string()
+        found = pd.concat(fidelity.distances(stats, name, size, FEW_GROUPS) for name in names)
+    worst = found[["mean", "std", "spectrum"]].max().max()
+    assert worst <= WITHIN_OF_FEW, found.to_string()

@@ -9,8 +9,8 @@ import torch
 from tttlib.corruptions import EXTRA_NAMES, NAMES, corrupt
 
 pytest.importorskip("cv2", reason="the obvious implementation needs OpenCV")
-from tttlib import plain_corruptions  # noqa: E402
-from tttlib.bench_corruptions import pictures  # noqa: E402
+from tttlib import plain_corruptions
+from tttlib.bench_corruptions import pictures
 
 SQUARE_ONLY = ("zoom_blur", "snow")  # the obvious zoom crops a square
 ROUNDING = {  # share of values that may be one level off: order of sums in filters and warps

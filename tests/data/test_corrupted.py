@@ -22,9 +22,7 @@ def clean() -> ImageSet:
     return data.load("scenes", "valid", n=40).subset(range(10, 40))
 
 
-def test_view_is_lazy_and_equals_corrupt(
-    clean: ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_view_is_lazy_and_equals_corrupt(clean: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = corrupt(clean.images, "fog", 3, ids=clean.ids, seed=2)
     view = clean.corrupted("fog", 3, seed=2)
     calls = []
@@ -36,7 +34,9 @@ def test_view_is_lazy_and_equals_corrupt(
     assert len(view) == 30 and view.image_size == 32 and view.images.shape == clean.images.shape
     assert torch.equal(view.images[4:6], expected[4:6])
     assert torch.equal(view.images[7], expected[7])
-    assert torch.equal(part.images[:], expected[[int((clean.ids == i).nonzero()) for i in part.ids]])
+    assert torch.equal(
+        part.images[:], expected[[int((clean.ids == i).nonzero()) for i in part.ids]]
+    )
     assert calls == [2, 1, 2]
     assert torch.equal(view.labels, clean.labels)
 
@@ -123,9 +123,7 @@ def test_make_c_npy(clean: ImageSet, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_make_c_resumes(
-    clean: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_c_resumes(clean: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[float] = []
 
     def counting(x: torch.Tensor, name: str, severity: float, **rest: object) -> torch.Tensor:

@@ -7,6 +7,7 @@ scripts. A corruption is one function f(x, fields, *parameters) and one row of `
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tenso
     if share == 0:
         return recipe.function(x, fields, *low)
     if recipe.mix:
-        below = recipe.function(x, fields, *low)
+        below = recipe.function(x, copy.deepcopy(fields), *low)  # both from the same draws
         return torch.lerp(below, recipe.function(x, fields, *high), share)
     between = (a + share * (b - a) for a, b in zip(low, high, strict=True))
     return recipe.function(x, fields, *between)

@@ -17,14 +17,18 @@ from tttlib.corruptions.filters import gaussian_filter
 
 # Parameters of severities 1..5 by image size, in pixels: amplitude and sigma of the displacement,
 # largest shift of the corners of the affine warp. 224 has 244 times the shares, as released.
-ELASTIC_TRANSFORM = {
-    side: tuple(tuple(share * pixels for share in shares) for shares in table)
-    for side, pixels, table in (
-        (32, 32, ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))),
-        (64, 64, ((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02))),
-        (224, 244, ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))),
-    )
+_SHARES = {  # of the number of pixels given first
+    32: (32, (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05),
+         (0.1, 0.03, 0.03)),
+    64: (64, (0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03),
+         (0.16, 0.03, 0.02)),
+    224: (244, (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
+          (0.12, 0.01, 0.02)),
 }  # fmt: skip
+ELASTIC_TRANSFORM = {
+    size: tuple(tuple(pixels * share for share in shares) for shares in table)
+    for size, (pixels, *table) in _SHARES.items()
+}
 
 
 def elastic_transform(
@@ -81,6 +85,4 @@ def _bilinear(x: Tensor, columns: Tensor, rows: Tensor, *, mirror_edge: bool) ->
         grid = [columns * (2 / (width - 1)) - 1, rows * (2 / (height - 1)) - 1]
     else:
         grid = [(columns + 0.5) * (2 / width) - 1, (rows + 0.5) * (2 / height) - 1]
-    return F.grid_sample(
-        x, torch.stack(grid, -1), padding_mode="reflection", align_corners=corners
-    )
+    return F.grid_sample(x, torch.stack(grid, -1), padding_mode="reflection", align_corners=corners)

@@ -167,7 +167,7 @@ def _library(images: Tensor, quality: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _library_is_equal() -> bool:
-    """Whether Pillow's JPEG gives the codec's result, on noise and on smooth images of odd sizes."""
+    """Whether Pillow's JPEG gives the codec's result, on rough and smooth images."""
     random = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (4, 3, 21, 43), generator=random, dtype=torch.uint8)
     smooth = F.avg_pool2d(noise.float(), 5, 1, 2).to(torch.uint8)

@@ -148,8 +148,14 @@ def _step(distance: Tensor, down: int, right: int, cost: int) -> None:
     height, width = distance.shape[1:]
     if abs(down) >= height or abs(right) >= width:
         return
-    rows, columns = slice(max(0, down), height + min(0, down)), slice(max(0, right), width + min(0, right))
-    back = slice(max(0, -down), height + min(0, -down)), slice(max(0, -right), width + min(0, -right))
+    rows, columns = (
+        slice(max(0, down), height + min(0, down)),
+        slice(max(0, right), width + min(0, right)),
+    )
+    back = (
+        slice(max(0, -down), height + min(0, -down)),
+        slice(max(0, -right), width + min(0, -right)),
+    )
     here = distance[:, rows, columns]
     torch.minimum(here, distance[:, back[0], back[1]] + cost, out=here)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def _write_npy(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
         if not part.is_file():
             images = dataset.corrupted(name, severity, seed=seed).images
             shape = (len(images), *images.shape[2:], 3)
-            _atomically(part, lambda file, i=images, s=shape: _fill(file, i, s))
+            _atomically(part, partial(_fill, images=images, shape=shape))
 
     def join(file: Path) -> None:
         first = np.load(parts[0], mmap_mode="r")
@@ -132,7 +133,7 @@ def _write_folders(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
                 continue
             pixels = images[start : start + _AT_ONCE].movedim(1, -1).contiguous().numpy()
             for file, image in zip(batch, pixels, strict=True):
-                _atomically(file, lambda path, i=image: _save_jpeg(path, i))
+                _atomically(file, partial(_save_jpeg, image=image))
 
 
 def _save(file: Path, array: np.ndarray) -> None:
