@@ -33,7 +33,7 @@ def test_missing_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_photographs(scale: float, sizes: list[tuple[int, int]]) -> None:
     stack, found = weather._photographs(scale, 32, 32)
     assert found.tolist() == [list(size) for size in sizes]
-    assert stack.shape == (5, sizes[0][0], sizes[0][1], 3)
+    assert stack.shape == (5, 3, *sizes[0])
     assert torch.equal(stack[1], stack[2])  # two of the five files hold one picture
 
 

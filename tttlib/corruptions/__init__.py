@@ -99,7 +99,7 @@ _RECIPES = {
 }
 
 # Pixels (images * H * W) worked on at once: on the CPU what stays in its cache.
-_CHUNK_CPU, _CHUNK_GPU = 2**16, 2**22
+_CHUNK_CPU, _CHUNK_GPU = 2**17, 2**22
 _SMALLEST_SIDE = 8
 
 

@@ -44,9 +44,11 @@ def words(key: int, ids: Tensor, start: int, count: int) -> Tensor:
 
 def _mix(z: Tensor) -> Tensor:
     """SplitMix64's finaliser, in place; a bijection of the 64-bit words."""
-    z ^= (z >> 30) & (2**34 - 1)
-    z *= _FIRST
-    z ^= (z >> 27) & (2**37 - 1)
-    z *= _SECOND
-    z ^= (z >> 31) & (2**33 - 1)
+    shifted = torch.empty_like(z)  # one buffer: fresh memory costs more than the arithmetic
+    for bits, factor in ((30, _FIRST), (27, _SECOND), (31, None)):
+        torch.bitwise_right_shift(z, bits, out=shifted)
+        shifted &= 2 ** (64 - bits) - 1  # the sign must not move in
+        z ^= shifted
+        if factor is not None:
+            z *= factor
     return z

@@ -48,15 +48,15 @@ class CounterFields:
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
         """24-bit uniforms, low + (high - low) * [0,1)."""
-        unit = _unit(self._words(math.prod(shape)) >> 40)
+        unit = _unit(self._words(math.prod(shape)), 40)
         return (low + (high - low) * unit).view(len(self._ids), *shape)
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
         """Box-Muller on 24-bit uniforms, two normals per word; |z| <= 5.77."""
         count = math.prod(shape)
         pair = self._words((count + 1) // 2)  # [B,count/2]
-        angle = _unit(pair >> 16).mul_(2 * math.pi)
-        radius = _unit(pair >> 40).add_(2.0**-24).log_().mul_(-2).sqrt_().mul_(std)  # of (0,1]
+        angle = _unit(pair, 16).mul_(2 * math.pi)
+        radius = _unit(pair, 40).add_(2.0**-24).log_().mul_(-2).sqrt_().mul_(std)  # of (0,1]
         z = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]
         return z.add_(mean).view(len(self._ids), *shape)
 
@@ -69,12 +69,12 @@ class CounterFields:
     def poisson(self, x: Tensor, scale: float) -> Tensor:
         """Poisson(scale * x), x [B,...] in [0,1]: float32 counts of that shape."""
         word = self._words(x[0].numel() if len(x) else 0).view(x.shape)
-        return poisson.counts(x, scale, _unit(word >> 40), _unit(word >> 16))
+        return poisson.counts(x, scale, _unit(word, 40), _unit(word, 16))
 
 
-def _unit(word: Tensor) -> Tensor:
-    """The low 24 bits as float32 in [0,1)."""
-    return (word & _24_BITS).float().mul_(2.0**-24)
+def _unit(words: Tensor, shift: int) -> Tensor:
+    """24 of the bits as float32 in [0,1)."""
+    return (words >> shift).bitwise_and_(_24_BITS).float().mul_(2.0**-24)
 
 
 class ReferenceFields:

@@ -89,16 +89,18 @@ def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> 
     chosen = fields.integers(0, len(photographs))  # [B]
     free = sizes.to(x.device)[chosen] - torch.tensor([height, width], device=x.device)  # [B,2]
     top, left = fields.integers(0, free[:, 0]), fields.integers(0, free[:, 1])
-    rows = top[:, None] + torch.arange(height, device=x.device)  # [B,H]
-    columns = left[:, None] + torch.arange(width, device=x.device)  # [B,W]
-    photographs = photographs.to(x.device)
-    crops = photographs[chosen[:, None, None], rows[:, :, None], columns[:, None]]  # [B,H,W,3]
-    return image * (x * 255) + ice * crops.movedim(-1, 1).to(x.dtype)
+    tall, wide = photographs.shape[2:]
+    windows = photographs.to(x.device).as_strided(  # every crop of every photograph, not copied
+        (len(photographs), tall - height + 1, wide - width + 1, 3, height, width),
+        (3 * tall * wide, wide, 1, tall * wide, wide, 1),
+    )
+    crops = windows[chosen, top, left]  # [B,3,H,W]
+    return image * (x * 255) + ice * crops.to(x.dtype)
 
 
 @lru_cache(maxsize=8)
 def _photographs(scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """uint8 [5,H',W',3], padded to one size, and the true sizes int64 [5,2].
+    """uint8 [5,3,H',W'], padded to one size, and the true sizes int64 [5,2].
 
     Mirrored where a photograph leaves no choice of a crop of height x width.
     """
@@ -109,7 +111,7 @@ def _photographs(scale: float, height: int, width: int) -> tuple[Tensor, Tensor]
     stack = np.zeros((len(photographs), *sizes.amax(0).tolist(), 3), np.uint8)
     for place, photograph in zip(stack, photographs, strict=True):
         place[: photograph.shape[0], : photograph.shape[1]] = photograph
-    return torch.from_numpy(stack), sizes
+    return torch.from_numpy(stack).movedim(-1, 1).contiguous(), sizes
 
 
 def _mirrored(photograph: np.ndarray, axis: int, side: int) -> np.ndarray:
