@@ -170,7 +170,12 @@ def gallery(
     out.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
         figure = plots.corruption_gallery(pictures(size, 1)[0])
-        figure.savefig(out / f"corruptions_{size}.jpg", dpi=110, pil_kwargs={"quality": 85})
+        figure.savefig(
+            out / f"corruptions_{size}.jpg",
+            dpi=110,
+            bbox_inches="tight",
+            pil_kwargs={"quality": 85},
+        )
         typer.echo(f"figure: {out / f'corruptions_{size}.jpg'}")
 
 

@@ -262,12 +262,24 @@ def image_grid(columns: Mapping[str, Tensor], row_titles: Sequence[str] = ()) ->
 def corruption_gallery(image: Tensor) -> Figure:
     """One image, uint8 [3,H,W], clean and under every corruption (rows) and severity (columns)."""
     names, severities = corruptions.NAMES + corruptions.EXTRA_NAMES, (1, 2, 3, 4, 5)
-    columns = {"clean": image.expand(len(names), -1, -1, -1)}
-    columns |= {
-        f"severity {s}": torch.cat([corruptions.corrupt(image[None], n, s) for n in names])
-        for s in severities
-    }
-    return image_grid({title: images / 255 for title, images in columns.items()}, names)
+    rows = [
+        torch.cat([image, *(corruptions.corrupt(image[None], name, s)[0] for s in severities)], 2)
+        for name in names
+    ]
+    height, width = image.shape[1:]
+    inches = 0.9
+    size = (inches * (len(severities) + 1) * width / height + 1.4, inches * len(names) + 0.3)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(torch.cat(rows, 1).permute(1, 2, 0).numpy())
+    axis.set_yticks([height * (i + 0.5) for i in range(len(names))], [pretty(n) for n in names])
+    titles = ["clean", *(f"severity {s}" for s in severities)]
+    axis.set_xticks([width * (i + 0.5) for i in range(len(titles))], titles)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0, labelsize=9)
+    axis.grid(visible=False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    return figure
 
 
 def y_network() -> Figure:
