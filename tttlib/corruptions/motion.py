@@ -41,17 +41,22 @@ def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
     smallest = 1e-7 if levels.dtype == torch.float32 else 0.0
     total = math.fsum(weights)
     columns, rows = _line(angle, size)  # [B,size] each
-    pixels = levels.flatten(2)  # [B,C,H*W]
-    channels, height, width = levels.shape[1:]
-    y = torch.zeros_like(pixels)
+    count, channels, height, width = levels.shape
+    lanes = 1 if channels == 1 else 4  # a pixel's bytes travel as one word
+    pixels = torch.zeros(count, height, width, lanes, dtype=torch.uint8, device=levels.device)
+    pixels[..., :channels] = levels.movedim(1, -1)
+    words = pixels.view(torch.uint8 if lanes == 1 else torch.int32).flatten()  # [B*H*W]
+    first = torch.arange(count, device=levels.device)[:, None] * (height * width)
+    y = levels.new_zeros(len(words), lanes)
     for i, weight in enumerate(w / total for w in weights):
         if weight > smallest:
-            source = _shifted(rows[:, i], height) * width  # [B,H]
-            index = source[:, :, None] + _shifted(columns[:, i], width)[:, None]  # [B,H,W]
-            taps = pixels.gather(2, index.flatten(1)[:, None].expand(-1, channels, -1))
-            y.add_(taps, alpha=weight)
+            start = first + _shifted(rows[:, i], height) * width  # [B,H]
+            index = start[:, :, None] + _shifted(columns[:, i], width)[:, None]  # [B,H,W]
+            taps = words.index_select(0, index.flatten()).view(torch.uint8).view(-1, lanes)
+            y.add_(taps.to(y.dtype), alpha=weight)
+    y = y.view(count, height, width, lanes)[..., :channels].movedim(-1, 1)
     sixteen_bit = (y * 257 + 0.5).floor_()
-    return (sixteen_bit / y.new_full((), 257)).floor_().view(levels.shape)
+    return (sixteen_bit / y.new_full((), 257)).floor_()
 
 
 def _line(angle: Tensor, size: int) -> tuple[Tensor, Tensor]:
