@@ -2,8 +2,8 @@
 
 A rate is split at a whole grey level, because Poisson(a + b) = Poisson(a) + Poisson(b). The first
 part has 256 possible rates: their distribution functions stand in one table, with a second one
-that says where to begin (Chen and Asau's guide table, 1974). The rest, less than a level's worth and
-zero for images of whole grey levels, is inverted term by term.
+that says where to begin (Chen and Asau's guide table, 1974). The rest, less than a level's worth
+and zero for images of whole grey levels, is inverted term by term.
 """
 
 from __future__ import annotations
