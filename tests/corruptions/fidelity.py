@@ -156,8 +156,8 @@ def page_table(found: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    result = table(Path(sys.argv[1]))
-    result.to_csv(GOLDEN, index=False, float_format="%.3g")
+    table(Path(sys.argv[1])).to_csv(GOLDEN, index=False, float_format="%.3g")
+    result = pd.read_csv(GOLDEN)
     before, _, rest = PAGE.read_text().partition("<!-- table -->\n")
     after = rest.partition("<!-- end of table -->")[2]
     PAGE.write_text(f"{before}<!-- table -->\n{page_table(result)}\n<!-- end of table -->{after}")
