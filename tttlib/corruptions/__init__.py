@@ -127,7 +127,10 @@ def corrupt(
                their order, so that outputs equal those of the released scripts run with these
                streams; ids and seed have no effect then
     jpeg85     pass the result through JPEG of quality 85, as the released ImageNet-C and
-               Tiny-ImageNet-C were saved, but not CIFAR-C. @JPEG85@
+               Tiny-ImageNet-C were saved, but not CIFAR-C. It takes a quarter of the noise away:
+               the standard deviation of the change falls from 76 to 55 grey levels for
+               gaussian_noise at size 224 and severity 5 (43 to 32 at 64), and stays within one
+               level for fog, contrast and zoom_blur
 
     By default the result of an image depends on its pixels and on (id, name, severity, seed) alone,
     not on the batch around it; arithmetic is float32 and differs from the reference's by at most
