@@ -29,15 +29,6 @@ BATCH = 64
 SEVERITY = 3
 _CPU = torch.device("cpu")
 _ROUND_SECONDS = 0.3  # at least, for each of the two
-# One call of C does all the work of these; the others have to gain.
-_ONE_CALL = (
-    "pixelate",
-    "jpeg_compression",
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "speckle_noise",
-)
 
 
 def bench_corruptions(
@@ -45,10 +36,7 @@ def bench_corruptions(
     names: Sequence[str] = corruptions.NAMES + corruptions.EXTRA_NAMES,
     rounds: int = 3,
 ) -> Iterator[dict[str, float | str]]:
-    """One row per size and corruption: images/s of both, their ratio with its extremes.
-
-    "may be half" marks those where the plain way is one call of C.
-    """
+    """One row per size and corruption: images/s of both, their ratio with its extremes."""
     device = best_device()
     for size in sizes:
         images = pictures(size, BATCH).to(device)
@@ -67,7 +55,6 @@ def bench_corruptions(
                 "ratio": statistics.median(ratios),
                 "low": min(ratios),
                 "high": max(ratios),
-                "may be half": name in _ONE_CALL,
             }
 
 

@@ -8,6 +8,7 @@ import fidelity
 import numpy as np
 import pandas as pd
 import pytest
+from test_corrupt import FLOAT32_SHARE, FLOAT64_SHARE
 
 from tttlib.corruptions import EXTRA_NAMES, NAMES
 
@@ -26,6 +27,9 @@ def test_table_is_complete_and_small(golden: pd.DataFrame) -> None:
     assert set(golden.corruption) == set(ALL)
     assert golden[["reference max", "fast max"]].max().max() <= 1
     assert golden[["mean", "std", "spectrum"]].max().max() <= WITHIN
+    for name, rows in golden.groupby("corruption"):
+        assert rows["reference share"].max() <= FLOAT64_SHARE.get(name, 0)
+        assert rows["fast share"].max() <= 3 * FLOAT32_SHARE.get(name, 0)
     assert golden["mean"].notna().sum() == 11 * 2 * 3
 
 

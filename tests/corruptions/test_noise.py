@@ -10,10 +10,13 @@ from scipy import stats
 from tttlib.corruptions import corrupt, poisson
 
 
-def test_gaussian_noise_is_normal() -> None:
-    grey = torch.full((4, 3, 64, 64), 0.5)
-    noise = (corrupt(grey, "gaussian_noise", 1) - 0.5).flatten()
-    assert stats.kstest(noise.numpy(), "norm", args=(0, 0.04)).pvalue > 1e-3
+@pytest.mark.parametrize(("severity", "std"), [(1, 0.04), (2.5, 0.07), (5, 0.10)])
+def test_gaussian_noise_law(severity: float, std: float) -> None:
+    flat = torch.full((8, 3, 32, 32), 0.5)
+    noise = (corrupt(flat, "gaussian_noise", severity) - 0.5).double()
+    assert stats.kstest(noise.flatten().numpy(), stats.norm(0, std).cdf).pvalue > 0.01
+    channels = torch.corrcoef(noise.movedim(1, 0).flatten(1))
+    assert (channels - torch.eye(3)).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("scale", [3, 60, 500])

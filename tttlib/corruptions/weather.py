@@ -162,18 +162,20 @@ def fog(x: Tensor, fields: Fields, amount: float, decay: float) -> Tensor:
     """(x + amount * plasma) * m / (m + amount), m the image's maximum. x: [B,3,H,W] in [0,1]."""
     height, width = x.shape[2:]
     side = 2 ** max(1, (max(height, width) - 1).bit_length())
-    plasma = _plasma(fields, len(x), side, decay)[:, None, :height, :width]  # [B,1,H,W]
+    plasma = _plasma(fields, x.new_zeros(len(x), 1, 1), side, decay)[
+        :, None, :height, :width
+    ]  # [B,1,H,W]
     brightest = x.amax((1, 2, 3), keepdim=True)
     return (x + amount * plasma) * brightest / (brightest + amount)
 
 
-def _plasma(fields: Fields, count: int, side: int, decay: float) -> Tensor:
+def _plasma(fields: Fields, grid: Tensor, side: int, decay: float) -> Tensor:
     """Diamond-square fractal on a periodic grid, scaled to [0,1]: [B,side,side].
 
+    grid  [B,1,1] of zeros, where the refinement begins
     The reference multiplies a uniform of width w by w, so an octave falls by decay^2.
     """
     width = 100.0
-    grid = fields.uniform(0.0, 0.0, (0, 0)).new_zeros(count, 1, 1)
     while grid.shape[1] < side:
 
         def wobbly_mean(total: Tensor, width: float = width) -> Tensor:
