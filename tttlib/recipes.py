@@ -10,7 +10,7 @@ from typing import Any, Literal
 class Phase:
     """One stretch of training with one loss and one cosine."""
 
-    loss: Literal["mae", "probe", "joint"]
+    loss: Literal["mae", "probe", "joint", "supervised"]
     epochs: float
     lr: float
     batch_size: int = 256
@@ -20,8 +20,10 @@ class Phase:
     dataset: str | None = None  # instead of the recipe's (pretraining needs no labels)
 
     def __post_init__(self) -> None:
-        if self.loss not in ("mae", "probe", "joint"):
-            raise ValueError(f"phase loss must be mae, probe or joint, not {self.loss!r}")
+        if self.loss not in ("mae", "probe", "joint", "supervised"):
+            raise ValueError(
+                f"phase loss must be mae, probe, joint or supervised, not {self.loss!r}"
+            )
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {self.batch_size}")
         if not (self.epochs > 0 and self.lr > 0):
@@ -47,9 +49,10 @@ class Recipe:
     preset: str
     phases: tuple[Phase, ...]
     flip: bool
-    crop_scale: float  # smallest side of a random crop, as a share of the image's side
+    crop_scale: float = 1.0  # smallest side of a random crop, as a share of the image's side
     seed: int = 0
     architecture: dict[str, Any] = field(default_factory=dict)
+    shift: int = 0  # pixels: instead of the resized crop, the image moved by up to so many
 
 
 RECIPES: dict[str, Recipe] = {
@@ -110,6 +113,32 @@ RECIPES: dict[str, Recipe] = {
             ),
             flip=True,
             crop_scale=0.5,
+        ),
+        # BatchNorm classifiers: the source models of continual test-time adaptation.
+        Recipe(
+            "wrn-scenes",
+            "scenes",
+            "wrn-10-1",
+            (Phase("supervised", 25, 0.1, 128, warmup_epochs=0.5),),
+            flip=False,
+            shift=2,
+        ),
+        Recipe(
+            "wrn-cifar10-jpeg",
+            "cifar10-jpeg",
+            "wrn-16-2",
+            (Phase("supervised", 12, 0.2, 128, warmup_epochs=1),),
+            flip=True,
+            shift=4,
+        ),
+        Recipe(
+            "wrn-tiny-imagenet",
+            "tiny-imagenet",
+            "wrn-16-2",
+            (Phase("supervised", 15, 0.2, 128, warmup_epochs=1),),
+            flip=True,
+            shift=8,
+            architecture={"stem_stride": 2},
         ),
     )
 }

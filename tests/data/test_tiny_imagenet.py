@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tttlib import data
-from tttlib.data import DamagedDataError, ImageSet, MissingDataError, tiny_imagenet
+from tttlib.data import DamagedDataError, ImageSet, MissingDataError, decoded
 
 # Sorted, they are the classes 0 … 4; the official list has another order.
 WNIDS = ("n03000001", "n01000002", "n02000003", "n09000004", "n04000005")
@@ -199,7 +199,7 @@ def test_the_second_load_does_not_decode(
     def never(*args: object) -> bytes:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(tiny_imagenet, "_pixels", never)
+    monkeypatch.setattr(decoded, "_pixels", never)
     assert_same(data.load("tiny-imagenet", "valid", tmp_path), first)
     data.load("tiny-imagenet-100", "valid", tmp_path)
     write_parquet(tmp_path, "train", photos())
@@ -242,14 +242,14 @@ def test_an_interrupted_decoding_leaves_nothing(
 ) -> None:
     write_parquet(tmp_path, "valid", photos())
     with monkeypatch.context() as patch:
-        pixels = tiny_imagenet._pixels
+        pixels = decoded._pixels
 
         def interrupted(jpeg: bytes, index: int, source: Path) -> bytes:
             if index == 7:
                 raise KeyboardInterrupt
             return pixels(jpeg, index, source)
 
-        patch.setattr(tiny_imagenet, "_pixels", interrupted)
+        patch.setattr(decoded, "_pixels", interrupted)
         with pytest.raises(KeyboardInterrupt):
             data.load("tiny-imagenet", "valid", tmp_path)
     assert list(cache.iterdir()) == []
@@ -301,7 +301,7 @@ def test_there_is_no_test_split(tmp_path: Path) -> None:
 def test_truncated_parquet(tmp_path: Path, cache: Path, share: float) -> None:
     path = write_parquet(tmp_path, "valid", photos())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or no Tiny-ImageNet")
+    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
 
 
 def test_parquet_with_a_damaged_page(tmp_path: Path, cache: Path) -> None:
@@ -316,7 +316,7 @@ def test_parquet_with_a_damaged_page(tmp_path: Path, cache: Path) -> None:
 def test_parquet_of_something_else(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "tiny-imagenet-valid.parquet"
     pq.write_table(pa.table({"text": ["a", "b"]}), path)
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or no Tiny-ImageNet")
+    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
 
 
 def test_second_part_truncated(tmp_path: Path, cache: Path) -> None:
@@ -381,7 +381,7 @@ def test_a_bad_image_is_named(
 @pytest.mark.parametrize("label", [-1, 200])
 def test_labels_out_of_range(tmp_path: Path, cache: Path, label: int) -> None:
     path = write_parquet(tmp_path, "valid", [replace(photos()[0], label=label)])
-    refused(cache, tmp_path, "valid", rf"{re.escape(str(path))}: labels must lie in 0\.\.199")
+    refused(cache, tmp_path, "valid", rf"{re.escape(str(path))}: labels must lie in 0\.\.4")
 
 
 def test_no_rows(tmp_path: Path, cache: Path) -> None:

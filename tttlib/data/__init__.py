@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tttlib.data import scenes, tiny_imagenet
+from tttlib.data import cifar10_jpeg, scenes, tiny_imagenet
 from tttlib.data.imageset import DamagedDataError, ImageSet, MissingDataError, data_root
 
 __all__ = ["NAMES", "DamagedDataError", "ImageSet", "MissingDataError", "data_root", "load"]
@@ -15,6 +15,7 @@ _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "tiny-imagenet": tiny_imagenet.load,
     "tiny-imagenet-100": tiny_imagenet.load_100,
     "tiny-imagenet-50": tiny_imagenet.load_50,
+    "cifar10-jpeg": cifar10_jpeg.load,
 }
 NAMES = tuple(_LOADERS)
 

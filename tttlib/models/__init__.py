@@ -2,5 +2,6 @@
 
 from tttlib.models import zoo
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.models.wide_resnet import WideResNet
 
-__all__ = ["MaskedAutoencoder", "zoo"]
+__all__ = ["MaskedAutoencoder", "WideResNet", "zoo"]

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.models.wide_resnet import WideResNet
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,6 +87,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "classifier_depth": 3,
         "classifier_num_heads": 3,
     },
+    # The source model of CIFAR-10-C, and two that two processor cores can train.
+    "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
+    "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
+    "wrn-10-1": {"family": "wide_resnet", "depth": 10, "width": 1, "num_classes": 10},
+}
+
+_FAMILIES: dict[str, type[torch.nn.Module]] = {
+    "mae": MaskedAutoencoder,  # the default of a card that names none
+    "wide_resnet": WideResNet,
 }
 
 
@@ -101,7 +111,16 @@ def bundled() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
-def create(name: str, **overrides: Any) -> MaskedAutoencoder:
+def build(architecture: Mapping[str, Any]) -> Any:
+    """A freshly initialised `MaskedAutoencoder` or classifier; `family` in the sizes says which."""
+    sizes = dict(architecture)
+    family = sizes.pop("family", "mae")
+    if family not in _FAMILIES:
+        raise ValueError(f"unknown model family {family!r}; known are {', '.join(_FAMILIES)}")
+    return _FAMILIES[family](**sizes)
+
+
+def create(name: str, **overrides: Any) -> Any:
     """A freshly initialised model of a preset's sizes.
 
     name       one of `PRESETS`; `overrides` replace single sizes
@@ -109,10 +128,10 @@ def create(name: str, **overrides: Any) -> MaskedAutoencoder:
     """
     if name not in PRESETS:
         raise ValueError(f"unknown model preset {name!r}; known are {', '.join(PRESETS)}")
-    return MaskedAutoencoder(**{**PRESETS[name], **overrides})
+    return build({**PRESETS[name], **overrides})
 
 
-def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> MaskedAutoencoder:
+def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Any:
     """A trained model in eval mode, float32, with `.mean`, `.std`, `.classes` and `.card`.
 
     name_or_path  a bundled name (`bundled()`) or the path of a .safetensors file with its card
@@ -121,7 +140,7 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mas
     """
     path = _locate(name_or_path)
     card = read_card(path)
-    model = MaskedAutoencoder(**card["architecture"])
+    model = build(card["architecture"])
     _load_strictly(model, _read_tensors(path), path)
     model.mean.copy_(torch.tensor(card["mean"]).view(1, -1, 1, 1))
     model.std.copy_(torch.tensor(card["std"]).view(1, -1, 1, 1))
@@ -130,7 +149,7 @@ def load(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> Mas
     return model.eval().to(device)
 
 
-def save(model: MaskedAutoencoder, path: Path, card: Mapping[str, Any]) -> Path:
+def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
     """Write `path` (.safetensors, fp16) and its card, each complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -196,7 +215,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _load_strictly(model: MaskedAutoencoder, tensors: dict[str, Tensor], path: Path) -> None:
+def _load_strictly(model: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """`load_state_dict` with one message that says everything that is wrong."""
     expected = model.state_dict()
     shapes = [

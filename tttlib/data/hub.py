@@ -1,0 +1,39 @@
+"""Parquet files as the Hugging Face hub serves image sets: a struct of bytes, a label, maybe a box.
+
+The columns' names differ from set to set (`image`, `img`; `label`, `fine_label` …), so they are
+arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tttlib.data.decoded import Row
+from tttlib.data.imageset import DamagedDataError
+
+
+def rows(
+    files: list[Path], *, image: str = "image", label: str = "label", box: str = "bbox"
+) -> Iterator[Row]:
+    """The rows of all files in order: encoded image, label, inclusive box or None.
+
+    image, label, box   names of the columns; the box is optional
+    Raises DamagedDataError naming the file that cannot be read or lacks a column.
+    """
+    for file in files:
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=1000):
+                images, labels = batch.column(image).to_pylist(), batch.column(label).to_pylist()
+                boxed = box in batch.schema.names
+                boxes = batch.column(box).to_pylist() if boxed else [None] * len(images)
+                for one, number, corners in zip(images, labels, boxes, strict=True):
+                    yield one["bytes"], number, tuple(corners) if corners else None
+        except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
+            raise DamagedDataError(
+                f"{file} is truncated or has no columns {image!r} and {label!r} ({error}); "
+                "fetch it again"
+            ) from error

@@ -1,0 +1,91 @@
+"""Wide residual network: the source model of CIFAR-10-C, and small ones for two processor cores.
+
+Paper: Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016, arXiv 1605.07146 (table 1; the
+pre-activation block of figure 1). Keys of the state dict are those of RobustBench's `Standard`
+(WRN-28-10), so that checkpoint loads strictly. No dropout.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class WideResNet(nn.Module):
+    """WRN-`depth`-`width`: three groups of (depth-4)/6 blocks, 16k, 32k and 64k channels wide.
+
+    depth        6 n + 4
+    width        the k of the paper
+    num_classes  C
+    stem_stride  2 halves the image at once (64-pixel images at a quarter of the cost)
+
+    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model: the released
+    network takes raw pixels. Raises ValueError for a depth that gives no whole number of blocks.
+    """
+
+    def __init__(
+        self, *, depth: int = 28, width: int = 10, num_classes: int = 10, stem_stride: int = 1
+    ) -> None:
+        super().__init__()
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(f"depth must be 6 n + 4 with n >= 1 (10, 16, 22, 28 …), not {depth}")
+        if width < 1:
+            raise ValueError(f"width must be 1 or more, not {width}")
+        blocks = (depth - 4) // 6
+        channels = (16, 16 * width, 32 * width, 64 * width)
+        self.num_classes = num_classes
+        self.conv1 = nn.Conv2d(3, 16, 3, stem_stride, padding=1, bias=False)
+        self.block1 = _Group(channels[0], channels[1], blocks, stride=1)
+        self.block2 = _Group(channels[1], channels[2], blocks, stride=2)
+        self.block3 = _Group(channels[2], channels[3], blocks, stride=2)
+        self.bn1 = nn.BatchNorm2d(channels[3])
+        self.fc = nn.Linear(channels[3], num_classes)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He et al. 2015, by the outputs
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.fc.bias)
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1] -> pooled features [B,64 width]."""
+        x = self.conv1((images - self.mean) / self.std)  # [B,16,H,W]
+        x = self.block3(self.block2(self.block1(x)))  # [B,64k,H/4,W/4]
+        return F.relu(self.bn1(x)).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1] -> logits [B,C]."""
+        return self.fc(self.features(images))
+
+    classify = forward
+
+
+class _Group(nn.Module):
+    def __init__(self, inside: int, outside: int, blocks: int, *, stride: int) -> None:
+        super().__init__()
+        first = _Block(inside, outside, stride)
+        self.layer = nn.Sequential(first, *(_Block(outside, outside, 1) for _ in range(1, blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class _Block(nn.Module):
+    """BN-ReLU-conv, twice; where the width changes, the shortcut starts after the first ReLU."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inside)
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1, bias=False)
+        if inside != outside:
+            self.convShortcut = nn.Conv2d(inside, outside, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.bn1(x))
+        shortcut = self.convShortcut(active) if hasattr(self, "convShortcut") else x
+        return self.conv2(F.relu(self.bn2(self.conv1(active)))) + shortcut
