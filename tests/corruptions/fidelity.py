@@ -23,14 +23,15 @@ import torch
 from torch import Tensor
 
 from tttlib import corruptions
-from tttlib.corruptions import EXTRA_NAMES, NAMES, corrupt
+from tttlib.corruptions import EXTRA_NAMES, NAMES, VARIANT_NAMES, corrupt
 from tttlib.corruptions.fields import ReferenceFields
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "goldens" / "corruption_fidelity.csv"
 PAGE = HERE.parents[1] / "tttlib" / "corruptions" / "README.md"
-GROUPS = 40
+GROUPS = 120
 REPEATS = 64
+ALL = NAMES + EXTRA_NAMES + VARIANT_NAMES
 KEYS = ["corruption", "size", "severity"]
 
 
@@ -39,7 +40,8 @@ def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
     images = _tensor(recorded["inputs"])
     recipe = corruptions._RECIPES[name]
     rows = []
-    for severity, expected in zip(recorded["severities"].tolist(), recorded[name], strict=True):
+    outputs = recorded[name.replace("_2018", "__pinned2018")]
+    for severity, expected in zip(recorded["severities"].tolist(), outputs, strict=True):
         target = _tensor(expected).int()
         exact = corrupt(images, name, severity, reference=_streams(recorded))
         fields = ReferenceFields(_streams(recorded), dtype=torch.float32)
@@ -127,7 +129,7 @@ def table(oracles: Path) -> pd.DataFrame:
     parts = []
     for size in (32, 64, 224):
         with np.load(oracles / f"corruptions_{size}.npz") as recorded:
-            parts += [differences(recorded, name) for name in NAMES + EXTRA_NAMES]
+            parts += [differences(recorded, name) for name in ALL]
     found = pd.concat(parts)
     with np.load(oracles / "corruption_stats.npz") as stats:
         names = sorted({key.split("/")[0] for key in stats.files if "/" in key})
@@ -142,7 +144,7 @@ def page_table(found: pd.DataFrame) -> str:
         "spectrum (sampling errors) |",
         "|---|---|---|---|---|",
     ]
-    for name in NAMES + EXTRA_NAMES:
+    for name in ALL:
         for size in (32, 64, 224):
             rows = found[(found.corruption == name) & (found["size"] == size)]
             cells = [name.replace("_", " ") if size == 32 else "", str(size)]

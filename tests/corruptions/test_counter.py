@@ -21,14 +21,54 @@ def plain_splitmix(state: int) -> int:
     return z ^ (z >> 31)
 
 
+def plain_word(stream: int, position: int) -> int:
+    """A word of a stream, likewise."""
+    mask = 2**32 - 1
+    z = (position + stream) & mask
+    z = ((z ^ (z >> 16)) * 0x7FEB352D + (stream >> 32)) & mask
+    z = ((z ^ (z >> 15)) * 0x846CA68B) & mask
+    return z ^ (z >> 16)
+
+
 def test_words_equal_plain_integers() -> None:
     ids = torch.tensor([0, 1, -5, 2**62])
     found = words(KEY, ids, 3, 4)
-    golden, mask = 0x9E3779B97F4A7C15, 2**64 - 1
+    assert found.dtype == torch.int32
     for row, image in zip(found.tolist(), ids.tolist(), strict=True):
-        stream = plain_splitmix(image * golden + KEY)
-        expected = [plain_splitmix(stream + position * golden) for position in (4, 5, 6, 7)]
-        assert [word & mask for word in row] == expected
+        stream = plain_splitmix(image * 0x9E3779B97F4A7C15 + KEY)
+        expected = [plain_word(stream, position) for position in (3, 4, 5, 6)]
+        assert [word & (2**32 - 1) for word in row] == expected
+
+
+def bits(word: torch.Tensor) -> torch.Tensor:
+    """0 and 1, float64 [..., 32]."""
+    return ((word[..., None] >> torch.arange(32)) & 1).double()
+
+
+def test_every_bit_is_fair_and_independent() -> None:
+    """Of each other, of the next position, of the next id and of the next seed."""
+    ids, n = torch.arange(300), 1000
+    base = bits(words(KEY, ids, 0, n)).flatten(0, 1) - 0.5  # [300000,32]
+    limit = 5 * 0.5 / len(base) ** 0.5  # five standard errors
+    assert base.mean(0).abs().max() < limit
+    within = base.T @ base / len(base) * 2
+    assert (within - 0.5 * torch.eye(32)).abs().max() < limit
+    for other in (
+        words(KEY, ids, 1, n),
+        words(KEY, ids + 1, 0, n),
+        words(make_key("test", 1, 1), ids, 0, n),
+    ):
+        crossed = base.T @ (bits(other).flatten(0, 1) - 0.5) / len(base) * 2
+        assert crossed.abs().max() < limit
+
+
+def test_streams_share_no_stretch() -> None:
+    """A word in common is chance: as many as 32 random bits give, and never two in a row."""
+    table = words(KEY, torch.arange(40), 0, 5000).long()
+    pairs = (table[:, :-1] << 32) ^ (table[:, 1:] & (2**32 - 1))
+    assert len(pairs.unique()) == pairs.numel()
+    repeated = table.numel() - len(table.unique())
+    assert repeated < 20  # 4.7 expected
 
 
 def test_published_splitmix_sequence() -> None:
@@ -55,7 +95,7 @@ def test_distributions() -> None:
     """Kolmogorov-Smirnov, mean and variance of 200,000 draws over many ids."""
     ids = torch.arange(2000)
     uniform = CounterFields(KEY, ids).uniform(-45.0, 45.0, (101,)).flatten()
-    normal = CounterFields(KEY, ids).normal(1.0, 2.0, (101,)).flatten()  # odd: half a pair unused
+    normal = CounterFields(KEY, ids).normal(1.0, 2.0, (101,)).flatten()
     assert stats.kstest(uniform.double().numpy(), stats.uniform(-45, 90).cdf).pvalue > 0.01
     assert stats.kstest(normal.double().numpy(), stats.norm(1, 2).cdf).pvalue > 0.01
     assert uniform.min() >= -45 and uniform.max() < 45
@@ -72,22 +112,16 @@ def test_single_draw_over_ids_is_uniform() -> None:
 
 
 def test_neighbours_are_uncorrelated() -> None:
-    """Neighbouring ids, positions, seeds and the two halves of a pair: |r| < 5 / sqrt(n)."""
+    """Neighbouring ids, positions and seeds: |r| < 5 / sqrt(n)."""
     z = CounterFields(KEY, torch.arange(300)).normal(0, 1, (300,))  # [ids,positions]
     other = CounterFields(make_key("test", 1, 1), torch.arange(300)).normal(0, 1, (300,))
     pairs = {
         "ids": (z[:-1], z[1:]),
         "positions": (z[:, :-1], z[:, 1:]),
         "seeds": (z, other),
-        "pair": (z[:, :150], z[:, 150:]),
-        "radii": (z[:, :150].abs(), z[:, 150:].abs()),
+        "halves": (z[:, :150], z[:, 150:]),
+        "sizes": (z[:, :-1].abs(), z[:, 1:].abs()),
     }
     for name, (a, b) in pairs.items():
         r = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs()
         assert r < 5 / a.numel() ** 0.5, name
-
-
-def test_every_bit_is_fair() -> None:
-    drawn = words(KEY, torch.arange(256), 0, 256).flatten()
-    bits = (drawn[:, None] >> torch.arange(64)) & 1
-    assert (bits.double().mean(0) - 0.5).abs().max() < 5 * 0.5 / drawn.numel() ** 0.5

@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 from test_corrupt import FLOAT32_SHARE, FLOAT64_SHARE
 
-from tttlib.corruptions import EXTRA_NAMES, NAMES
-
-ALL = NAMES + EXTRA_NAMES
+ALL = fidelity.ALL
 WITHIN = 3.5  # sampling errors; the largest of the table's 500 numbers is expected at 3.1
 FEW_GROUPS, WITHIN_OF_FEW = 10, 6.0  # the error is then itself uncertain (Student's t, 9 degrees)
 
@@ -23,7 +21,7 @@ def golden() -> pd.DataFrame:
 
 
 def test_table_is_complete_and_small(golden: pd.DataFrame) -> None:
-    assert len(golden) == 19 * (5 + 5 + 3)
+    assert len(golden) == 20 * (5 + 5 + 3)
     assert set(golden.corruption) == set(ALL)
     assert golden[["reference max", "fast max"]].max().max() <= 1
     assert golden[["mean", "std", "spectrum"]].max().max() <= WITHIN

@@ -8,6 +8,8 @@ import torch
 from scipy import stats
 
 from tttlib.corruptions import corrupt, poisson
+from tttlib.corruptions.counter import make_key
+from tttlib.corruptions.fields import CounterFields
 
 
 @pytest.mark.parametrize(("severity", "std"), [(1, 0.04), (2.5, 0.07), (5, 0.10)])
@@ -23,9 +25,8 @@ def test_gaussian_noise_law(severity: float, std: float) -> None:
 @pytest.mark.parametrize("value", [0.2, 1.0, 0.5013])  # the last one lies between grey levels
 def test_poisson(scale: float, value: float) -> None:
     n = 200_000
-    random = torch.Generator().manual_seed(0)
-    first, second = torch.rand(2, n, generator=random)
-    found = poisson.counts(torch.full((n,), value), scale, first, second).numpy()
+    fields = CounterFields(make_key("poisson", scale, value), torch.arange(2))
+    found = fields.poisson(torch.full((2, n // 2), value), scale).flatten().numpy()
     rate = scale * (round(value * 255) / 255 if abs(value * 255 % 1) < 1e-3 else value)
     low, high = (int(stats.poisson.ppf(q, rate)) for q in (0.001, 0.999))
     edges = np.arange(low, high + 1)
@@ -40,16 +41,36 @@ def test_poisson(scale: float, value: float) -> None:
 
 
 def test_poisson_black_stays_black() -> None:
-    zero = torch.zeros(1000)
-    assert poisson.counts(zero, 500, torch.rand(1000), torch.rand(1000)).sum() == 0
+    fields = CounterFields(make_key("black"), torch.arange(3))
+    assert fields.poisson(torch.zeros(3, 1000), 500).sum() == 0
     assert corrupt(torch.zeros(1, 3, 32, 32), "shot_noise", 5).sum() == 0
 
 
-def test_poisson_of_grey_levels_ignores_the_second_uniform() -> None:
-    x = (torch.arange(256) / 255).repeat(8)
-    first = torch.rand(len(x), generator=torch.Generator().manual_seed(0))
-    a, b = (poisson.counts(x, 60, first, torch.full_like(x, v)) for v in (0.0, 0.999))
-    assert torch.equal(a, b)
+@pytest.mark.parametrize("scale", [3, 87.5, 500])
+def test_alias_tables_hold_the_law(scale: float) -> None:
+    """Every level's probabilities, added up over columns and aliases."""
+    entries, bits = poisson._table(scale)
+    columns = 2**bits
+    share = (entries >> poisson._ALIAS_BITS).view(256, columns).double() / 2**poisson._SHARE_BITS
+    alias = (entries & (2**poisson._ALIAS_BITS - 1)).view(256, columns).long()
+    found = share.scatter_add(1, alias, 1 - share) / columns
+    rates = np.arange(256)[:, None] * scale / 255
+    expected = stats.poisson.pmf(np.arange(columns), rates)
+    assert np.abs(found.numpy() - expected).max() < 1e-6
+    assert np.abs((found.numpy() * np.arange(columns)).sum(1) - rates[:, 0]).max() < 1e-3
+
+
+def test_fractions_of_one_image_leave_its_neighbour_alone() -> None:
+    """A batch of whole grey levels draws one word a value, any other two."""
+    levels = torch.randint(0, 256, (2, 3, 16, 16)) / 255
+    mixed = torch.stack([levels[0], (levels[1] + 0.001).clamp(max=1)])
+    alone, beside = corrupt(levels, "shot_noise", 3), corrupt(mixed, "shot_noise", 3)
+    assert torch.equal(alone[0], beside[0]) and not torch.equal(alone[1], beside[1])
+
+
+def test_rates_beyond_the_tables_are_refused() -> None:
+    with pytest.raises(ValueError, match="rate of 2000 photons is beyond the tables"):
+        poisson._table(2000)
 
 
 def test_impulses() -> None:

@@ -52,7 +52,7 @@ def test_large_images_see_mirrored_frost() -> None:
 
 def test_plasma_fills_the_range_and_repeats_periodically() -> None:
     fields = CounterFields(1, torch.arange(3))
-    plasma = weather._plasma(fields, torch.zeros(3, 1, 1), 64, 3.0)
+    plasma = weather._plasma(fields, torch.zeros(3), 64, 3.0)
     assert plasma.shape == (3, 64, 64)
     assert torch.equal(plasma.amin((1, 2)), torch.zeros(3))
     assert torch.equal(plasma.amax((1, 2)), torch.ones(3))
@@ -63,7 +63,7 @@ def test_plasma_fills_the_range_and_repeats_periodically() -> None:
 
 def test_decay_makes_fog_smooth() -> None:
     rough, smooth = (
-        weather._plasma(CounterFields(1, torch.arange(8)), torch.zeros(8, 1, 1), 64, decay)
+        weather._plasma(CounterFields(1, torch.arange(8)), torch.zeros(8), 64, decay)
         for decay in (1.4, 3.0)
     )
     assert rough.diff(dim=2).abs().mean() > 2 * smooth.diff(dim=2).abs().mean()

@@ -32,7 +32,7 @@ from tttlib.corruptions import (
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
 
-__all__ = ["EXTRA_NAMES", "NAMES", "corrupt"]
+__all__ = ["EXTRA_NAMES", "NAMES", "VARIANT_NAMES", "corrupt"]
 
 NAMES = (
     "gaussian_noise",
@@ -56,24 +56,29 @@ NAMES = (
 EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The four held out for validation."""
 
+VARIANT_NAMES = ("elastic_transform_2018",)
+"""As the libraries of the released files did it, with the fields of the name without the year."""
+
 
 @dataclass(frozen=True)
 class _Recipe:
     """How one corruption is done.
 
     function    f(x, fields, *parameters) -> [B,3,H,W], not yet clipped. x: [B,3,H,W] in [0,1],
-                float32, or float64 in reference mode
+                float32, or float64 in reference mode; it may be overwritten
     parameters  image size -> the parameters of severities 1..5
     white       what the function returns for white: 1, or 255 where grey levels are whole numbers
                 only before a division by 255
     mix         what a severity between two integers means: False interpolates the parameters, True
                 interpolates the two results (where parameters act in steps)
+    pixels      worked on at once, relative to `_CHUNK_CPU`: more where many steps are small ones
     """
 
     function: Callable[..., Tensor]
     parameters: Mapping[int, tuple]
     white: int = 1
     mix: bool = False
+    pixels: int = 1
 
 
 _RECIPES = {
@@ -85,11 +90,12 @@ _RECIPES = {
     "motion_blur": _Recipe(motion.motion_blur, motion.MOTION_BLUR),
     "zoom_blur": _Recipe(blur.zoom_blur, blur.ZOOM_BLUR, mix=True),
     "snow": _Recipe(weather.snow, weather.SNOW),
-    "frost": _Recipe(weather.frost, weather.FROST, white=255),
-    "fog": _Recipe(weather.fog, weather.FOG),
+    "frost": _Recipe(weather.frost, weather.FROST, white=255, pixels=2),
+    "fog": _Recipe(weather.fog, weather.FOG, pixels=2),
     "brightness": _Recipe(colour.brightness, colour.BRIGHTNESS),
     "contrast": _Recipe(digital.contrast, digital.CONTRAST),
     "elastic_transform": _Recipe(elastic.elastic_transform, elastic.ELASTIC_TRANSFORM),
+    "elastic_transform_2018": _Recipe(elastic.elastic_transform_2018, elastic.ELASTIC_TRANSFORM),
     "pixelate": _Recipe(digital.pixelate, digital.PIXELATE),
     "jpeg_compression": _Recipe(jpeg.jpeg_compression, jpeg.JPEG_COMPRESSION),
     "speckle_noise": _Recipe(noise.speckle_noise, noise.SPECKLE_NOISE),
@@ -98,7 +104,7 @@ _RECIPES = {
     "saturate": _Recipe(colour.saturate, colour.SATURATE, mix=True),
 }
 
-# Pixels (images * H * W) worked on at once: on the CPU what stays in its cache.
+# Pixels (images * H * W) worked on at once: on the CPU, by each thread, what stays in its cache.
 _CHUNK_CPU, _CHUNK_GPU = 2**17, 2**22
 _SMALLEST_SIDE = 8
 
@@ -118,7 +124,7 @@ def corrupt(
     """Corrupted copies of `images`: same shape, dtype and device.
 
     images     [B,3,H,W] RGB, uint8 in [0,255] or floating point in [0,1]; H, W >= 8
-    name       one of `NAMES` or `EXTRA_NAMES`
+    name       one of `NAMES`, `EXTRA_NAMES` or `VARIANT_NAMES`
     severity   real in [1,5]
     ids        int64 [B], identity of each image; 0..B-1 by default
     seed       another seed, other random fields
@@ -166,11 +172,11 @@ def corrupt(
         _check_ids(ids, count)
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise ValueError(f"seed must be an integer, got {seed!r}")
-    key = make_key(name, round(severity * 1e6), int(seed))
+    key = make_key(name.removesuffix("_2018"), round(severity * 1e6), int(seed))
 
     out = torch.empty_like(images)
-    pixels = _CHUNK_CPU if device.type == "cpu" else _CHUNK_GPU
-    step = max(1, pixels // math.prod(images.shape[2:]))
+    pixels = _CHUNK_CPU * torch.get_num_threads() if device.type == "cpu" else _CHUNK_GPU
+    step = max(1, pixels * recipe.pixels // math.prod(images.shape[2:]))
     for start in range(0, count, step):
         part = slice(start, start + step)
         chunk = images[part].contiguous()  # other layouts may take other, less exact kernels
@@ -204,32 +210,32 @@ def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tenso
     if share == 0:
         return recipe.function(x, fields, *low)
     if recipe.mix:
-        below = recipe.function(x, copy.deepcopy(fields), *low)  # both from the same draws
+        below = recipe.function(x.clone(), copy.deepcopy(fields), *low)  # both from the same draws
         return torch.lerp(below, recipe.function(x, fields, *high), share)
     between = (a + share * (b - a) for a, b in zip(low, high, strict=True))
     return recipe.function(x, fields, *between)
 
 
 def _unit(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """To [0,1]. The divisor is a tensor: some devices multiply by 1/255 when it is a number."""
-    if images.dtype == torch.uint8:
-        return images.to(dtype) / torch.full((), 255, dtype=dtype, device=images.device)
-    return images.to(dtype)
+    """A copy in [0,1]. The divisor is a tensor: some devices multiply by 1/255 for a number."""
+    x = images.to(dtype, copy=True)
+    return x.div_(x.new_full((), 255)) if images.dtype == torch.uint8 else x
 
 
 def _finish(y: Tensor, dtype: torch.dtype, white: int = 1) -> Tensor:
-    """Clip; to grey levels by truncation where the images are uint8."""
-    y = y.clamp(0, white)
+    """Clip, overwriting y; to grey levels by truncation where the images are uint8."""
+    y = y.clamp_(0, white)
     if dtype == torch.uint8:
-        return (y if white == 255 else y * 255).to(dtype)
-    return (y / y.new_full((), white)).to(dtype)
+        y = y if white == 255 else y.mul_(255)
+        return y.to(torch.int16).to(dtype)  # two conversions that processors have as one each
+    return y.div_(y.new_full((), white)).to(dtype)
 
 
 def _recipe(name: str) -> _Recipe:
     if name not in _RECIPES:
         raise ValueError(
             f"unknown corruption {name!r}; legal are {', '.join(NAMES)} "
-            f"and the extra {', '.join(EXTRA_NAMES)}"
+            f"the extra {', '.join(EXTRA_NAMES)} and the variant {', '.join(VARIANT_NAMES)}"
         )
     return _RECIPES[name]
 

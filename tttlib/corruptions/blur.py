@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
-from tttlib.corruptions.filters import gaussian_filter, resample, zooms
+from tttlib.corruptions.filters import correlate, gaussian_filter, resample, zooms
 
 # Parameters of severities 1..5 by image size.
 GAUSSIAN_BLUR = {  # sigma in pixels
@@ -44,11 +44,10 @@ def defocus_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tens
     where the disk touches the border of its array: those images come out 1 % brighter.
     """
     kernel = _disk(radius, sigma)
-    border = kernel.shape[0] // 2
-    padded = F.pad(x, (border,) * 4, mode="reflect")
     if x.dtype == torch.float32:
-        return F.conv2d(padded, kernel.to(x).expand(3, 1, -1, -1), groups=3)
-    height, width = x.shape[2:]
+        return correlate(x, kernel)
+    border, (height, width) = len(kernel) // 2, x.shape[2:]
+    padded = F.pad(x, (border,) * 4, mode="reflect")
     y = torch.zeros_like(x)  # tap by tap: a float64 convolution would unfold all of it in memory
     for i, j in kernel.nonzero().tolist():
         y.add_(padded[:, :, i : i + height, j : j + width], alpha=kernel[i, j].item())

@@ -1,9 +1,11 @@
 """Random words as a pure function of (key, image id, position): no state, no order of drawing.
 
-SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), nested twice:
-the key and the id give a stream, the stream and the position give a word. Integer arithmetic only,
-hence the same bits on every device. torch has no uint64 arithmetic: int64 wraps modulo 2^64 and
-the right shifts are masked.
+The key and the id give a stream of two 32-bit numbers (SplitMix64: Steele, Lea, Flood, Fast
+splittable pseudorandom number generators, 2014); a stream and a position give a word by a 32-bit
+finaliser of two multiplications (shifts and factors of Wellons' lowbias32, 2018), the first number
+entering before it and the second in its middle. Integer arithmetic only, hence the same bits on
+every device; 32 bits, because processors multiply eight such words at once. torch has no unsigned
+arithmetic: products wrap, and right shifts are masked.
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ import torch
 from torch import Tensor
 
 
-def _signed(word: int) -> int:
-    """The int64 with the same 64 bits."""
-    word &= 2**64 - 1
-    return word - 2**64 if word >= 2**63 else word
+def _signed(word: int, bits: int = 64) -> int:
+    """The signed integer with the same bits."""
+    word &= 2**bits - 1
+    return word - 2**bits if word >= 2 ** (bits - 1) else word
 
 
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
-_FIRST = _signed(0xBF58476D1CE4E5B9)
-_SECOND = _signed(0x94D049BB133111EB)
+_SPLITMIX = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, None))
+_FIRST, _SECOND = _signed(0x7FEB352D, 32), _signed(0x846CA68B, 32)
 
 
 def make_key(*parts: object) -> int:
@@ -32,23 +34,32 @@ def make_key(*parts: object) -> int:
 
 
 def words(key: int, ids: Tensor, start: int, count: int) -> Tensor:
-    """64 random bits per element: int64 [B, count], positions start .. start + count - 1.
+    """32 random bits per element: int32 [B, count], positions start .. start + count - 1.
 
     key   signed 64-bit
     ids   int64 [B]; equal ids give equal rows
     """
-    streams = _mix(ids * _GOLDEN + key)  # [B]
-    positions = torch.arange(start + 1, start + count + 1, device=ids.device) * _GOLDEN
-    return _mix(streams[:, None] + positions)  # [B,count]
-
-
-def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place; a bijection of the 64-bit words."""
+    streams = _split_mix(ids * _GOLDEN + key)[:, None]  # [B,1]
+    low, high = streams.int(), (streams >> 32).int()  # wraps: the two halves
+    positions = torch.arange(start, start + count, device=ids.device, dtype=torch.int32)
+    z = positions + low  # [B,count]
     shifted = torch.empty_like(z)  # one buffer: fresh memory costs more than the arithmetic
-    for bits, factor in ((30, _FIRST), (27, _SECOND), (31, None)):
-        torch.bitwise_right_shift(z, bits, out=shifted)
-        shifted &= 2 ** (64 - bits) - 1  # the sign must not move in
-        z ^= shifted
+    _fold(z, 16, shifted).mul_(_FIRST).add_(high)
+    _fold(z, 15, shifted).mul_(_SECOND)
+    return _fold(z, 16, shifted)
+
+
+def _split_mix(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser, in place; a bijection of the 64-bit words."""
+    for bits, factor in _SPLITMIX:
+        _fold(z, bits, torch.empty_like(z))
         if factor is not None:
             z *= factor
     return z
+
+
+def _fold(z: Tensor, bits: int, shifted: Tensor) -> Tensor:
+    """z ^= z >> bits, unsigned, in place."""
+    torch.bitwise_right_shift(z, bits, out=shifted)
+    shifted &= 2 ** (8 * z.element_size() - bits) - 1  # the sign must not move in
+    return z.bitwise_xor_(shifted)

@@ -26,7 +26,7 @@ PIXELATE = {  # side of the small image relative to the side of the image
 def contrast(x: Tensor, fields: Fields, factor: float) -> Tensor:
     """(x - mean) * factor + mean, mean per image and channel. x: [B,3,H,W] in [0,1]."""
     mean = x.mean((2, 3), keepdim=True, dtype=torch.float64).to(x.dtype)  # [B,3,1,1]
-    return (x - mean) * factor + mean
+    return x.sub_(mean).mul_(factor).add_(mean)
 
 
 def pixelate(x: Tensor, fields: Fields, ratio: float) -> Tensor:
@@ -35,7 +35,7 @@ def pixelate(x: Tensor, fields: Fields, ratio: float) -> Tensor:
     As PIL does: rows first, rounded to grey levels after each pass; the way back only copies.
     Float input is rounded to grey levels at the start.
     """
-    levels = (x * 255).round()
+    levels = x.mul_(255).round_()
     indices = []
     for side in (x.shape[3], x.shape[2]):
         small = max(1, int(ratio * side))
@@ -44,7 +44,7 @@ def pixelate(x: Tensor, fields: Fields, ratio: float) -> Tensor:
         indices.append(grow)
     columns, rows = indices  # levels is [B,3,small,small]
     levels = levels.index_select(2, rows).index_select(3, columns)
-    return levels / levels.new_full((), 255)
+    return levels.div_(levels.new_full((), 255))
 
 
 @lru_cache(maxsize=64)

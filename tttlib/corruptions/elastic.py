@@ -2,11 +2,12 @@
 
 A random affine warp, then a smooth random displacement (Simard, Steinkraus, Platt 2003). Follows
 today's OpenCV and SciPy. The released files were made with versions that rounded coordinates to
-1/32 pixel and took a wrong neighbour at the border; see the page on faithfulness for the size of
-both effects.
+1/32 pixel and took a wrong neighbour at the border: `elastic_transform_2018` does so too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,23 +39,67 @@ def elastic_transform(
 
     x: [B,3,H,W] in [0,1]; float32 values, as in the reference.
     """
-    height, width = x.shape[2:]
     x = x.float().to(x.dtype)
-    warped = _bilinear(x, *_affine(x, fields, shift), mirror_edge=False).float().to(x.dtype)
+    warped = _warp(x, _places, fields, shift)
+    columns, rows = _displacement(x, fields, amplitude, sigma)
+    return warped if amplitude == 0 else _bilinear(warped, columns, rows, mirror_edge=True)
+
+
+def elastic_transform_2018(
+    x: Tensor, fields: Fields, amplitude: float, sigma: float, shift: float
+) -> Tensor:
+    """The same as OpenCV 3 and SciPy 1.0 did it, hence probably as in the released files.
+
+    The warp rounds coordinates to 1/32 pixel; the displacement, within a pixel outside the border,
+    mixes the edge with the pixel next to it instead of with itself. x: [B,3,H,W] in [0,1].
+    """
+    x = x.float().to(x.dtype)
+    warped = _warp(x, _thirty_seconds, fields, shift)
+    columns, rows = _displacement(x, fields, amplitude, sigma)
+    if amplitude == 0:
+        return warped
+    height, width = x.shape[2:]
+    columns, rows = _into_image(columns, width), _into_image(rows, height)
+    return _bilinear(warped, columns, rows, mirror_edge=False)
+
+
+def _warp(x: Tensor, places: Callable[..., Tensor], fields: Fields, shift: float) -> Tensor:
+    """The affine warp; `places` turns its coefficients into coordinates."""
+    size = tuple(x.shape[2:])
+    columns, rows = (places(part, *size).to(x.dtype) for part in _affine(x, fields, shift))
+    return _bilinear(x, columns, rows, mirror_edge=False).float().to(x.dtype)
+
+
+def _thirty_seconds(coefficients: Tensor, height: int, width: int) -> Tensor:
+    """`_places`, each of the two terms rounded to 1/1024 and the sum to 1/32, halves upwards."""
+    along, across = _terms(coefficients, height, width)
+    fixed = (along * 1024).round() + (across * 1024).round()  # [B,H,W]
+    return ((fixed + 16) / 32).floor_().div_(32)
+
+
+def _into_image(place: Tensor, side: int) -> Tensor:
+    """Mirrored with the edge, but to (-1,0) from there: the caller's mirror then goes wrong."""
+    place = place.remainder(2 * side)  # [0,2*side)
+    return torch.where(place >= side, 2 * side - 1 - place, place)
+
+
+def _displacement(
+    x: Tensor, fields: Fields, amplitude: float, sigma: float
+) -> tuple[Tensor, Tensor]:
+    """Source coordinates (x, y), [B,H,W] each, of the smooth random displacement."""
+    height, width = x.shape[2:]
     across, down = (
         amplitude * gaussian_filter(field, sigma, mode="reflect", cut=3)
         for field in (fields.uniform(-1.0, 1.0, (height, width)) for _ in range(2))
     )  # [B,H,W] each
     across, down = (field.float().to(x.dtype) for field in (across, down))
-    if amplitude == 0:
-        return warped
     rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] + down
-    columns = torch.arange(width, device=x.device, dtype=x.dtype) + across
-    return _bilinear(warped, columns, rows, mirror_edge=True)
+    return torch.arange(width, device=x.device, dtype=x.dtype) + across, rows
 
 
 def _affine(x: Tensor, fields: Fields, shift: float) -> tuple[Tensor, Tensor]:
-    """Source coordinates (x, y), [B,H,W] each, of the warp that moves three corners at random.
+    """The warp that moves three corners at random: for source x and source y, [B,3] float64 each,
+    the factors of target x and target y and what is added.
 
     The corners a, b, c of a right angle move to a', b', c'; the inverse is in closed form.
     """
@@ -68,21 +113,34 @@ def _affine(x: Tensor, fields: Fields, shift: float) -> tuple[Tensor, Tensor]:
     (e, f), (g, h) = ((side / (2 * reach)).unbind(1) for side in (b - c, a - b))  # columns, [B]
     determinant = e * h - f * g
     scale = torch.where(determinant == 0, 0, 1 / determinant)
-    out_x = torch.arange(width, device=x.device) - b[:, 0, None]  # [B,W]
-    out_y = torch.arange(height, device=x.device) - b[:, 1, None]  # [B,H]
-    e, f, g, h = ((v * scale)[:, None, None] for v in (e, f, g, h))
-    out_x, out_y = out_x[:, None], out_y[:, :, None]
-    source_x = h * out_x - g * out_y + corners[1, 0]  # [B,H,W]
-    source_y = e * out_y - f * out_x + corners[1, 1]
-    return source_x.to(x.dtype), source_y.to(x.dtype)
+    e, f, g, h = (v * scale for v in (e, f, g, h))
+    added_x = corners[1, 0] - h * b[:, 0] + g * b[:, 1]
+    added_y = corners[1, 1] - e * b[:, 1] + f * b[:, 0]
+    return torch.stack([h, -g, added_x], 1), torch.stack([-f, e, added_y], 1)
+
+
+def _terms(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The part of a source coordinate that hangs on target x, [B,1,W], and the rest, [B,H,1]."""
+    of_x, of_y, added = (part[:, None, None] for part in coefficients.unbind(1))
+    columns = torch.arange(width, device=coefficients.device)
+    rows = torch.arange(height, device=coefficients.device)[:, None]
+    return of_x * columns, of_y * rows + added
+
+
+def _places(coefficients: Tensor, height: int, width: int) -> Tensor:
+    """A source coordinate for every target pixel: float64 [B,H,W]."""
+    along, across = _terms(coefficients, height, width)
+    return along + across
 
 
 def _bilinear(x: Tensor, columns: Tensor, rows: Tensor, *, mirror_edge: bool) -> Tensor:
     """Bilinear interpolation of `x` [B,C,H,W] at pixel coordinates [B,H,W]."""
     height, width = x.shape[2:]
     corners = not mirror_edge  # grid_sample mirrors about pixel centres when corners are aligned
-    if corners:
-        grid = [columns * (2 / (width - 1)) - 1, rows * (2 / (height - 1)) - 1]
-    else:
-        grid = [(columns + 0.5) * (2 / width) - 1, (rows + 0.5) * (2 / height) - 1]
-    return F.grid_sample(x, torch.stack(grid, -1), padding_mode="reflection", align_corners=corners)
+    grid = columns.new_empty(*columns.shape, 2)
+    for axis, (place, side) in enumerate(((columns, width), (rows, height))):
+        if corners:
+            torch.mul(place, 2 / (side - 1), out=grid[..., axis])
+        else:
+            torch.mul(place + 0.5, 2 / side, out=grid[..., axis])
+    return F.grid_sample(x, grid.sub_(1), padding_mode="reflection", align_corners=corners)

@@ -1,7 +1,8 @@
 """Where a corruption's random fields come from: the counter (default) or numpy's legacy streams.
 
-A corruption asks for its fields in the reference's order and layout and does not know the source.
-The batch axis is added in front: shape (H,W,3) gives [B,H,W,3].
+A corruption asks for its fields in the reference's order and does not know the source. The batch
+axis is added in front. A shape of three axes is (C,H,W), planes of an image: the reference draws
+those interleaved, (H,W,C).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Fields(Protocol):
 
     def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor: ...
 
+    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]: ...
+
     def poisson(self, x: Tensor, scale: float) -> Tensor: ...
 
 
@@ -42,39 +45,45 @@ class CounterFields:
     def __init__(self, key: int, ids: Tensor) -> None:
         self._key, self._ids, self._position = key, ids, 0
 
-    def _words(self, count: int) -> Tensor:
+    def _words(self, shape: tuple[int, ...]) -> Tensor:
+        """int32 [B,*shape]."""
+        count = math.prod(shape)
         start, self._position = self._position, self._position + count
-        return words(self._key, self._ids, start, count)
+        return words(self._key, self._ids, start, count).view(len(self._ids), *shape)
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
         """24-bit uniforms, low + (high - low) * [0,1)."""
-        unit = _unit(self._words(math.prod(shape)), 40)
-        return (low + (high - low) * unit).view(len(self._ids), *shape)
+        return _uniform(self._words(shape), low, high)
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
-        """Box-Muller on 24-bit uniforms, two normals per word; |z| <= 5.77."""
-        count = math.prod(shape)
-        pair = self._words((count + 1) // 2)  # [B,count/2]
-        angle = _unit(pair, 16).mul_(2 * math.pi)
-        radius = _unit(pair, 40).add_(2.0**-24).log_().mul_(-2).sqrt_().mul_(std)  # of (0,1]
-        z = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]
-        return z.add_(mean).view(len(self._ids), *shape)
+        """By inversion of the distribution function at 24-bit uniforms; |z| <= 5.42."""
+        symmetric = (self._words(shape) >> 8).float().add_(0.5).mul_(2.0**-23)  # in (-1,1)
+        return symmetric.erfinv_().mul_(math.sqrt(2) * std).add_(mean)
 
     def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
         """int64 in low .. high - 1, high one number or [B]; uniform to (high - low) / 2^24."""
-        word = (self._words(math.prod(shape)) >> 40) & _24_BITS
-        span = high[:, None] - low if isinstance(high, Tensor) else high - low
-        return ((word * span) >> 24).add_(low).view(len(self._ids), *shape)
+        word = (self._words(shape).long() >> 8) & _24_BITS
+        span = (high - low).view(-1, *(1,) * len(shape)) if isinstance(high, Tensor) else high - low
+        return ((word * span) >> 24).add_(low)
+
+    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Two independent fields of 0 and 1: ones with probability `share`, and with 1/2."""
+        word = self._words(shape)
+        rare = (word & _24_BITS).sub_(math.ceil(share * 2**24)).bitwise_right_shift_(31)
+        return rare.float().neg_(), word.bitwise_right_shift_(31).float().neg_()
 
     def poisson(self, x: Tensor, scale: float) -> Tensor:
         """Poisson(scale * x), x [B,...] in [0,1]: float32 counts of that shape."""
-        word = self._words(x[0].numel() if len(x) else 0).view(x.shape)
-        return poisson.counts(x, scale, _unit(word, 40), _unit(word, 16))
+        shape = tuple(x.shape[1:])
+        count, rest = poisson.whole_levels(x, scale, self._words(shape))
+        if rest is None:
+            return count
+        return count + poisson.fractions(rest, _uniform(self._words(shape), 0.0, 1.0))
 
 
-def _unit(words: Tensor, shift: int) -> Tensor:
-    """24 of the bits as float32 in [0,1)."""
-    return (words >> shift).bitwise_and_(_24_BITS).float().mul_(2.0**-24)
+def _uniform(words: Tensor, low: float, high: float) -> Tensor:
+    """24 of the bits, as signed numbers, spread over the interval."""
+    return (words >> 8).float().mul_((high - low) * 2.0**-24).add_((low + high) / 2)
 
 
 class ReferenceFields:
@@ -89,13 +98,16 @@ class ReferenceFields:
         self._states, self._device, self._dtype = states, device, dtype
 
     def _stack(self, draws: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(draws)).to(self._device, self._dtype)
+        fields = torch.from_numpy(np.stack(draws)).to(self._device, self._dtype)
+        return fields.movedim(-1, 1) if fields.ndim == 4 else fields  # [B,H,W,C] -> [B,C,H,W]
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
-        return self._stack([np.asarray(s.uniform(low, high, shape)) for s in self._states])
+        size = _interleaved(shape)
+        return self._stack([np.asarray(s.uniform(low, high, size)) for s in self._states])
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
-        return self._stack([np.asarray(s.normal(mean, std, shape)) for s in self._states])
+        size = _interleaved(shape)
+        return self._stack([np.asarray(s.normal(mean, std, size)) for s in self._states])
 
     def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
         highs = high.tolist() if isinstance(high, Tensor) else [high] * len(self._states)
@@ -103,9 +115,18 @@ class ReferenceFields:
         draws = [np.asarray(s.randint(low, top, shape or None)) for s, top in pairs]
         return torch.from_numpy(np.stack(draws)).to(self._device)
 
+    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        rare, even = self.uniform(0.0, 1.0, shape) < share, self.uniform(0.0, 1.0, shape) < 0.5
+        return rare.to(self._dtype), even.to(self._dtype)
+
     def poisson(self, x: Tensor, scale: float) -> Tensor:
         levels = x.double() * 255
         whole = levels.round()  # float32 cannot hold k/255, and the draws hang on the last bit
-        rates = torch.where((levels - whole).abs() < 1e-4, whole, levels).cpu().numpy() / 255
-        pairs = zip(self._states, rates, strict=True)
+        rates = torch.where((levels - whole).abs() < 1e-4, whole, levels).movedim(1, -1) / 255
+        pairs = zip(self._states, rates.cpu().numpy(), strict=True)
         return self._stack([np.asarray(s.poisson(rate * scale)) for s, rate in pairs])
+
+
+def _interleaved(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(C,H,W) -> (H,W,C), the layout in which the reference draws."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def gaussian_filter(x: Tensor, sigma: float, *, mode: str = "nearest", cut: float = 4.0) -> Tensor:
@@ -16,11 +17,33 @@ def gaussian_filter(x: Tensor, sigma: float, *, mode: str = "nearest", cut: floa
     mode  what lies beyond the border: "nearest" (the edge) or "reflect" (d c b a | a b c d)
     cut   radius of the filter in standard deviations; radius int(cut * sigma + 0.5), 0 = identity
     """
-    if int(cut * sigma + 0.5) == 0:
+    radius = int(cut * sigma + 0.5)
+    if radius == 0:
         return x
     height, width = x.shape[-2:]
+    if x.dtype == torch.float32 and 15 * (radius + 1) < min(height, width):
+        return _smooth(_smooth(x, -2, sigma, radius, mode), -1, sigma, radius, mode)
     down, across = (_gaussian(side, sigma, mode, cut).to(x) for side in (height, width))
     return down @ x @ across.mT
+
+
+def _smooth(x: Tensor, axis: int, sigma: float, radius: int, mode: str) -> Tensor:
+    """The filter along one axis, tap by tap: cheaper than a matrix where most of it is zero."""
+    side = x.shape[axis]
+    index = torch.arange(-radius, side + radius, device=x.device)
+    if mode == "nearest":
+        index.clamp_(0, side - 1)
+    else:  # the edge is mirrored with itself
+        index = torch.where(index < 0, -1 - index, index).minimum(2 * side - 1 - index)
+    padded = x.index_select(axis, index)
+    taps = [math.exp(-(k**2) / (2 * sigma**2)) for k in range(radius + 1)]
+    total = taps[0] + 2 * math.fsum(taps[1:])
+    y = padded.narrow(axis, radius, side) * (taps[0] / total)
+    pair = torch.empty_like(y)
+    for k in range(1, radius + 1):
+        before, after = (padded.narrow(axis, radius + step, side) for step in (-k, k))
+        y.add_(torch.add(before, after, out=pair), alpha=taps[k] / total)
+    return y
 
 
 @lru_cache(maxsize=64)
@@ -85,3 +108,33 @@ def mirror(x: Tensor, border: int) -> Tensor:
         index = torch.arange(-border, side + border, device=x.device).abs()
         x = x.index_select(axis, torch.minimum(index, 2 * (side - 1) - index))
     return x
+
+
+def replicate(x: Tensor, border: int) -> Tensor:
+    """Padded with the edge, over the last two axes; any dtype."""
+    for axis in (-2, -1):
+        side = x.shape[axis]
+        index = torch.arange(-border, side + border, device=x.device).clamp_(0, side - 1)
+        x = x.index_select(axis, index)
+    return x
+
+
+def correlate(x: Tensor, kernel: Tensor) -> Tensor:
+    """Each plane of `x` [B,C,H,W] with `kernel` [K,K], K odd, border mirrored without the edge.
+
+    Of a large kernel, four by four neighbouring results are made at once, as 16 channels of a
+    convolution with stride 4: with one channel a convolution has nothing to share.
+    """
+    (height, width), k = x.shape[2:], len(kernel)
+    padded = F.pad(x, (k // 2,) * 4, mode="reflect")  # [B,C,H+K-1,W+K-1]
+    if k <= 5:
+        return F.conv2d(padded, kernel.to(x).expand(x.shape[1], 1, k, k), groups=x.shape[1])
+    m = 4
+    padded = F.pad(padded, (0, -width % m, 0, -height % m)).flatten(0, 1)[:, None]  # [B*C,1,…]
+    bank = kernel.new_zeros(m, m, 1, k + m - 1, k + m - 1)
+    for i in range(m):
+        for j in range(m):
+            bank[i, j, 0, i : i + k, j : j + k] = kernel
+    y = F.conv2d(padded, bank.flatten(0, 1).to(x), stride=m)  # [B*C,16,H/4,W/4]
+    y = F.pixel_shuffle(y, m)  # [B*C,1,H,W]
+    return y.view(*x.shape[:2], *y.shape[2:])[..., :height, :width]

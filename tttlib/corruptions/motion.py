@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
+from tttlib.corruptions.filters import replicate
 
 # Parameters of severities 1..5 by image size.
 MOTION_BLUR = {  # radius (of the cut) and sigma of the one-sided Gaussian, both in pixels
@@ -26,8 +27,8 @@ def motion_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tenso
     x: [B,3,H,W] in [0,1]. Float input is rounded to grey levels at the start; the last step
     truncates to grey levels.
     """
-    levels = smear((x * 255).round(), fields.uniform(-45.0, 45.0), radius, sigma)
-    return levels / levels.new_full((), 255)
+    levels = smear(x.mul_(255).round_(), fields.uniform(-45.0, 45.0), radius, sigma)
+    return levels.div_(levels.new_full((), 255))
 
 
 def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
@@ -42,21 +43,19 @@ def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
     total = math.fsum(weights)
     columns, rows = _line(angle, size)  # [B,size] each
     count, channels, height, width = levels.shape
-    lanes = 1 if channels == 1 else 4  # a pixel's bytes travel as one word
-    pixels = torch.zeros(count, height, width, lanes, dtype=torch.uint8, device=levels.device)
-    pixels[..., :channels] = levels.movedim(1, -1)
-    words = pixels.view(torch.uint8 if lanes == 1 else torch.int32).flatten()  # [B*H*W]
-    first = torch.arange(count, device=levels.device)[:, None] * (height * width)
-    y = levels.new_zeros(len(words), lanes)
+    padded = replicate(levels, size)  # [B,C,H+2*size,W+2*size]
+    tall, wide = padded.shape[2:]
+    windows = padded.as_strided(  # every shifted image, not copied
+        (count, 2 * size + 1, 2 * size + 1, channels, height, width),
+        (channels * tall * wide, wide, 1, tall * wide, wide, 1),
+    )
+    image = torch.arange(count, device=levels.device)
+    y = torch.zeros_like(levels)
     for i, weight in enumerate(w / total for w in weights):
         if weight > smallest:
-            start = first + _shifted(rows[:, i], height) * width  # [B,H]
-            index = start[:, :, None] + _shifted(columns[:, i], width)[:, None]  # [B,H,W]
-            taps = words.index_select(0, index.flatten()).view(torch.uint8).view(-1, lanes)
-            y.add_(taps.to(y.dtype), alpha=weight)
-    y = y.view(count, height, width, lanes)[..., :channels].movedim(-1, 1)
-    sixteen_bit = (y * 257 + 0.5).floor_()
-    return (sixteen_bit / y.new_full((), 257)).floor_()
+            y.add_(windows[image, size + rows[:, i], size + columns[:, i]], alpha=weight)
+    sixteen_bit = y.mul_(257).add_(0.5).floor_()
+    return sixteen_bit.div_(y.new_full((), 257)).floor_()
 
 
 def _line(angle: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -67,8 +66,3 @@ def _line(angle: Tensor, size: int) -> tuple[Tensor, Tensor]:
     step = torch.arange(size, device=angle.device, dtype=torch.float64)
     columns, rows = (torch.ceil(step * d / length - 0.5).long() for d in (across, down))
     return columns, rows
-
-
-def _shifted(offset: Tensor, side: int) -> Tensor:
-    """Coordinates 0..side-1 moved by `offset` [B] and kept inside: int64 [B,side]."""
-    return (torch.arange(side, device=offset.device) + offset[:, None]).clamp_(0, side - 1)

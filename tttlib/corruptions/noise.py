@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
@@ -32,32 +31,21 @@ SPECKLE_NOISE = {  # standard deviation, relative to the value
 
 def gaussian_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
     """x + n, n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
-    return x + _planes(fields.normal(0.0, std, _interleaved(x)))
+    return x.add_(fields.normal(0.0, std, x.shape[1:]))
 
 
 def shot_noise(x: Tensor, fields: Fields, photons: float) -> Tensor:
     """Poisson(photons * x) / photons per pixel and channel. x: [B,3,H,W] in [0,1]."""
-    counts = fields.poisson(x.movedim(1, -1), photons)  # [B,H,W,3]
-    return _planes(counts) / counts.new_full((), photons)
+    counts = fields.poisson(x, photons)
+    return counts.div_(counts.new_full((), photons))
 
 
 def impulse_noise(x: Tensor, fields: Fields, share: float) -> Tensor:
     """Salt and pepper, each channel alone: with probability `share` a value becomes 0 or 1."""
-    hit = fields.uniform(0.0, 1.0, _interleaved(x)) < share  # [B,H,W,3]
-    salt = fields.uniform(0.0, 1.0, _interleaved(x)) < 0.5
-    return torch.where(_planes(hit), _planes(salt).to(x.dtype), x)
+    hit, salt = fields.impulses(share, x.shape[1:])
+    return x.lerp_(salt, hit)
 
 
 def speckle_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
     """x * (1 + n), n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
-    return x + x * _planes(fields.normal(0.0, std, _interleaved(x)))
-
-
-def _interleaved(x: Tensor) -> tuple[int, ...]:
-    """(H,W,3): the layout in which the reference draws."""
-    return (*x.shape[2:], 3)
-
-
-def _planes(field: Tensor) -> Tensor:
-    """[B,H,W,3] -> [B,3,H,W]."""
-    return field.movedim(-1, 1)
+    return x.add_(fields.normal(0.0, std, x.shape[1:]).mul_(x))

@@ -1,9 +1,9 @@
-"""Poisson counts from uniforms by inversion, exact and without a loop over values.
+"""Poisson counts without a loop over values, from one random word each.
 
 A rate is split at a whole grey level, because Poisson(a + b) = Poisson(a) + Poisson(b). The first
-part has 256 possible rates: their distribution functions stand in one table, with a second one
-that says where to begin (Chen and Asau's guide table, 1974). The rest, less than a level's worth
-and zero for images of whole grey levels, is inverted term by term.
+part has 256 possible rates, one alias table each (Walker 1977): a column is chosen evenly, and
+either it or its alias is the count, so that one look-up decides. The rest, less than a level's
+worth and zero for images of whole grey levels, is inverted term by term.
 """
 
 from __future__ import annotations
@@ -14,57 +14,63 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.nn import functional as F
 
-_WHITE, _BINS = 255, 256
+_WHITE = 255
+_ALIAS_BITS, _SHARE_BITS = 11, 20  # of a table's entry: the alias and the column's own share
 
 
-def counts(x: Tensor, scale: float, first: Tensor, second: Tensor) -> Tensor:
-    """Poisson(scale * x) in the dtype of `first`.
+def whole_levels(x: Tensor, scale: float, words: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Poisson(scale * floor(255 x) / 255), float32, and what is left of the rates.
 
-    x              values in [0,1], any shape
-    first, second  uniforms in [0,1) of that shape, one for each part of the rate
+    x      values in [0,1], any shape
+    words  int32 of that shape, 32 random bits each
+    The rest is None where x holds whole grey levels, else rates in [0, scale/255).
     """
-    level = (x * _WHITE + 1e-3).floor()  # 1e-3 forgives the rounding of k/255
-    count = _invert_table(level.long(), first, float(scale))
-    rest = (x - level / _WHITE) * scale  # [0, scale/255)
-    rest = torch.where(rest > 1e-6 * scale, rest, 0)
-    return count + _invert(rest, second) if rest.any() else count
-
-
-def _invert_table(level: Tensor, uniform: Tensor, scale: float) -> Tensor:
-    """Smallest k with P(count <= k) > uniform at the rate of a whole grey level."""
-    table, guide, columns = (part.to(level.device) for part in _tables(scale))
-    place = guide[level * _BINS + (uniform * _BINS).long()]  # index into the table
-    more = (uniform >= table[place]).flatten()
-    place, uniform = (place + more.view_as(place)).flatten(), uniform.flatten()
-    left = more.nonzero().squeeze(1)
-    while len(left):
-        left = left[uniform[left] >= table[place[left]]]
-        place[left] += 1
-    return (place.view_as(level) - level * columns).to(uniform.dtype)
+    levels = x * _WHITE
+    level = (levels + 1e-3).int()  # 1e-3 forgives the rounding of k/255
+    rest = F.threshold(levels.sub_(level), 2e-3, 0)
+    fractional = bool(rest.any())
+    entries, bits = _table(float(scale))
+    column = (words >> (32 - bits)).bitwise_and_(2**bits - 1)
+    place = (level << bits).add_(column).flatten()
+    entry = entries.to(x.device).index_select(0, place).view_as(words)
+    alias = entry & (2**_ALIAS_BITS - 1)
+    own = (words >> (32 - bits - _SHARE_BITS)).bitwise_and_(2**_SHARE_BITS - 1)
+    own = own.sub_(entry >> _ALIAS_BITS).bitwise_right_shift_(31)  # -1: the column itself
+    count = column.sub_(alias).bitwise_and_(own).add_(alias).float()
+    return count, rest.mul_(scale / _WHITE) if fractional else None
 
 
 @lru_cache(maxsize=32)
-def _tables(scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """P(count <= k) for k = 0 .. K-1, level after level, float32 [256*K]; guide [256*bins]; K.
+def _table(scale: float) -> tuple[Tensor, int]:
+    """Entries int32 [256 * 2^bits], share << 11 | alias, level after level; and the bits.
 
-    guide  int64, the place in the table of the smallest k with P(count <= k) > bin / bins
+    Probabilities are those of the law to 2^-20 of a column.
     """
-    columns = int(stats.poisson.isf(2.0**-26, scale)) + 2  # uniforms have 24 bits
+    most = int(stats.poisson.isf(2.0**-32, scale)) + 1
+    bits = most.bit_length()
+    columns = 2**bits
+    if bits > _ALIAS_BITS:
+        raise ValueError(f"a rate of {scale} photons is beyond the tables; at most about 1,700")
     rates = np.arange(_WHITE + 1)[:, None] * (scale / _WHITE)  # [256,1]
-    table = stats.poisson.cdf(np.arange(columns), rates)  # [256,K]
-    table[:, -1] = 2.0
-    edges = np.arange(_BINS) / _BINS
-    guide = np.stack([np.searchsorted(row, edges, side="right") for row in table])
-    guide += np.arange(_WHITE + 1)[:, None] * columns
-    return (
-        torch.from_numpy(table.ravel()).float(),
-        torch.from_numpy(guide.ravel()),
-        torch.tensor(columns),
-    )
+    low = stats.poisson.pmf(np.arange(columns), rates)
+    low *= columns / low.sum(1, keepdims=True)  # mean 1
+    high, level = low.copy(), np.arange(_WHITE + 1)
+    share, alias = np.ones_like(low), np.tile(np.arange(columns), (_WHITE + 1, 1))
+    for _ in range(columns):  # fill the emptiest column from the fullest; both leave or shrink
+        empty, full = low.argmin(1), high.argmax(1)
+        rest = low[level, empty]
+        used = rest < 1
+        share[level, empty] = np.where(used, rest, 1)
+        alias[level, empty] = np.where(used, full, empty)
+        low[level, full] = high[level, full] = high[level, full] - np.where(used, 1 - rest, 0)
+        low[level, empty], high[level, empty] = np.inf, -np.inf
+    parts = np.minimum(np.rint(share * 2**_SHARE_BITS), 2**_SHARE_BITS - 1).astype(np.int64)
+    return torch.from_numpy((parts << _ALIAS_BITS | alias).astype(np.int32).ravel()), bits
 
 
-def _invert(rate: Tensor, uniform: Tensor) -> Tensor:
+def fractions(rate: Tensor, uniform: Tensor) -> Tensor:
     """Smallest k with P(count <= k) > uniform, for small rates."""
     term = torch.exp(-rate)  # P(count = k)
     below, count, k = term.clone(), torch.zeros_like(uniform), 0

@@ -6,12 +6,14 @@ OpenCV filters on grey levels; here each filter is integer arithmetic on a batch
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tttlib.corruptions.fields import Fields
-from tttlib.corruptions.filters import box3, gaussian_filter, mirror
+from tttlib.corruptions.filters import box3, gaussian_filter, mirror, replicate
 
 # Parameters of severities 1..5 by image size: mean and std of the layer, sigma of its blur in
 # pixels, threshold, strength (water) or sigma of the second blur (mud), 0 for water and 1 for mud.
@@ -41,7 +43,7 @@ SPATTER = {
 _MUD = (63, 42, 20)
 _WATER = (175, 238, 238)  # pale turquoise
 _FAR = 20  # pixels; larger distances are not told apart
-_UNIT = 10_000  # of whole-number distances: the costs of the steps have four decimals
+_UNIT = 650  # of whole-number distances: 1, 1.4 and 2.1969 become whole but for 2e-5
 
 
 def spatter(
@@ -56,108 +58,116 @@ def spatter(
 ) -> Tensor:
     """Drops of water, or mud, on the lens. x: [B,3,H,W] in [0,1]."""
     layer = gaussian_filter(fields.normal(mean, std, tuple(x.shape[2:])), sigma)  # [B,H,W]
-    layer = torch.where(layer < threshold, 0, layer)
+    layer = F.threshold(layer, math.nextafter(threshold, 0), 0)
     colour = torch.tensor(_MUD if mud else _WATER, device=x.device) / 255
     colour = colour.to(x.dtype).view(3, 1, 1)
     if mud:
         cover = gaussian_filter((layer > threshold).to(x.dtype), strength)[:, None]  # [B,1,H,W]
-        cover = torch.where(cover < 0.8, 0, cover)
-        return x * (1 - cover) + colour * cover
-    levels = (layer * 255).floor().int() % 256
+        cover = F.threshold(cover, math.nextafter(0.8, 0), 0)
+        return x.mul_(1 - cover).add_(colour * cover)
+    levels = layer.mul_(255).floor_().int().bitwise_and_(255)
     water = (levels * _relief(levels)).to(x.dtype)
     highest = water.amax((1, 2), keepdim=True)
-    water = water / torch.where(highest > 0, highest, 1) * strength
-    return x + colour * water[:, None]
+    water = water.div_(torch.where(highest > 0, highest, 1)).mul_(strength)
+    return x.add_(colour * water[:, None])
 
 
 def _relief(levels: Tensor) -> Tensor:
     """Height of the water, grey levels int32 [B,H,W], from the layer's grey levels."""
-    distance = _distance(_canny(levels, 50, 150))
-    blurred = box3(distance) // (9 * _UNIT)
-    equalised = _equalise(blurred, _FAR + 1)
-    p = mirror(equalised, 1)
+    distance = _distance(_canny(levels.to(torch.int16), 50, 150))
+    blurred = box3(distance.int()).floor_divide_(9 * _UNIT)
+    p = mirror(_equalise(blurred, _FAR + 1), 1)
     up, here, down = p[:, :-2], p[:, 1:-1], p[:, 2:]  # a diagonal edge, lit from the bottom right
-    lit = -2 * up[..., :-2] - up[..., 1:-1] - here[..., :-2] + here[..., 1:-1]
-    lit = lit + here[..., 2:] + down[..., 1:-1] + 2 * down[..., 2:]
-    return (2 * box3(lit.clamp_(0, 255)) + 9) // 18  # rounded mean
+    lit = (here[..., 1:-1] + here[..., 2:]).sub_(here[..., :-2])
+    lit.sub_(up[..., :-2], alpha=2).sub_(up[..., 1:-1])
+    lit.add_(down[..., 1:-1]).add_(down[..., 2:], alpha=2)
+    return box3(lit.clamp_(0, 255)).mul_(2).add_(9).floor_divide_(18)  # rounded mean
+
+
+# Masks are int16, -1 for true: processors compare by the sign of a difference far faster than
+# torch makes booleans and chooses by them.
+
+
+def _below(a: Tensor, b: Tensor | int) -> Tensor:
+    """a < b, for whole numbers whose difference does not overflow."""
+    return (a - b).bitwise_right_shift_(8 * a.element_size() - 1)
 
 
 def _canny(levels: Tensor, low: int, high: int) -> Tensor:
-    """Canny's edges with 3x3 Sobel and |dx| + |dy|, as OpenCV: bool [B,H,W]."""
-    p = F.pad(levels[:, None].float(), (1, 1, 1, 1), mode="replicate")[:, 0].int()
-    column = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
-    row = p[..., :-2] + 2 * p[..., 1:-1] + p[..., 2:]
+    """Canny's edges with 3x3 Sobel and |dx| + |dy|, as OpenCV. int16 [B,H,W], 0..255 -> mask."""
+    p = replicate(levels, 1)
+    column = (p[:, :-2] + p[:, 2:]).add_(p[:, 1:-1], alpha=2)  # [B,H,W+2]
+    row = (p[..., :-2] + p[..., 2:]).add_(p[..., 1:-1], alpha=2)  # [B,H+2,W]
     dx = column[..., 2:] - column[..., :-2]
     dy = row[:, 2:] - row[:, :-2]
-    size = dx.abs() + dy.abs()
+    rising = dx.bitwise_xor(dy).bitwise_right_shift_(15)  # signs differ
+    dx, dy = dx.abs_(), dy.abs_()
+    size = dx + dy
     q = F.pad(size, (1, 1, 1, 1))
-    around = {
-        (i, j): q[:, 1 + i : q.shape[1] - 1 + i, 1 + j : q.shape[2] - 1 + j]
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    }
-    tangent = dx.abs() * 13573  # tan(22.5 degrees) in 15 bits
-    steep = dy.abs() << 15
-    flat, upright = steep < tangent, steep > tangent + (dx.abs() << 16)
-    rising = (dx ^ dy) < 0
-    horizontal = (size > around[0, -1]) & (size >= around[0, 1])
-    vertical = (size > around[-1, 0]) & (size >= around[1, 0])
-    falling_peak = (size > around[-1, -1]) & (size > around[1, 1])
-    rising_peak = (size > around[-1, 1]) & (size > around[1, -1])
-    diagonal = torch.where(rising, rising_peak, falling_peak)
-    peak = torch.where(flat, horizontal, torch.where(upright, vertical, diagonal))
-    candidate = peak & (size > low)
-    return _grow(candidate & (size > high), candidate)
+
+    def ridge(down: int, right: int, strictly: bool) -> Tensor:
+        """Where size is above its neighbours on both sides."""
+        (before, after) = (
+            q[:, 1 + i : q.shape[1] - 1 + i, 1 + j : q.shape[2] - 1 + j]
+            for i, j in ((-down, -right), (down, right))
+        )
+        return _below(before, size).bitwise_and_(_below(after, size if strictly else size + 1))
+
+    steep, tangent = dy.int() << 15, dx.int() * 13573  # tan(22.5 degrees) in 15 bits
+    flat = _below(steep, tangent).to(torch.int16)
+    upright = _below(tangent.add_(dx.int() << 16), steep).to(torch.int16)
+    slanting = ridge(1, -1, True).bitwise_and_(rising)
+    slanting |= ridge(1, 1, True).bitwise_and_(~rising)
+    peak = slanting.bitwise_and_(~(flat | upright))
+    peak |= ridge(0, 1, False).bitwise_and_(flat)
+    peak |= ridge(1, 0, False).bitwise_and_(upright)
+    candidate = peak.bitwise_and_(_below(low - size, 0))
+    return _grow(candidate & _below(high - size, 0), candidate)
 
 
 def _grow(seeds: Tensor, candidates: Tensor) -> Tensor:
-    """The candidates connected to a seed, in 8 directions. bool [B,H,W]."""
+    """The candidates connected to a seed, in 8 directions. Masks [B,H,W]."""
     while True:
-        near = F.max_pool2d(seeds.float(), 3, 1, 1).bool() & candidates
+        near = F.pad(seeds, (1, 1, 1, 1))
+        near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
+        near = (near[..., :-2] | near[..., 1:-1] | near[..., 2:]) & candidates
         if torch.equal(near, seeds):
             return seeds
         seeds = near
 
 
 def _distance(edges: Tensor) -> Tensor:
-    """Chamfer distance to the nearest edge, at most 20: int32 [B,H,W], in units of 1e-4 pixels.
+    """Chamfer distance to the nearest edge, at most 20 pixels: int16 [B,H,W], in `_UNIT`s.
 
+    edges  mask int16 [B,H,W]
     5x5 chamfer of Borgefors (1986) with OpenCV's steps 1, 1.4 and 2.1969. A shortest path is made
-    of two kinds of step, in any order, so it is enough to go along each of the 16 directions once;
-    powers of two make a walk of any length.
+    of two kinds of step, in any order, so it is enough to go along each of the 8 lines once, both
+    ways; powers of two make a walk of any length.
     """
-    distance = torch.where(edges, 0, _FAR * _UNIT).int()
+    far, border = _FAR * _UNIT, _FAR
+    distance = F.pad(edges, (border,) * 4)  # what comes from beyond the image is as far as can be
+    distance = distance.bitwise_not_().bitwise_and_(far)
+    height, width = edges.shape[1:]
+    rows, columns = slice(border, border + height), slice(border, border + width)
+    inside, nearer = distance[:, rows, columns], torch.empty_like(edges)
     for down, right, cost in _STEPS:
         times = 1
-        while times * cost < _FAR * _UNIT:
-            _step(distance, down * times, right * times, cost * times)
+        while times * cost < far:
+            i, j = down * times, right * times
+            before = distance[:, border - i : border - i + height, border - j : border - j + width]
+            after = distance[:, border + i : border + i + height, border + j : border + j + width]
+            torch.minimum(before, after, out=nearer).add_(cost * times)
+            torch.minimum(inside, nearer, out=inside)
             times *= 2
-    return distance
+    return inside
 
 
 _STEPS = [
     (down, right, round({1: 1.0, 2: 1.4, 5: 2.1969}[down**2 + right**2] * _UNIT))
-    for down in range(-2, 3)
+    for down in range(3)
     for right in range(-2, 3)
-    if down**2 + right**2 in (1, 2, 5)
+    if down**2 + right**2 in (1, 2, 5) and (down > 0 or right > 0)
 ]
-
-
-def _step(distance: Tensor, down: int, right: int, cost: int) -> None:
-    """distance[p + (down, right)] = min(itself, distance[p] + cost), for all p at once."""
-    height, width = distance.shape[1:]
-    if abs(down) >= height or abs(right) >= width:
-        return
-    rows, columns = (
-        slice(max(0, down), height + min(0, down)),
-        slice(max(0, right), width + min(0, right)),
-    )
-    back = (
-        slice(max(0, -down), height + min(0, -down)),
-        slice(max(0, -right), width + min(0, -right)),
-    )
-    here = distance[:, rows, columns]
-    torch.minimum(here, distance[:, back[0], back[1]] + cost, out=here)
 
 
 def _equalise(levels: Tensor, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from tttlib.corruptions.fields import Fields
 from tttlib.corruptions.filters import clipped_zoom
@@ -67,14 +69,15 @@ def snow(
     x: [B,3,H,W] in [0,1]. The layer passes through grey levels, as ImageMagick blurs it.
     """
     layer = clipped_zoom(fields.normal(mean, std, tuple(x.shape[2:])), zoom)  # [B,H,W]
-    layer = torch.where(layer < threshold, 0, layer).clamp_(0, 1)
-    flakes = smear((layer * 255).floor()[:, None], fields.uniform(-135.0, -45.0), radius, sigma)
-    flakes = (flakes / flakes.new_full((), 255)).to(torch.float32)  # [B,1,H,W]
+    layer = F.threshold(layer, math.nextafter(threshold, 0), 0).clamp_(0, 1)
+    levels = layer.mul_(255).floor_()[:, None]
+    flakes = smear(levels, fields.uniform(-135.0, -45.0), radius, sigma)
+    flakes = flakes.div_(flakes.new_full((), 255)).to(torch.float32)  # [B,1,H,W]
     x = x.float()
     red, green, blue = x.unbind(1)
-    grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
-    whitened = mix * x + (1 - mix) * torch.maximum(x, grey * 1.5 + 0.5)
-    return whitened + flakes + flakes.flip(2, 3)
+    grey = (0.299 * red).add_(0.587 * green).add_(0.114 * blue)[:, None]  # [B,1,H,W]
+    whitened = torch.maximum(x, grey.mul_(1.5).add_(0.5)).mul_(1 - mix)
+    return x.mul_(mix).add_(whitened).add_(flakes).add_(flakes.flip(2, 3))
 
 
 def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> Tensor:
@@ -95,7 +98,7 @@ def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> 
         (3 * tall * wide, wide, 1, tall * wide, wide, 1),
     )
     crops = windows[chosen, top, left]  # [B,3,H,W]
-    return image * (x * 255) + ice * crops.to(x.dtype)
+    return x.mul_(255).mul_(image).add_(crops.to(x.dtype).mul_(ice))
 
 
 @lru_cache(maxsize=8)
@@ -162,33 +165,40 @@ def fog(x: Tensor, fields: Fields, amount: float, decay: float) -> Tensor:
     """(x + amount * plasma) * m / (m + amount), m the image's maximum. x: [B,3,H,W] in [0,1]."""
     height, width = x.shape[2:]
     side = 2 ** max(1, (max(height, width) - 1).bit_length())
-    plasma = _plasma(fields, x.new_zeros(len(x), 1, 1), side, decay)[
-        :, None, :height, :width
-    ]  # [B,1,H,W]
+    plasma = _plasma(fields, x.new_zeros(len(x)), side, decay)
+    plasma = plasma[:, None, :height, :width]  # [B,1,H,W]
     brightest = x.amax((1, 2, 3), keepdim=True)
-    return (x + amount * plasma) * brightest / (brightest + amount)
+    return x.add_(amount * plasma).mul_(brightest).div_(brightest + amount)
 
 
-def _plasma(fields: Fields, grid: Tensor, side: int, decay: float) -> Tensor:
+def _plasma(fields: Fields, corner: Tensor, side: int, decay: float) -> Tensor:
     """Diamond-square fractal on a periodic grid, scaled to [0,1]: [B,side,side].
 
-    grid  [B,1,1] of zeros, where the refinement begins
+    corner  [B], the height where the refinement begins
     The reference multiplies a uniform of width w by w, so an octave falls by decay^2.
     """
     width = 100.0
-    while grid.shape[1] < side:
+    # The last row and column repeat the first, and those of `centres` the reverse: neighbours are
+    # slices.
+    grid = corner[:, None, None].repeat(1, 2, 2)  # [B,k+1,k+1]
 
-        def wobbly_mean(total: Tensor, width: float = width) -> Tensor:
-            return total / 4 + width * fields.uniform(-width, width, tuple(total.shape[1:]))
+    def wobbly_mean(total: Tensor) -> Tensor:
+        return fields.uniform(-width, width, total.shape[1:]).mul_(width).add_(total.div_(4))
 
-        across = grid + grid.roll(-1, 2)
-        down = grid + grid.roll(-1, 1)
-        centres = wobbly_mean(down + down.roll(-1, 2))
-        right = wobbly_mean(centres + centres.roll(1, 1) + across)
-        below = wobbly_mean(centres + centres.roll(1, 2) + down)
-        upper = torch.stack([grid, right], -1).flatten(2)  # [B,k,2k]
-        lower = torch.stack([below, centres], -1).flatten(2)
-        grid = torch.stack([upper, lower], 2).flatten(1, 2)  # [B,2k,2k]
-        width /= decay
-    grid = grid - grid.amin((1, 2), keepdim=True)
-    return grid / grid.amax((1, 2), keepdim=True)
+    while (k := grid.shape[1] - 1) < side:
+        across = grid[:, :-1, :-1] + grid[:, :-1, 1:]  # [B,k,k]
+        down = grid[:, :-1] + grid[:, 1:]  # [B,k,k+1]
+        centres = grid.new_empty(len(grid), k + 1, k + 1)
+        centres[:, 1:, 1:] = wobbly_mean(down[..., :-1] + down[..., 1:])
+        centres[:, 0], centres[:, 1:, 0] = centres[:, -1], centres[:, 1:, -1]
+        here = centres[:, 1:, 1:]
+        finer = grid.new_empty(len(grid), 2 * k + 1, 2 * k + 1)
+        finer[:, :-1:2, :-1:2] = grid[:, :-1, :-1]
+        finer[:, 1::2, 1::2] = here
+        finer[:, :-1:2, 1::2] = wobbly_mean((here + centres[:, :-1, 1:]).add_(across))
+        finer[:, 1::2, :-1:2] = wobbly_mean((here + centres[:, 1:, :-1]).add_(down[..., :-1]))
+        finer[:, -1], finer[..., -1] = finer[:, 0], finer[..., 0]
+        grid, width = finer, width / decay
+    grid = grid[:, :-1, :-1]
+    low, high = grid.amin((1, 2), keepdim=True), grid.amax((1, 2), keepdim=True)
+    return grid.sub_(low).div_(high - low)

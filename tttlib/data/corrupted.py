@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from tttlib import corruptions
 
-VERSION = 1  # raise when a corruption's result changes
+VERSION = 2  # raise when a corruption's result changes
 _AT_ONCE = 256  # images
 
 
