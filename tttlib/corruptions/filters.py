@@ -30,12 +30,11 @@ def gaussian_filter(x: Tensor, sigma: float, *, mode: str = "nearest", cut: floa
 def _smooth(x: Tensor, axis: int, sigma: float, radius: int, mode: str) -> Tensor:
     """The filter along one axis, tap by tap: cheaper than a matrix where most of it is zero."""
     side = x.shape[axis]
-    index = torch.arange(-radius, side + radius, device=x.device)
     if mode == "nearest":
-        index.clamp_(0, side - 1)
+        padded = _replicate(x, axis, radius)
     else:  # the edge is mirrored with itself
-        index = torch.where(index < 0, -1 - index, index).minimum(2 * side - 1 - index)
-    padded = x.index_select(axis, index)
+        first, last = x.narrow(axis, 0, radius), x.narrow(axis, side - radius, radius)
+        padded = torch.cat([first.flip(axis), x, last.flip(axis)], axis)
     taps = [math.exp(-(k**2) / (2 * sigma**2)) for k in range(radius + 1)]
     total = taps[0] + 2 * math.fsum(taps[1:])
     y = padded.narrow(axis, radius, side) * (taps[0] / total)
@@ -102,21 +101,27 @@ def box3(x: Tensor) -> Tensor:
 
 
 def mirror(x: Tensor, border: int) -> Tensor:
-    """Padded by c b | a b c without repeating the edge, over the last two axes; any dtype."""
+    """Padded by c b | a b c without repeating the edge, over the last two axes; any dtype.
+
+    border  less than both sides
+    """
     for axis in (-2, -1):
-        side = x.shape[axis]
-        index = torch.arange(-border, side + border, device=x.device).abs()
-        x = x.index_select(axis, torch.minimum(index, 2 * (side - 1) - index))
+        first = x.narrow(axis, 1, border)
+        last = x.narrow(axis, x.shape[axis] - 1 - border, border)
+        x = torch.cat([first.flip(axis), x, last.flip(axis)], axis)
     return x
 
 
 def replicate(x: Tensor, border: int) -> Tensor:
     """Padded with the edge, over the last two axes; any dtype."""
-    for axis in (-2, -1):
-        side = x.shape[axis]
-        index = torch.arange(-border, side + border, device=x.device).clamp_(0, side - 1)
-        x = x.index_select(axis, index)
-    return x
+    return _replicate(_replicate(x, -2, border), -1, border)
+
+
+def _replicate(x: Tensor, axis: int, border: int) -> Tensor:
+    size = list(x.shape)
+    size[axis] = border
+    first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+    return torch.cat([first.expand(size), x, last.expand(size)], axis)
 
 
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
