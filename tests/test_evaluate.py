@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tttlib import data, evaluate, results, streams, ttt
+from tttlib import corruptions, data, evaluate, results, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.models import MaskedAutoencoder, zoo
 
@@ -160,6 +160,9 @@ def test_finished_units_are_not_run_again(tmp_path: Path, monkeypatch: pytest.Mo
         adapted(tmp_path, dataset, other)
     with pytest.raises(AssertionError, match="ran again"):
         adapted(tmp_path, dataset.subset([1, 2, 3, 4, 5, 0]))
+    monkeypatch.setattr(corruptions, "VERSION", -1)  # other pixels
+    with pytest.raises(AssertionError, match="ran again"):
+        adapted(tmp_path, dataset)
 
 
 def test_an_interrupted_run_keeps_its_finished_units(

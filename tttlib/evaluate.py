@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from tttlib import streams, ttt
+from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
 from tttlib.models import MaskedAutoencoder
@@ -235,6 +235,7 @@ def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
         "dataset_fingerprint": dataset.fingerprint,
         "selection": selection,
         "images": len(dataset),
+        "corruptions_version": corruptions.VERSION,
         "model": model.card.get("name", "unnamed"),
         "weights_sha256": model.card.get("weights_sha256", "unknown"),
     }

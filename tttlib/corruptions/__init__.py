@@ -32,7 +32,10 @@ from tttlib.corruptions import (
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
 
-__all__ = ["EXTRA_NAMES", "NAMES", "VARIANT_NAMES", "corrupt"]
+__all__ = ["EXTRA_NAMES", "NAMES", "VARIANT_NAMES", "VERSION", "corrupt"]
+
+VERSION = 2
+"""Of the results; raised when a pixel changes. Caches and result rows carry it."""
 
 NAMES = (
     "gaussian_noise",

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from tttlib import corruptions
 
-VERSION = 2  # raise when a corruption's result changes
 _AT_ONCE = 256  # images
 
 
@@ -57,7 +56,7 @@ class LazyImages:
     def fingerprint(self, of_source: str) -> str:
         """Identifies the result's bytes, given the fingerprint of the source (16 hex digits)."""
         ids = hashlib.sha256(self.ids.numpy().tobytes()).hexdigest()
-        parts = (VERSION, of_source, ids, self.name, float(self.severity), self.seed)
+        parts = (corruptions.VERSION, of_source, ids, self.name, float(self.severity), self.seed)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from tttlib import corruptions
-from tttlib.data.corrupted import VERSION
 from tttlib.data.imageset import ImageSet
 
 LAYOUTS = ("npy", "folders")
@@ -64,7 +63,7 @@ def _claim(out: Path, dataset: ImageSet, layout: str, seed: int) -> None:
         "fingerprint": dataset.fingerprint,
         "layout": layout,
         "seed": seed,
-        "version": VERSION,
+        "version": corruptions.VERSION,
     }
     path = out / "made.json"
     if path.is_file():
