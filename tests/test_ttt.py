@@ -459,3 +459,8 @@ def test_bad_images(bad: Tensor, shown: str, mode: dict[str, object]) -> None:
 def test_trained_parameters_of_an_unknown_mode() -> None:
     with pytest.raises(ValueError, match="unknown finetune 'none'"):
         ttt.trained_parameters(model(), "none")
+
+
+def test_a_classifier_cannot_be_trained_so() -> None:
+    with pytest.raises(ValueError, match="needs a MaskedAutoencoder, not WideResNet"):
+        ttt.run(zoo.create("wrn-10-1"), torch.rand(1, 3, 32, 32), steps=1, batch_size=1, lr=0.1)

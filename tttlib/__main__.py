@@ -180,6 +180,28 @@ def gallery(
 
 
 @app.command()
+def models(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Bundled names or checkpoint files.", show_default="all bundled"),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR")] = Path("runs/models"),
+    images: Annotated[
+        int | None, typer.Option("-n", "--images", help="Of each test set.", show_default="all")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data.")] = None,
+) -> None:
+    """Clean accuracy and corruption error of the bundled networks, each on its own test set."""
+    from tttlib import model_table
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with _interruptible("finished networks are kept"):
+        table = model_table.main(names, out, root, images)
+    typer.echo(table.to_string(index=False))
+    typer.echo(f"{out}: tables/models.csv, figures/training_curves.png")
+
+
+@app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="What to time; a wrong name lists them.")] = "ttt",
 ) -> None:

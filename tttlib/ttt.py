@@ -79,6 +79,11 @@ def run(
     source's. The model is in eval mode throughout.
     Raises ValueError for values out of range, naming them.
     """
+    if not isinstance(model, MaskedAutoencoder):
+        raise ValueError(
+            f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
+            f"{type(model).__name__}; of the bundled networks the mae-… ones"
+        )
     _check(model, images, steps, batch_size, lr, optimizer, finetune, orders, parallel)
     model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or to predict
     names = trained_parameters(model, finetune)

@@ -1,0 +1,104 @@
+"""What the bundled networks can do: clean accuracy and corruption error, each on its own test set.
+
+`tttlib models` prints the table and writes it with the training curves. Measured units are kept as
+result rows and not measured again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from tttlib import data, evaluate, plots, statistics
+from tttlib.corruptions import NAMES
+from tttlib.data import ImageSet, MissingDataError
+from tttlib.models import zoo
+from tttlib.results import Store
+from tttlib.streams import CLEAN
+
+log = logging.getLogger(__name__)
+
+SEVERITY = 5
+
+
+def main(
+    names: Iterable[str] | None, out: Path, root: Path | None = None, n: int | None = None
+) -> pd.DataFrame:
+    """Measure, write `<out>/tables/models.csv` and `<out>/figures/training_curves.png`.
+
+    names  bundled names or paths of checkpoints; None: all bundled ones whose dataset is there
+    n      images of each test set (a seeded sample); None: all
+    Raises what `zoo.load` and `data.load` raise; with names=None missing datasets are skipped.
+    """
+    store = Store(out / "results")
+    rows, cards = [], {}
+    for name in names or zoo.bundled():
+        card = zoo.load(name).card
+        cards[card["name"]] = card
+        try:
+            images = test_set(card["data"], root)
+        except MissingDataError as error:
+            if names is not None:
+                raise
+            log.info("%s is left out: %s", name, error)
+            continue
+        rows.append(measure(name, images if n is None else images.sample(n), store))
+    table = pd.DataFrame(rows)
+    if rows:
+        caption = f"Bundled networks; errors at severity {SEVERITY}, intervals 95 % bootstrap."
+        plots.save_table(table, out, "models", caption)
+    plots.use_style()
+    plots.save(plots.training_curves(cards), out, "training_curves", "Training losses by phase.")
+    return table
+
+
+def test_set(dataset: str, root: Path | None) -> ImageSet:
+    """The split that training never saw: test, or valid where there is no test split."""
+    try:
+        return data.load(dataset, "test", root)
+    except MissingDataError:
+        raise
+    except ValueError:
+        return data.load(dataset, "valid", root)
+
+
+def measure(name: str, images: ImageSet, store: Store) -> dict[str, object]:
+    """One row: clean accuracy and mean error over the 15 corruptions, in %, with intervals.
+
+    The interval of the mean error resamples images (or what makes them dependent), each with its
+    15 corrupted versions together.
+    """
+    model = zoo.load(name)
+    unit = {
+        "experiment": "source",
+        **evaluate.describe(model, images),
+        "domain": "clean and the 15",
+        "severity": SEVERITY,
+        "seed": 0,
+    }
+    rows = store.run(
+        unit, lambda: evaluate.predict(model, images, [CLEAN, *NAMES], severity=SEVERITY)
+    )
+    clean = rows[rows.domain == CLEAN]
+    clusters = [clean[key] for key in images.clusters]
+    accuracy = statistics.bootstrap(clean.correct, clusters)
+    corrupted = rows[rows.domain != CLEAN]
+    wrong = 1 - corrupted.groupby("id", sort=False).correct.mean().loc[clean.id]
+    error = statistics.bootstrap(wrong, clusters)
+    by_domain = 1 - corrupted.groupby("domain").correct.mean()
+    return {
+        "model": model.card["name"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "test set": f"{images.name} {images.split}",
+        "images": len(images),
+        "clean accuracy, %": _percent(accuracy),
+        "mean error, %": _percent(error),
+        "worst": f"{plots.pretty(str(by_domain.idxmax()))} {100 * by_domain.max():.1f}",
+    }
+
+
+def _percent(found: statistics.Interval) -> str:
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
