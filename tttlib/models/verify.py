@@ -47,17 +47,17 @@ def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str,
         labels = dataset.labels[start : start + batch_size].to(device)
         correct += int((model.classify(images.float() / 255).argmax(1) == labels).sum())
     model.train(was_training)
-    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    low, high = map(float, binomtest(correct, n).proportion_ci(0.95, method="wilson"))
     expected = model.card.get("clean_accuracy")
     found = {
         "dataset": f"{dataset.name} {dataset.split}",
         "n": n,
         "accuracy": correct / n,
-        "low": float(interval.low),
-        "high": float(interval.high),
+        "low": low,
+        "high": high,
         "expected": expected,
         "expected_on": model.card.get("clean_accuracy_on"),
-        "ok": None if expected is None else agrees(correct / n, interval, expected),
+        "ok": None if expected is None else agrees(correct / n, (low, high), expected),
     }
     _report(model, found)
     return found
@@ -66,7 +66,7 @@ def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str,
 def agrees(accuracy: float, interval: tuple[float, float], expected: float) -> bool:
     """Within one point, or inside the interval (low, high); see `verify`."""
     low, high = interval
-    return abs(accuracy - expected) <= TOLERANCE or low <= expected <= high
+    return abs(accuracy - expected) <= TOLERANCE + 1e-9 or low <= expected <= high
 
 
 def _report(model: Any, found: dict[str, Any]) -> None:
