@@ -241,7 +241,10 @@ def test_mae_and_head_are_merged(
     assert torch.equal(net.classify(x), expected.classify(x))
     loss = net.reconstruction_loss(x, order=order)
     assert torch.equal(loss, expected.reconstruction_loss(x, order=order))
-    assert net.card["head"] == head.name and net.card["architecture"]["head_type"] == head_type
+    assert (
+        net.card["files"] == [path.name, head.name]
+        and net.card["architecture"]["head_type"] == head_type
+    )
     assert net.card["weights_sha256"] not in (zoo.weights_hash(path), zoo.weights_hash(head))
     assert not caplog.records
 
@@ -252,6 +255,28 @@ def test_mae_without_a_head_reconstructs_only(tmp_path: Path) -> None:
     assert net.head_type == "none" and net.reconstruction_loss(torch.rand(2, 3, 16, 16)).isfinite()
     with pytest.raises(ValueError, match="no classifier"):
         net(torch.rand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "expected"),
+    [
+        ("mae_pretrain_vit_large_full.pth", {}, True),
+        ("mae_visualize_vit_large_ganloss.pth", {}, False),
+        ("mae_visualize_vit_large.pth", {"norm_pix_loss": True}, True),
+        ("model.safetensors", {}, False),
+        ("model.safetensors", {"norm_pix_loss": True}, True),
+    ],
+)
+def test_what_the_decoder_predicts(
+    tmp_path: Path, name: str, sizes: dict[str, bool], expected: bool
+) -> None:
+    state, path = weights("large", **MAE), tmp_path / name
+    if name.endswith(".pth"):
+        saved(path, {"model": state})
+    else:
+        save_file(hugging_face(state, depth=2, decoder_depth=1), path)
+    net = checkpoints.load(path, "large", **MAE, **sizes)
+    assert net.norm_pix_loss is expected and net.card["architecture"]["norm_pix_loss"] is expected
 
 
 def test_a_merged_file_needs_no_head(tmp_path: Path) -> None:
@@ -358,7 +383,7 @@ def test_hugging_face_weights_give_identical_outputs(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(theirs, path)
     net = zoo.load(path, preset="base", **MAE)
-    sizes = {**MAE, "head_type": "none"}
+    sizes = {**MAE, "head_type": "none", "norm_pix_loss": False}
     expected = reference("base", state, IMAGENET_MEAN, IMAGENET_STD, **sizes)
     x = torch.rand(2, 3, 16, 16)
     order = net.random_order(2, torch.Generator().manual_seed(0))

@@ -31,7 +31,7 @@ class Reader(nn.Module):
     def classify(self, images: Tensor) -> Tensor:
         self.modes.append(self.training)
         self.batches.append(len(images))
-        assert images.dtype == torch.float32 and 0 <= images.min() and images.max() <= 1
+        assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
         level = (images[:, 0, 0, 0] * 255).round().long()
         return nn.functional.one_hot(level, self.num_classes).float()
 

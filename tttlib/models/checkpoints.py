@@ -48,8 +48,11 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
     sizes   replace single sizes of the preset (num_classes=…); the published accuracy then no
             longer applies, and with another number of classes their names neither
 
-    Normalisation is the preset's; a file that carries its own (`mu`, `normalize.mean`) wins, with a
-    logged warning where the two differ. `num_batches_tracked`, which old files lack, may be absent.
+    The decoders of `mae_visualize_*` and of Hugging Face predict plain pixels (norm_pix_loss
+    False), those of `mae_pretrain_*_full` standardised ones; no key says so, the format and the
+    file's name do. Normalisation is the preset's; a file that carries its own (`mu`,
+    `normalize.mean`) wins, with a logged warning where the two differ. `num_batches_tracked`, which
+    old files lack, may be absent.
     Raises ValueError (preset, head), FileNotFoundError or CheckpointError, which names the file,
     the keys and what to do.
     """
@@ -58,20 +61,20 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
     mae = "family" not in architecture
     if head is not None and not mae:
         raise ValueError(f"preset {preset!r} has no separate head; leave head={str(head)!r} out")
+    files = [path] if head is None else [path, Path(head)]
     state = tensors(path)
     mean, std = _normalisation(state, source, path)
     wrapped = "normalize.mean" in state
-    for pair in key_names.NORMALISATION:
-        for key in pair:
-            state.pop(key, None)
+    state = {k: v for k, v in state.items() if k not in sum(key_names.NORMALISATION, ())}
     if mae:
-        state = _masked_autoencoder(state, path, head)
+        architecture.setdefault("norm_pix_loss", not _predicts_plain_pixels(state, path))
+        state = _masked_autoencoder(state, *files)
         architecture.setdefault("head_type", key_names.head_type(state))
     model = build(architecture)
     fit(
         model,
         state,
-        path if head is None else f"{path} with the head {head}",
+        " with the head ".join(map(str, files)),
         to=f"preset {preset!r}",
         remedy=f"That preset takes {source.file}. Fetch that file again, name the preset this one "
         "was made for, or give the sizes that differ (num_classes=…)",
@@ -80,21 +83,21 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
     model.std.copy_(std)
     names = class_names(source.classes)
     model.classes = names if model.num_classes == len(names) else ()
-    published = (source.clean_accuracy, source.accuracy_on)
+    expected, on = source.clean_accuracy, source.accuracy_on
+    if wrapped and preset == "resnet-50":
+        expected, on = STANDARD_R50
     model.card = {
         "name": path.stem,
         "preset": preset,
+        "files": [file.name for file in files],
+        "weights_sha256": weights_hash(*files),
         "architecture": architecture,
-        "mean": mean.flatten().tolist(),
-        "std": std.flatten().tolist(),
+        "mean": [round(v, 6) for v in mean.flatten().tolist()],
+        "std": [round(v, 6) for v in std.flatten().tolist()],
         "classes": list(model.classes),
-        "clean_accuracy": None,
-        "weights_sha256": weights_hash(path, *([] if head is None else [Path(head)])),
-        **({} if head is None else {"head": Path(head).name}),
+        "clean_accuracy": None if sizes else expected,
+        "clean_accuracy_on": "" if sizes else on,
     }
-    if not sizes and published[0] is not None:
-        accuracy, on = STANDARD_R50 if wrapped and preset == "resnet-50" else published
-        model.card |= {"clean_accuracy": accuracy, "clean_accuracy_on": on}
     return model.eval()
 
 
@@ -237,7 +240,7 @@ def _normalisation(state: State, source: Source, path: Path) -> tuple[Tensor, Te
     return mean, std
 
 
-def _masked_autoencoder(state: State, path: Path, head: str | Path | None) -> State:
+def _masked_autoencoder(state: State, path: Path, head: Path | None = None) -> State:
     """Encoder, decoder and, if there is one, classifier under the keys of `MaskedAutoencoder`."""
     if key_names.is_hugging_face(state):
         state = key_names.from_hugging_face(state)
@@ -255,7 +258,7 @@ def _masked_autoencoder(state: State, path: Path, head: str | Path | None) -> St
         raise CheckpointError(
             f"{path} already holds a head ({_few(sorted(inside))}); leave head={str(head)!r} out"
         )
-    probed = tensors(Path(head))
+    probed = tensors(head)
     classifier = key_names.head(probed)
     if not classifier:
         raise CheckpointError(
@@ -274,6 +277,10 @@ def _masked_autoencoder(state: State, path: Path, head: str | Path | None) -> St
             _few(differing),
         )
     return state | classifier
+
+
+def _predicts_plain_pixels(state: State, path: Path) -> bool:
+    return key_names.is_hugging_face(state) or path.name.startswith("mae_visualize")
 
 
 def _renamed(missing: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> list[str]:

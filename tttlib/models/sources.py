@@ -46,6 +46,10 @@ def _mae(file: str) -> Source:
     return Source(file, IMAGENET_MEAN, IMAGENET_STD, "imagenet")
 
 
+def _decoders(size: str) -> str:
+    return f"mae_{{pretrain_vit_{size}_full,visualize_vit_{size}}}.pth or facebook/vit-mae-{size}"
+
+
 SOURCES: dict[str, Source] = {
     "wrn-28-10": Source(
         "RobustBench's cifar10/corruptions/Standard.pt or PALM's natural.pt.tar",
@@ -72,11 +76,7 @@ SOURCES: dict[str, Source] = {
         "ImageNet validation, torchvision",
     ),
     "small": _mae("a TTT-MAE checkpoint of mae_vit_small_patch16"),
-    "base": _mae("mae_visualize_vit_base.pth or facebook/vit-mae-base"),
-    "large": _mae(
-        "mae_pretrain_vit_large_full.pth, mae_visualize_vit_large.pth or facebook/vit-mae-large"
-    ),
-    "huge": _mae("mae_visualize_vit_huge.pth or facebook/vit-mae-huge"),
+    **{name: _mae(_decoders(name)) for name in ("base", "large", "huge")},
 }
 STANDARD_R50 = (0.7672, "ImageNet validation, RobustBench")  # when the file is its wrapper
 
