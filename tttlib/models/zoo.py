@@ -87,7 +87,21 @@ def load(
 
 def _load_with_card(path: Path) -> Any:
     card = read_card(path)
-    model = build(card["architecture"])
+    mean, std = card["mean"], card["std"]
+    try:
+        classes = tuple(card["classes"])
+        model = build(card["architecture"])
+        model.mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
+        model.std.copy_(torch.tensor(std).view(1, -1, 1, 1))
+        if len(classes) != model.num_classes:
+            raise ValueError(f"{len(classes)} names for {model.num_classes} classes")
+        if not ((model.std > 0) & model.mean.isfinite() & model.std.isfinite()).all():
+            raise ValueError(f"mean {mean} and std {std} must be finite, std positive")
+    except (TypeError, ValueError, RuntimeError) as error:  # sizes, names or numbers of the card
+        raise CheckpointError(
+            f"{path.with_suffix('.json')} describes no model: {error}. Fetch it again, or write "
+            "it with `zoo.save`"
+        ) from error
     checkpoints.fit(
         model,
         checkpoints.tensors(path),
@@ -95,9 +109,7 @@ def _load_with_card(path: Path) -> Any:
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
     )
-    model.mean.copy_(torch.tensor(card["mean"]).view(1, -1, 1, 1))
-    model.std.copy_(torch.tensor(card["std"]).view(1, -1, 1, 1))
-    model.classes = tuple(card["classes"])
+    model.classes = classes
     model.card = {**card, "name": path.stem, "weights_sha256": weights_hash(path)}
     return model.eval()
 
