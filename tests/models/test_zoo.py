@@ -187,6 +187,29 @@ def test_unusable_card_is_named(tmp_path: Path, text: str) -> None:
         zoo.load(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": {"family": "vgg"}}, "unknown model family 'vgg'"),
+        ({"architecture": {**SMALL, "layers": 3}}, "layers"),
+        ({"architecture": {**SMALL, "embed_dim": 9}}, "embed_dim 9 must be divisible"),
+        ({"mean": [0.5, 0.5]}, "2"),
+        ({"std": [0.5, 0.0, 0.5]}, r"std \[0.5, 0.0, 0.5\] must be finite, std positive"),
+        ({"mean": [float("nan")] * 3}, "must be finite"),
+        ({"mean": None}, "NoneType"),
+        ({"classes": None}, "NoneType"),
+        ({"classes": ["a", "b"]}, "2 names for 3 classes"),
+    ],
+)
+def test_a_card_that_describes_no_model(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = written(tmp_path, **change)
+    card = re.escape(str(path.with_suffix(".json")))
+    with pytest.raises(zoo.CheckpointError, match=f"{card} describes no model: .*{message}.*Fetch"):
+        zoo.load(path)
+
+
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_truncated_file(tmp_path: Path, keep: int) -> None:
     path = written(tmp_path)

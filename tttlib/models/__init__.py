@@ -1,7 +1,9 @@
 """Networks of the study, by name through `zoo`."""
 
 from tttlib.models import zoo
+from tttlib.models.checkpoints import CheckpointError
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.models.resnext import ResNeXt
 from tttlib.models.wide_resnet import WideResNet
 
-__all__ = ["MaskedAutoencoder", "WideResNet", "zoo"]
+__all__ = ["CheckpointError", "MaskedAutoencoder", "ResNeXt", "WideResNet", "zoo"]

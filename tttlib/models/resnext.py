@@ -1,0 +1,105 @@
+"""Aggregated residual network for 32-pixel images: the source model of CIFAR-100-C.
+
+Paper: Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017,
+arXiv 1611.05431 (figure 3c, section 5.2). Keys of the state dict are those of AugMix's
+`ResNeXt-29 4x32d` (Hendrycks et al., ICLR 2020), so that checkpoint loads strictly.
+Known difference: none in the arithmetic; RobustBench's buffers `mu` and `sigma` are `mean` and
+`std` here and stay out of the state dict, as they are missing in the file of AugMix itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EXPANSION = 4  # output channels of a block per plane
+STEM = 64
+
+
+class ResNeXt(nn.Module):
+    """ResNeXt-`depth` `cardinality`x`base_width`d: three stages of (depth-2)/9 bottlenecks.
+
+    depth        9 n + 2
+    cardinality  groups of the 3x3 convolution
+    base_width   channels of one group in the first stage (doubled in each later one)
+    num_classes  C
+
+    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model; AugMix trained
+    with 0.5 and 0.5. Raises ValueError for a depth that gives no whole number of blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int = 29,
+        cardinality: int = 4,
+        base_width: int = 32,
+        num_classes: int = 100,
+    ) -> None:
+        super().__init__()
+        if depth < 11 or (depth - 2) % 9:
+            raise ValueError(f"depth must be 9 n + 2 with n >= 1 (11, 20, 29 …), not {depth}")
+        if cardinality < 1 or base_width < 1:
+            raise ValueError(
+                f"cardinality and base_width must be 1 or more, not {cardinality} and {base_width}"
+            )
+        blocks = (depth - 2) // 9
+        self.num_classes = num_classes
+        self.classes: tuple[str, ...] = ()
+        self.conv_1_3x3 = nn.Conv2d(3, STEM, 3, padding=1, bias=False)
+        self.bn_1 = nn.BatchNorm2d(STEM)
+        outside, stages = STEM, []
+        for stage, planes in enumerate((64, 128, 256), 1):
+            inner = cardinality * (planes * base_width // 64)
+            inside, outside = outside, planes * EXPANSION
+            first = _Bottleneck(inside, inner, outside, cardinality, min(stage, 2))
+            rest = (_Bottleneck(outside, inner, outside, cardinality, 1) for _ in range(1, blocks))
+            stages.append(nn.Sequential(first, *rest))
+        self.stage_1, self.stage_2, self.stage_3 = stages
+        self.classifier = nn.Linear(outside, num_classes)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He et al. 2015, by the outputs
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1] -> pooled features [B,1024]."""
+        x = F.relu(self.bn_1(self.conv_1_3x3((images - self.mean) / self.std)))  # [B,64,H,W]
+        for stage in (self.stage_1, self.stage_2, self.stage_3):
+            x = stage(x)  # last: [B,1024,H/4,W/4]
+        return x.mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1] -> logits [B,C]."""
+        return self.classifier(self.features(images))
+
+    classify = forward
+
+
+class _Bottleneck(nn.Module):
+    """1x1, grouped 3x3 with the stride, 1x1; the last ReLU comes after the addition."""
+
+    def __init__(self, inside: int, inner: int, outside: int, groups: int, stride: int) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(inside, inner, 1, bias=False)
+        self.bn_reduce = nn.BatchNorm2d(inner)
+        self.conv_conv = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(inner)
+        self.conv_expand = nn.Conv2d(inner, outside, 1, bias=False)
+        self.bn_expand = nn.BatchNorm2d(outside)
+        if inside != outside or stride > 1:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.downsample(x) if hasattr(self, "downsample") else x
+        y = F.relu(self.bn_reduce(self.conv_reduce(x)))
+        y = F.relu(self.bn(self.conv_conv(y)))
+        return F.relu(self.bn_expand(self.conv_expand(y)) + shortcut)

@@ -1,0 +1,94 @@
+"""How the released models were trained: input normalisation, classes and published accuracy.
+
+Sources of the numbers: RobustBench's model cards (Standard, Hendrycks2020AugMix_ResNeXt,
+Standard_R50) and torchvision's (ResNet50_Weights.IMAGENET1K_V1). Nobody publishes a clean accuracy
+of the TTT-MAE models together with their files, so these have none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
+dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
+leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
+otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
+road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+wardrobe whale willow_tree wolf woman worm
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a released file does not say about itself.
+
+    file            the file as its publishers call it, for messages
+    mean, std       per channel, of images in [0,1]; 0 and 1 where the model takes raw pixels
+    classes         dataset whose classes the logits are, see `class_names`
+    clean_accuracy  published, in [0,1], or None
+    accuracy_on     where that number comes from
+    """
+
+    file: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: str
+    clean_accuracy: float | None = None
+    accuracy_on: str = ""
+
+
+def _mae(file: str) -> Source:
+    return Source(file, IMAGENET_MEAN, IMAGENET_STD, "imagenet")
+
+
+def _decoders(size: str) -> str:
+    return f"mae_{{pretrain_vit_{size}_full,visualize_vit_{size}}}.pth or facebook/vit-mae-{size}"
+
+
+SOURCES: dict[str, Source] = {
+    "wrn-28-10": Source(
+        "RobustBench's cifar10/corruptions/Standard.pt or PALM's natural.pt.tar",
+        (0.0, 0.0, 0.0),
+        (1.0, 1.0, 1.0),
+        "cifar10",
+        0.9478,
+        "CIFAR-10 test, RobustBench",
+    ),
+    "resnext-29": Source(
+        "RobustBench's cifar100/corruptions/Hendrycks2020AugMix_ResNeXt.pt",
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        "cifar100",
+        0.7890,
+        "CIFAR-100 test, RobustBench",
+    ),
+    "resnet-50": Source(
+        "torchvision's resnet50-0676ba61.pth or RobustBench's Standard_R50",
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        "imagenet",
+        0.7613,
+        "ImageNet validation, torchvision",
+    ),
+    "small": _mae("a TTT-MAE checkpoint of mae_vit_small_patch16"),
+    **{name: _mae(_decoders(name)) for name in ("base", "large", "huge")},
+}
+STANDARD_R50 = (0.7672, "ImageNet validation, RobustBench")  # when the file is its wrapper
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Names in label order of "cifar10", "cifar100" (fine labels) or "imagenet".
+
+    ImageNet's are in synset order (n01440764 first) and not unique: two cranes, two maillots.
+    """
+    if dataset == "imagenet":
+        # Imported here: it takes more time than everything else of this package.
+        from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
+
+        return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+    return tuple({"cifar10": _CIFAR10, "cifar100": _CIFAR100}[dataset].split())

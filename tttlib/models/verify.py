@@ -1,0 +1,90 @@
+"""Sanity gate: is a loaded model as good on clean images as its card, or its publisher, says?
+
+Most wrong numbers come from loaders (normalisation, class order, another subset), and nearly all
+of these mistakes cost far more than a point of clean accuracy.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+from tqdm.auto import tqdm
+
+from tttlib.data import ImageSet
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.01
+
+
+@torch.no_grad()
+def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str, Any]:
+    """Clean accuracy of `model` on `dataset`, compared with `model.card["clean_accuracy"]`.
+
+    Returns dataset, n, accuracy, low, high (Wilson interval, 95 %), expected, expected_on and ok;
+    accuracies in [0,1]. `ok` is None when the card expects nothing. It is False, and a WARNING is
+    logged, when accuracy and expectation differ by more than one point AND the interval excludes
+    the expectation. Both, because with few images a point is noise (400 images: plus or minus 3 to
+    5 points), and with very many the interval excludes differences that decoding or resizing make.
+    So a small sample can only find gross mistakes: verify on a whole test set where you can.
+
+    Raises ValueError for no images or another number of classes.
+    """
+    if len(dataset) == 0 or len(dataset.classes) != model.num_classes:
+        raise ValueError(
+            f"cannot verify a model of {model.num_classes} classes on {dataset.name!r} with "
+            f"{len(dataset.classes)} classes and {len(dataset)} images; "
+            "give clean images of the data it was trained for"
+        )
+    was_training, device = model.training, model.mean.device
+    model.eval()
+    correct, n = 0, len(dataset)
+    for start in tqdm(range(0, n, batch_size), desc="verify", unit="batch", leave=False):
+        images = torch.as_tensor(dataset.images[start : start + batch_size]).to(device)
+        labels = dataset.labels[start : start + batch_size].to(device)
+        correct += int((model.classify(images.float() / 255).argmax(1) == labels).sum())
+    model.train(was_training)
+    low, high = map(float, binomtest(correct, n).proportion_ci(0.95, method="wilson"))
+    expected = model.card.get("clean_accuracy")
+    found = {
+        "dataset": f"{dataset.name} {dataset.split}",
+        "n": n,
+        "accuracy": correct / n,
+        "low": low,
+        "high": high,
+        "expected": expected,
+        "expected_on": model.card.get("clean_accuracy_on"),
+        "ok": None if expected is None else agrees(correct / n, (low, high), expected),
+    }
+    _report(model, found)
+    return found
+
+
+def agrees(accuracy: float, interval: tuple[float, float], expected: float) -> bool:
+    """Within one point, or inside the interval (low, high); see `verify`."""
+    low, high = interval
+    return abs(accuracy - expected) <= TOLERANCE + 1e-9 or low <= expected <= high
+
+
+def _report(model: Any, found: dict[str, Any]) -> None:
+    name = model.card.get("name", "unnamed")
+    measured = "{:.2%} [{:.2%}, {:.2%}] of {n} images of {dataset}".format(
+        found["accuracy"], found["low"], found["high"], n=found["n"], dataset=found["dataset"]
+    )
+    if found["ok"] is None:
+        logger.info("%s: clean accuracy %s; nothing to compare with", name, measured)
+        return
+    expected = f"{found['expected']:.2%} ({found['expected_on'] or 'its card'})"
+    if found["ok"]:
+        logger.info("%s: clean accuracy %s, expected %s", name, measured, expected)
+    else:
+        logger.warning(
+            "%s: clean accuracy is %s, but %s was expected. Do not use its numbers before you know "
+            "why: normalisation, class order, preprocessing and the subset are the usual causes",
+            name,
+            measured,
+            expected,
+        )
