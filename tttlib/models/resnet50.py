@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.models.resnet import Bottleneck, ResNet  # type: ignore[import-untyped]
+from torchvision.models.resnet import Bottleneck, ResNet
 
 
 class ResNet50(ResNet):

@@ -88,7 +88,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
     """
     if dataset == "imagenet":
         # Imported here: it takes more time than everything else of this package.
-        from torchvision.models import ResNet50_Weights  # type: ignore[import-untyped]
+        from torchvision.models import ResNet50_Weights
 
         return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     return tuple({"cifar10": _CIFAR10, "cifar100": _CIFAR100}[dataset].split())
