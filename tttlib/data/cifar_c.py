@@ -9,8 +9,10 @@ Source: Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261; zenodo records 25
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,16 +88,29 @@ def _load(
 
 
 def _mapped(path: Path, remedy: str) -> np.ndarray:
-    """The array, mapped copy on write (torch wants it writable; the file stays as it is)."""
+    """The array, mapped copy on write (torch wants it writable; the file stays as it is).
+
+    The header is compared with the file's size before numpy maps anything: its own product of the
+    shape may overflow.
+    """
+    header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     try:
-        array = np.lib.format.open_memmap(path, mode="c")
+        with path.open("rb") as stream:
+            shape, column_major, dtype = header[np.lib.format.read_magic(stream)](stream)
+            offset = stream.tell()
+        size, told = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
+        if size != told or dtype.hasobject:
+            raise ValueError(f"{size} bytes of {dtype}, where the header promises {told}")
+        order: Any = "F" if column_major else "C"
+        mapped = np.memmap(path, dtype, "c", offset, shape, order)
     except PermissionError as error:
         raise unreadable(path, error) from error
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError) as error:
         raise DamagedDataError(f"{path} is truncated or no .npy ({error}); {remedy}") from error
-    if path.stat().st_size != array.offset + array.nbytes:
-        raise DamagedDataError(f"{path} is longer than its header says; {remedy}")
-    return array.view(np.ndarray)
+    return mapped.view(np.ndarray)
 
 
 load_10 = partial(_load, name="cifar10-c", folder="CIFAR-10-C", record=2535967, classes=CLASSES_10)

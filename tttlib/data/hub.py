@@ -33,6 +33,8 @@ def rows(
                 for one, number, corners in zip(images, labels, boxes, strict=True):
                     if type(number) is not int:
                         raise TypeError(f"label {number!r} is no whole number")
+                    if not isinstance(one["bytes"], bytes):
+                        raise TypeError("an image is not stored in the file")
                     yield one["bytes"], number, tuple(corners) if corners else None
         except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
             raise DamagedDataError(
