@@ -9,7 +9,8 @@ import official
 import pytest
 import torch
 
-from tttlib import data
+from tttlib import data, streams
+from tttlib.corruptions import corrupt
 from tttlib.data import DamagedDataError, MissingDataError
 
 
@@ -36,6 +37,17 @@ def test_folder(tmp_path: Path) -> None:
     assert torch.equal(found.images[:], data.folder(tmp_path / "mine", size=20).images[:])
     resized = data.folder(str(tmp_path / "mine"), preprocess="resize256-bilinear")
     assert resized.image_size == 224 and resized.fingerprint != found.fingerprint
+
+
+def test_a_folder_can_be_corrupted_and_streamed(tmp_path: Path) -> None:
+    for i in range(3):
+        official.write_jpeg(tmp_path / f"{i % 2}" / f"{i}.jpg", i, (32, 32))
+    found = data.folder(tmp_path)
+    expected = corrupt(found.images[:], "contrast", 4, ids=found.ids)
+    assert torch.equal(found.corrupted("contrast", 4).images[:], expected)
+    batches = list(streams.continual(found, ["clean", "contrast"], severity=4, batch_size=2))
+    assert [batch.labels.tolist() for batch in batches] == [[0, 0], [1], [0, 0], [1]]
+    assert torch.equal(batches[3].images, expected[2:].float() / 255)
 
 
 def test_folder_refuses(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def read(folder: Path, classes: Sequence[str], remedy: str) -> Labelled:
     label_of = {name: i for i, name in enumerate(classes)}
     found: Labelled = []
     for entry in listing(folder):
-        if Path(entry.name).suffix and Path(entry.path).is_file():
+        if Path(entry.path).is_file():
             continue  # a list or a read-me beside the class folders
         if entry.name not in label_of:
             raise DamagedDataError(

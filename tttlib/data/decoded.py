@@ -114,7 +114,8 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
 
 def _pixels(file: bytes, index: int, source: Source) -> bytes:
     """The image as RGB bytes [3,size,size]; grey becomes RGB."""
-    where = f"image {index} of {source.files[0].parent}"
+    first = source.files[0]
+    where = f"image {index} of {first if len(source.files) == 1 else first.parent}"
     image = rgb(io.BytesIO(file), where, source.remedy)
     if image.size != (source.size, source.size):
         width, height = image.size

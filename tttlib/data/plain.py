@@ -34,7 +34,8 @@ def folder(path: str | Path, *, size: int | None = None, preprocess: str = "to_t
     if preprocess == "to_tensor" and size is None:
         size = _side(files[0][0], str(files[0][0]))
     images = FileImages([one for one, _ in files], preprocess, size, remedy)
-    return class_folders.image_set(path.name, "test", files, images, classes, path.name)
+    name = path.resolve().name
+    return class_folders.image_set(name, "test", files, images, classes, name)
 
 
 def parquet(

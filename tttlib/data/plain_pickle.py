@@ -57,8 +57,8 @@ class _Array:
     def __init__(self, *ignored: object) -> None:
         pass
 
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _Type, bool, bytes]) -> None:
-        _, shape, _, column_major, content = state
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, _, column_major, content = state[-4:]  # a version came before from numpy 1.0 on
         flat = np.frombuffer(content, np.uint8)
         self.array = flat.reshape(shape, order="F" if column_major else "C")
 
