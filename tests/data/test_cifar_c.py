@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tttlib import data
-from tttlib.data import MissingDataError
+from tttlib.data import DamagedDataError, MissingDataError
 from tttlib.data.make_c import make_c
 
 
@@ -89,3 +89,13 @@ def test_missing(tmp_path: Path) -> None:
         data.load("cifar100-c", "test", tmp_path, corruption="snow")
     with pytest.raises(ValueError, match="unknown split 'train' of 'cifar10-c'; it has test"):
         data.load("cifar10-c", "train", tmp_path, corruption="snow")
+
+
+def test_objects_are_refused_before_anything_is_mapped(tmp_path: Path) -> None:
+    official.write_cifar_c(tmp_path)
+    header = {"descr": "|O", "fortran_order": False, "shape": (1,)}
+    with (tmp_path / "CIFAR-10-C" / "fog.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(b"\x01" * 8)
+    with pytest.raises(DamagedDataError, match=r"fog.npy is truncated or .* holds Python objects"):
+        data.load("cifar10-c", "test", tmp_path, corruption="fog")

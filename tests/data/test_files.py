@@ -16,7 +16,16 @@ from tttlib.data import DamagedDataError
 from tttlib.data.corrupted import LazyImages
 from tttlib.data.files import PREPROCESS, FileImages
 
-SIZES = [(224, 224), (500, 375), (333, 500), (225, 1000), (256, 256), (101, 99), (257, 258)]
+SIZES = [
+    (224, 224),
+    (500, 375),
+    (333, 500),
+    (225, 1000),
+    (256, 256),
+    (101, 99),
+    (256, 259),
+    (259, 256),
+]
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,10 @@ def _mapped(path: Path, remedy: str) -> np.ndarray:
             shape, column_major, dtype = header[np.lib.format.read_magic(stream)](stream)
             offset = stream.tell()
         size, told = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
-        if size != told or dtype.hasobject:
-            raise ValueError(f"{size} bytes of {dtype}, where the header promises {told}")
+        if dtype.hasobject:  # numpy would map them, and read the file's bytes as addresses
+            raise ValueError("it holds Python objects")
+        if size != told:
+            raise ValueError(f"{size} bytes, where its header promises {told}")
         order: Any = "F" if column_major else "C"
         mapped = np.memmap(path, dtype, "c", offset, shape, order)
     except PermissionError as error:
