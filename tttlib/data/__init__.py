@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tttlib.data import cifar10_jpeg, scenes, tiny_imagenet
+from tttlib.data import (
+    cifar,
+    cifar10_jpeg,
+    cifar_c,
+    imagenet,
+    imagenet_c,
+    scenes,
+    tiny_imagenet,
+)
 from tttlib.data.imageset import DamagedDataError, ImageSet, MissingDataError, data_root
+from tttlib.data.plain import folder, parquet
 
-__all__ = ["NAMES", "DamagedDataError", "ImageSet", "MissingDataError", "data_root", "load"]
+__all__ = [
+    "NAMES",
+    "DamagedDataError",
+    "ImageSet",
+    "MissingDataError",
+    "data_root",
+    "folder",
+    "load",
+    "parquet",
+]
 
 _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "scenes": scenes.load,
@@ -16,21 +36,44 @@ _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "tiny-imagenet-100": tiny_imagenet.load_100,
     "tiny-imagenet-50": tiny_imagenet.load_50,
     "cifar10-jpeg": cifar10_jpeg.load,
+    "cifar10": cifar.load_10,
+    "cifar100": cifar.load_100,
+    "cifar10-c": cifar_c.load_10,
+    "cifar100-c": cifar_c.load_100,
+    "imagenet": imagenet.load,
+    "imagenet-c": imagenet_c.load,
+    "tiny-imagenet-c": imagenet_c.load_tiny,
 }
 NAMES = tuple(_LOADERS)
 
 
-def load(name: str, split: str, root: str | Path | None = None, **options: int) -> ImageSet:
+def load(name: str, split: str, root: str | Path | None = None, **options: Any) -> ImageSet:
     """The images of one split.
 
     name     one of `NAMES`
     split    "train", "valid" (alias "val") or "test"; sets without a test split serve valid only
     root     folder with the dataset's files, else $TTTLIB_DATA, else the user's cache
-    options  of the family's own loader, for instance `n=` and `seed=` of scenes
+    options  of the family's own loader: `n=` and `seed=` of scenes, `corruption=` and `severity=`
+             of the sets that end in -c, `subset=` and `preprocess=` of imagenet …
 
     Raises ValueError (unknown name, split or option), MissingDataError (says where it looked and
     how to get the files) or DamagedDataError (names the bad file).
     """
     if name not in _LOADERS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(NAMES)}")
-    return _LOADERS[name](split, root, **options)
+    loader = _LOADERS[name]
+    legal = _options(loader)
+    for option in options:
+        if option not in legal:
+            raise ValueError(
+                f"{name} has no option {option!r}; it has {', '.join(legal) or 'none'}"
+            )
+    return loader(split, root, **options)
+
+
+def _options(loader: Callable[..., ImageSet]) -> list[str]:
+    """The keywords that are not fixed already (a partial's are)."""
+    fixed = getattr(loader, "keywords", {})
+    parameters = inspect.signature(loader).parameters.values()
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return [keyword for keyword in keywords if keyword not in fixed and keyword != "name"]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +18,30 @@ from tttlib import corruptions
 _AT_ONCE = 256  # images
 
 
+class Lazy(Protocol):
+    """uint8 [N,3,H,W] that is made on indexing; stands where an `ImageSet` has its tensor."""
+
+    dtype: torch.dtype
+    ndim: int
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
+    def select(self, where: Tensor, /) -> Lazy:
+        """The images at positions `where`, int64 [M], not yet made."""
+
+
+def take(images: Tensor | Lazy, where: Tensor) -> Any:
+    """The images at positions `where`, int64 [M]; lazy ones stay lazy."""
+    return images[where] if isinstance(images, Tensor) else images.select(where)
+
+
 class LazyImages:
-    """uint8 [N,3,H,W] that is corrupted on indexing; stands where an `ImageSet` has its tensor.
+    """`Lazy` images that are corrupted on indexing.
 
     source  uint8 [N,3,H,W], a tensor or another lazy one
     ids     int64 [N]
@@ -27,7 +50,7 @@ class LazyImages:
     dtype, ndim = torch.uint8, 4
 
     def __init__(
-        self, source: Tensor | LazyImages, ids: Tensor, name: str, severity: float, seed: int
+        self, source: Tensor | Lazy, ids: Tensor, name: str, severity: float, seed: int
     ) -> None:
         self.source, self.ids = source, ids
         self.name, self.severity, self.seed = name, severity, seed
@@ -49,8 +72,7 @@ class LazyImages:
 
     def select(self, where: Tensor) -> LazyImages:
         """The view of these positions, not yet computed."""
-        source = self.source
-        chosen = source.select(where) if isinstance(source, LazyImages) else source[where]
+        chosen = take(self.source, where)
         return LazyImages(chosen, self.ids[where], self.name, self.severity, self.seed)
 
     def fingerprint(self, of_source: str) -> str:

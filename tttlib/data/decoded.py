@@ -6,7 +6,6 @@ folder of decoded images is complete or not there at all.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -16,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
+from tttlib.data.files import rgb
 from tttlib.data.imageset import DamagedDataError, ImageSet, cache_root
+from tttlib.data.lookup import fingerprint
 
 _VERSION = 2  # raise when decoding changes
 
@@ -51,17 +51,7 @@ class Source:
 
     def fingerprint(self) -> str:
         """sha256 (16 hex digits) of names, sizes and both ends of every file."""
-        digest = hashlib.sha256(f"{self.dataset} {_VERSION}".encode())
-        for file in self.files:
-            if not file.is_file():
-                raise DamagedDataError(f"{file} is missing; {self.remedy}")
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
-            with file.open("rb") as stream:
-                digest.update(stream.read(65536))
-                stream.seek(max(0, size - 65536))
-                digest.update(stream.read(65536))
-        return digest.hexdigest()[:16]
+        return fingerprint(f"{self.dataset} {_VERSION}", self.files, self.remedy)
 
 
 def load(source: Source, split: str, name: str) -> ImageSet:
@@ -124,11 +114,9 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
 
 def _pixels(file: bytes, index: int, source: Source) -> bytes:
     """The image as RGB bytes [3,size,size]; grey becomes RGB."""
-    where = f"image {index} of {source.files[0].parent}"
-    try:
-        image = Image.open(io.BytesIO(file)).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise DamagedDataError(f"{where} cannot be decoded; {source.remedy}") from error
+    first = source.files[0]
+    where = f"image {index} of {first if len(source.files) == 1 else first.parent}"
+    image = rgb(io.BytesIO(file), where, source.remedy)
     if image.size != (source.size, source.size):
         width, height = image.size
         raise DamagedDataError(f"{where} is {width}x{height}, not {source.size}x{source.size}")

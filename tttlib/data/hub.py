@@ -31,9 +31,13 @@ def rows(
                 boxed = box in batch.schema.names
                 boxes = batch.column(box).to_pylist() if boxed else [None] * len(images)
                 for one, number, corners in zip(images, labels, boxes, strict=True):
+                    if type(number) is not int:
+                        raise TypeError(f"label {number!r} is no whole number")
+                    if not isinstance(one["bytes"], bytes):
+                        raise TypeError("an image is not stored in the file")
                     yield one["bytes"], number, tuple(corners) if corners else None
         except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
             raise DamagedDataError(
-                f"{file} is truncated or has no columns {image!r} and {label!r} ({error}); "
-                "fetch it again"
+                f"{file} is truncated or has no columns {image!r} and {label!r} of images and "
+                f"numbers ({error}); fetch it again"
             ) from error

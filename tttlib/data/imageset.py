@@ -13,7 +13,7 @@ import pooch
 import torch
 from torch import Tensor
 
-from tttlib.data.corrupted import LazyImages, kept
+from tttlib.data.corrupted import LazyImages, kept, take
 
 SPLITS = ("train", "valid", "test")
 
@@ -30,7 +30,7 @@ class DamagedDataError(ValueError):
 class ImageSet:
     """Labelled images of one split of one dataset.
 
-    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped, or `LazyImages`, which is
+    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped, or `Lazy` images, which are
                 indexed like one
     labels      int64 [N], indices into `classes`
     classes     names of the C classes, in the order of the label indices
@@ -42,7 +42,7 @@ class ImageSet:
 
     name: str
     split: str
-    images: Any  # Tensor | LazyImages; typed as either it would need a cast at every use
+    images: Any  # Tensor | Lazy; typed as either it would need a cast at every use
     labels: Tensor
     classes: tuple[str, ...]
     ids: Tensor
@@ -77,10 +77,9 @@ class ImageSet:
         where = torch.as_tensor(np.asarray(index))
         if where.dtype == torch.bool:
             where = where.nonzero().squeeze(1)
-        images = self.images
         return replace(
             self,
-            images=images.select(where) if isinstance(images, LazyImages) else images[where],
+            images=take(self.images, where),
             labels=self.labels[where],
             ids=self.ids[where],
             boxes=None if self.boxes is None else self.boxes[where],

@@ -100,14 +100,28 @@ def _find_source(folder: Path, split: str, name: str) -> Source:
     )
 
 
+def class_names(folder: Path) -> dict[str, str] | None:
+    """wnid -> name in the order of the labels, from either layout's lists; None without a list."""
+    for official in (folder, folder / "tiny-imagenet-200"):
+        if (official / "wnids.txt").is_file():
+            wnids, names = _official_wnids(official), _official_classes(official)
+            return dict(zip(wnids, names, strict=True))
+    path = folder / "tiny-imagenet-classes.tsv"
+    return _tsv(path) if path.is_file() else None
+
+
+def _tsv(path: Path) -> dict[str, str]:
+    lines = [line.split("\t") for line in path.read_text().splitlines() if line[:1].isdigit()]
+    legal = all(len(cells) == 3 and cells[0] == str(i) for i, cells in enumerate(lines))
+    if not legal or len({wnid for _, wnid, _ in lines}) != len(lines):
+        raise DamagedDataError(f"{path} must number the labels from 0, one a line")
+    return {wnid: words.split(",")[0] for _, wnid, words in lines}
+
+
 def _tsv_classes(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(f"class {i}" for i in range(N_CLASSES))
-    lines = [line for line in path.read_text().splitlines() if line[:1].isdigit()]
-    rows = {int(label): words for label, _, words in (line.split("\t") for line in lines)}
-    if sorted(rows) != list(range(len(rows))):
-        raise DamagedDataError(f"{path} must number the labels from 0, one a line")
-    return tuple(rows[label].split(",")[0] for label in sorted(rows))
+    return tuple(_tsv(path).values())
 
 
 def _official_wnids(folder: Path) -> list[str]:

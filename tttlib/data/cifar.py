@@ -1,0 +1,120 @@
+"""CIFAR-10 and CIFAR-100 from the official Python files.
+
+`cifar-10-batches-py/{data_batch_1 … data_batch_5, test_batch, batches.meta}` and
+`cifar-100-python/{train, test, meta}`: pickled dicts whose `data` is uint8 [n,3072], a row being
+the red, green and blue 32x32 planes. CIFAR-100 is served with its 100 fine labels.
+
+Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tttlib.data import plain_pickle
+from tttlib.data.cifar10_jpeg import CLASSES as CLASSES_10
+from tttlib.data.imageset import DamagedDataError, ImageSet, check_split, data_root
+from tttlib.data.lookup import find, fingerprint
+
+SIZE = 32
+_NAMES_100 = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+    butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab
+    crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard
+    lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+    oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
+    spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
+    train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""
+CLASSES_100 = tuple(_NAMES_100.split())
+
+
+def _load(
+    split: str,
+    root: str | Path | None = None,
+    *,
+    name: str,
+    folder: str,
+    parts: dict[str, list[str]],
+    label_key: bytes,
+    meta: str,
+    names_key: bytes,
+    classes: tuple[str, ...],
+) -> ImageSet:
+    """train (50,000 images of 32x32) or test (10,000), in file order.
+
+    Raises MissingDataError or DamagedDataError, naming the folder or the file.
+    """
+    split = check_split(name, split, tuple(parts))
+    archive = f"{name.replace('cifar', 'cifar-')}-python.tar.gz"
+    source = f"https://www.cs.toronto.edu/~kriz/{archive}"
+    where = find(name, data_root(root), [folder], source)
+    remedy = f"unpack {source} again"
+    files = [where / part for part in parts[split]]
+    of_bytes = fingerprint(name, files, remedy)
+    listed = plain_pickle.read(where / meta, remedy).get(names_key)
+    if not isinstance(listed, list) or tuple(listed) != tuple(c.encode() for c in classes):
+        raise DamagedDataError(
+            f"{where / meta}: {names_key.decode()} must be the {len(classes)} official class names "
+            f"in their order; {remedy}"
+        )
+    read = [_batch(file, label_key, len(classes), remedy) for file in files]
+    images = np.concatenate([pixels for pixels, _ in read])
+    return ImageSet(
+        name=name,
+        split=split,
+        images=torch.from_numpy(images),
+        labels=torch.cat([labels for _, labels in read]),
+        classes=classes,
+        ids=torch.arange(len(images)),
+        fingerprint=of_bytes,
+    )
+
+
+def _batch(
+    path: Path, label_key: bytes, n_classes: int, remedy: str
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Images uint8 [n,3,32,32] and labels int64 [n] of one file."""
+    content = plain_pickle.read(path, remedy)
+    pixels: Any = content.get(b"data")
+    labels: Any = content.get(label_key)
+    row = 3 * SIZE * SIZE
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != row:
+        found = getattr(pixels, "shape", type(pixels).__name__)
+        raise DamagedDataError(f"{path}: data must be uint8 [n,{row}], not {found}; {remedy}")
+    legal = isinstance(labels, list) and all(
+        type(label) is int and 0 <= label < n_classes for label in labels
+    )
+    if not legal or len(labels) != len(pixels) or not labels:
+        raise DamagedDataError(
+            f"{path}: {label_key.decode()} must be {len(pixels)} numbers (one an image, at least "
+            f"one) in 0..{n_classes - 1}; {remedy}"
+        )
+    return pixels.reshape(-1, 3, SIZE, SIZE), torch.tensor(labels)
+
+
+load_10 = partial(
+    _load,
+    name="cifar10",
+    folder="cifar-10-batches-py",
+    parts={"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
+    label_key=b"labels",
+    meta="batches.meta",
+    names_key=b"label_names",
+    classes=CLASSES_10,
+)
+load_100 = partial(
+    _load,
+    name="cifar100",
+    folder="cifar-100-python",
+    parts={"train": ["train"], "test": ["test"]},
+    label_key=b"fine_labels",
+    meta="meta",
+    names_key=b"fine_label_names",
+    classes=CLASSES_100,
+)

@@ -1,0 +1,138 @@
+"""Encoded image files served as one lazy tensor, under a named preprocessing.
+
+The variants differ by up to 3.5 points of ImageNet-C error, so the name is part of the fingerprint:
+
+    to_tensor           the pixels as they are; every file must have the declared size
+    resize256-bilinear  shorter side to 256, then the central 224x224 (CoTTA, RobustBench)
+    resize256-bicubic   the same with the other filter (TTT-MAE; evaluation of most ImageNet models)
+
+Resizing is PIL's, which filters before it shrinks (torchvision's `Resize` of a PIL image).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tttlib.data.imageset import DamagedDataError
+from tttlib.data.lookup import unreadable
+
+_FILTERS = {
+    "resize256-bilinear": Image.Resampling.BILINEAR,
+    "resize256-bicubic": Image.Resampling.BICUBIC,
+}
+PREPROCESS = ("to_tensor", *_FILTERS)
+CROP = 224
+_SHORT = 256
+_DECODERS = min(8, os.cpu_count() or 1)  # threads; decoding releases the interpreter's lock
+
+
+class FileImages:
+    """`Lazy` images (see `corrupted`) that are decoded from their files on indexing.
+
+    paths       of the N files
+    preprocess  one of `PREPROCESS`
+    size        side in pixels that every file must have; only for to_tensor
+    remedy      ends the message about a damaged file
+    Raises ValueError for a wrong variant or size; indexing raises DamagedDataError naming the file.
+    """
+
+    dtype, ndim = torch.uint8, 4
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        preprocess: str = "to_tensor",
+        size: int | None = None,
+        remedy: str = "unpack it again",
+    ) -> None:
+        if preprocess not in PREPROCESS:
+            raise ValueError(
+                f"unknown preprocess {preprocess!r}; known are {', '.join(PREPROCESS)}"
+            )
+        if preprocess == "to_tensor" and (size is None or size < 1):
+            raise ValueError(f"to_tensor needs the images' size in pixels, not {size}")
+        if preprocess != "to_tensor" and size not in (None, CROP):
+            raise ValueError(f"{preprocess} gives images of {CROP} pixels, not {size}; omit size")
+        self.paths, self.preprocess, self.remedy = list(paths), preprocess, remedy
+        self.size = CROP if size is None else size
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.paths), 3, self.size, self.size))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Tensor:
+        """The images at one position [3,H,W], or at several [M,3,H,W]."""
+        if isinstance(index, int):
+            return self._decode(self.paths[index])
+        where = torch.arange(len(self))[index].tolist()
+        images = torch.empty((len(where), *self.shape[1:]), dtype=torch.uint8)
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            for i, image in enumerate(pool.map(self._decode, [self.paths[k] for k in where])):
+                images[i] = image
+        return images
+
+    def select(self, where: Tensor) -> FileImages:
+        """The files at these positions, not yet decoded."""
+        paths = [self.paths[i] for i in where.tolist()]
+        return FileImages(paths, self.preprocess, self.size, self.remedy)
+
+    def fingerprint(self, key: str) -> str:
+        """Identifies the variant and the files by their names, folders and sizes (16 hex digits).
+
+        Raises DamagedDataError for a file that is missing or empty.
+        """
+        digest = hashlib.sha256(f"{key} {self.preprocess} {self.size}".encode())
+        for path in self.paths:
+            try:
+                length = path.stat().st_size
+            except FileNotFoundError as error:
+                raise DamagedDataError(f"{path} is missing; {self.remedy}") from error
+            except OSError as error:
+                raise unreadable(path, error) from error
+            if length == 0:
+                raise DamagedDataError(f"{path} is empty (0 bytes); {self.remedy}")
+            digest.update(f"{path.parent.name}/{path.name} {length}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def _decode(self, path: Path) -> Tensor:
+        image = rgb(path, str(path), self.remedy)
+        if self.preprocess != "to_tensor":
+            image = central(image, _FILTERS[self.preprocess])
+        elif image.size != (self.size, self.size):
+            width, height = image.size
+            raise DamagedDataError(
+                f"{path} is {width}x{height}, not {self.size}x{self.size}; {self.remedy}, "
+                f"or choose another preprocess ({', '.join(_FILTERS)})"
+            )
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # [H,W,3] -> [3,H,W]
+
+
+def rgb(file: Path | IO[bytes], where: str, remedy: str) -> Image.Image:
+    """The decoded image, grey and CMYK as RGB. Raises DamagedDataError that begins with `where`."""
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DamagedDataError(f"{where} cannot be decoded ({error}); {remedy}") from error
+
+
+def central(image: Image.Image, resample: Any) -> Image.Image:
+    """The shorter side to 256 pixels (the longer truncated), then the central 224x224."""
+    short = min(image.size)
+    width, height = (int(_SHORT * side / short) for side in image.size)
+    left, top = (round((side - CROP) / 2) for side in (width, height))
+    resized = image.resize((width, height), resample)
+    return resized.crop((left, top, left + CROP, top + CROP))
