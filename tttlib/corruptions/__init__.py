@@ -8,6 +8,7 @@ scripts. A corruption is one function f(x, fields, *parameters) and one row of `
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,8 +178,12 @@ def corrupt(
         raise ValueError(f"seed must be an integer, got {seed!r}")
     key = make_key(name.removesuffix("_2018"), round(severity * 1e6), int(seed))
 
+    if device.type == "cpu":
+        _keep_freed_memory()
+        pixels = _CHUNK_CPU * torch.get_num_threads()
+    else:
+        pixels = _CHUNK_GPU
     out = torch.empty_like(images)
-    pixels = _CHUNK_CPU * torch.get_num_threads() if device.type == "cpu" else _CHUNK_GPU
     step = max(1, pixels * recipe.pixels // math.prod(images.shape[2:]))
     for start in range(0, count, step):
         part = slice(start, start + step)
@@ -198,6 +203,18 @@ def corrupt(
         else:
             out[part] = _finish(y, images.dtype, recipe.white)
     return out
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep a step's buffers for the next step, up to 64 MiB, on the CPU.
+
+    glibc fetches large blocks from the system and hands them back, so that every operation would
+    write to pages that have to be mapped and zeroed first: up to twice the time. Its limits rise
+    with the size of such a block when it is freed, if that is at most 32 MiB (mallopt(3),
+    M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    """
+    torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
 def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tensor:
