@@ -277,19 +277,26 @@ def test_same_on_the_gpu(name: str, photographs: Tensor) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 @pytest.mark.parametrize("name", ALL)
 def test_memory_of_a_large_batch(name: str) -> None:
     """256 images at 224: never more than 40 times their float32 size on top of them."""
     script = (
-        "import resource, sys, torch\n"
+        "import re, torch\n"
+        "from pathlib import Path\n"
         "from tttlib.corruptions import corrupt\n"
+        "def kilobytes(what):\n"
+        "    text = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(what + r':\\s+(\\d+)', text)[1])\n"
         f"corrupt(torch.zeros(2, 3, 224, 224, dtype=torch.uint8), {name!r}, 3)\n"
         "x = torch.randint(0, 256, (256, 3, 224, 224), dtype=torch.uint8)\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew\n"
+        "before = kilobytes('VmRSS')\n"
         f"corrupt(x, {name!r}, 3)\n"
-        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print((after - before) * 1024 / (x.numel() * 4))\n"
+        "print((kilobytes('VmHWM') - before) * 1024 / (x.numel() * 4))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) <= 40
+    share = float(done.stdout)
+    print(f"{name}: {share:.2f} times the float32 batch")
+    assert 0.2 < share <= 40  # the result alone is a quarter
