@@ -135,10 +135,19 @@ RECIPES: dict[str, Recipe] = {
             "wrn-tiny-imagenet",
             "tiny-imagenet",
             "wrn-16-2",
-            (Phase("supervised", 15, 0.2, 128, warmup_epochs=1),),
+            (Phase("supervised", 6, 0.2, 128, warmup_epochs=0.5),),
             flip=True,
             shift=8,
             architecture={"stem_stride": 2},
+        ),
+        Recipe(
+            "resnext-tiny-imagenet-100",
+            "tiny-imagenet-100",
+            "resnext-20",
+            (Phase("supervised", 8, 0.1, 128, warmup_epochs=0.5),),
+            flip=True,
+            shift=8,
+            architecture={"stem": (7, 4)},
         ),
     )
 }

@@ -101,3 +101,9 @@ def test_depths_that_cannot_be(depth: int) -> None:
 def test_widths_that_cannot_be(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="cardinality and base_width must be 1 or more"):
         ResNeXt(**sizes)
+
+
+def test_a_strided_stem_takes_four_times_the_side() -> None:
+    net = zoo.create("resnext-20", num_classes=5, stem=[7, 4])  # a card has lists
+    assert net.stage_1(net.conv_1_3x3(torch.rand(2, 3, 64, 64))).shape == (2, 256, 16, 16)
+    assert net(torch.rand(2, 3, 64, 64)).shape == (2, 5)

@@ -81,12 +81,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
     "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
     "wrn-10-1": {"family": "wide_resnet", "depth": 10, "width": 1, "num_classes": 10},
-    # The source models of CIFAR-100-C and ImageNet-C.
+    # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.
     "resnext-29": {
         "family": "resnext",
         "depth": 29,
         "cardinality": 4,
         "base_width": 32,
+        "num_classes": 100,
+    },
+    "resnext-20": {
+        "family": "resnext",
+        "depth": 20,
+        "cardinality": 4,
+        "base_width": 16,
         "num_classes": 100,
     },
     "resnet-50": {"family": "resnet50", "num_classes": 1000},
