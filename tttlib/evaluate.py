@@ -18,6 +18,7 @@ from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
 from tttlib.models import MaskedAutoencoder
+from tttlib.models.verify import mismatch
 from tttlib.results import Store
 
 IMAGES_PER_UNIT = 100
@@ -227,8 +228,13 @@ def _flat_gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
 
 
 def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
-    """What identifies a model and a selection of images in a unit of work."""
+    """What identifies a model and a selection of images in a unit of work.
+
+    A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
+    """
     selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
+    verified = model.card.get("verified", {"ok": None})
+    doubt = {"model_mismatch": mismatch(verified)} if verified["ok"] is False else {}
     return {
         "dataset": dataset.name,
         "split": dataset.split,
@@ -238,6 +244,7 @@ def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
         "corruptions_version": corruptions.VERSION,
         "model": model.card.get("name", "unnamed"),
         "weights_sha256": model.card.get("weights_sha256", "unknown"),
+        **doubt,
     }
 
 

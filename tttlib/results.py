@@ -160,6 +160,7 @@ def summarise(
     """
     by = [by] if isinstance(by, str) else list(by)
     _need_columns(rows, [*by, value, *clusters])
+    _warn_of_mismatch(rows)
     records = []
     for key, group in _groups(rows, by):
         interval = statistics.bootstrap(
@@ -171,6 +172,13 @@ def summarise(
         )
         records.append({**key, **interval._asdict()})
     return pd.DataFrame(records, columns=[*by, "n", "mean", "low", "high"])
+
+
+def _warn_of_mismatch(rows: pd.DataFrame) -> None:
+    """Rows of a model that failed its sanity gate are never summed up in silence."""
+    if "model_mismatch" in rows:
+        for (model, doubt), _ in rows.groupby(["model", "model_mismatch"]):  # drops empty ones
+            log.warning("do not trust the rows of %s: %s", model, doubt)
 
 
 def paired_difference(
@@ -197,6 +205,7 @@ def paired_difference(
     by = [by] if isinstance(by, str) else list(by)
     match = list(match)
     _need_columns(rows, [*by, method_column, *match, value, *clusters])
+    _warn_of_mismatch(rows)
     records = []
     for key, group in _groups(rows, by):
         methods = {m: r.set_index(match) for m, r in group.groupby(method_column, sort=False)}

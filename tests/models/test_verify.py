@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tttlib import evaluate
 from tttlib.data import ImageSet
 from tttlib.models import zoo
 from tttlib.models.verify import agrees, verify
+from tttlib.results import Store, summarise
 
 
 class Reader(nn.Module):
@@ -140,6 +142,25 @@ def test_a_wrong_normalisation_is_found(tmp_path: Path, caplog: pytest.LogCaptur
     wrong = saved(tmp_path / "wrong", clean_accuracy=1.0, mean=[3.0], std=[0.2])
     assert zoo.load(wrong, verify=dataset).card["verified"]["ok"] is False
     assert "Do not use its numbers" in caplog.text
+
+
+def test_rows_of_a_mismatch_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(tmp_path, clean_accuracy=0.8)
+    images = photographs(zoo.load(path))
+    trusted, doubted = zoo.load(path), zoo.load(path, verify=images)
+    assert "model_mismatch" not in evaluate.describe(trusted, images)
+
+    unit = {"experiment": "toy", **evaluate.describe(doubted, images)}
+    store = Store(tmp_path / "results")
+    rows = store.run(unit, lambda: evaluate.predict(doubted, images, ["contrast"]))
+    text = "clean accuracy 100.00% on noise test, 80.00% expected"
+    assert set(rows.model_mismatch) == {text}
+    caplog.clear()
+    summarise(rows, "domain")
+    assert f"do not trust the rows of toy: {text}" in caplog.text
+    caplog.clear()
+    summarise(rows.assign(model_mismatch=None), "domain")
+    assert not caplog.text
 
 
 def test_a_bundled_model_passes_on_its_own_data() -> None:

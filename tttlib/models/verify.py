@@ -69,6 +69,13 @@ def agrees(accuracy: float, interval: tuple[float, float], expected: float) -> b
     return abs(accuracy - expected) <= TOLERANCE + 1e-9 or low <= expected <= high
 
 
+def mismatch(found: dict[str, Any]) -> str:
+    """What a result row of a model says that failed; found: what `verify` returned."""
+    return "clean accuracy {:.2%} on {dataset}, {:.2%} expected".format(
+        found["accuracy"], found["expected"], dataset=found["dataset"]
+    )
+
+
 def _report(model: Any, found: dict[str, Any]) -> None:
     name = model.card.get("name", "unnamed")
     measured = "{:.2%} [{:.2%}, {:.2%}] of {n} images of {dataset}".format(
