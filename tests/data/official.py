@@ -170,6 +170,47 @@ def write_devkit(root: Path, labels: dict[int, int]) -> Path:
     return folder
 
 
+VOC = """<annotation>
+\t<folder>val</folder>
+\t<filename>{image}</filename>
+\t<source>
+\t\t<database>ILSVRC_2012</database>
+\t</source>
+\t<size>
+\t\t<width>{width}</width>
+\t\t<height>{height}</height>
+\t\t<depth>3</depth>
+\t</size>
+\t<segmented>0</segmented>
+{objects}</annotation>
+"""
+VOC_OBJECT = """\t<object>
+\t\t<name>{name}</name>
+\t\t<pose>Unspecified</pose>
+\t\t<truncated>0</truncated>
+\t\t<difficult>0</difficult>
+\t\t<bndbox>
+\t\t\t<xmin>{box[0]}</xmin>
+\t\t\t<ymin>{box[1]}</ymin>
+\t\t\t<xmax>{box[2]}</xmax>
+\t\t\t<ymax>{box[3]}</ymax>
+\t\t</bndbox>
+\t</object>
+"""
+Box = tuple[float, float, float, float]
+
+
+def write_voc(
+    folder: Path, image: str, size: tuple[int, int], objects: list[tuple[str, Box]]
+) -> Path:
+    """The annotation of one image as in ILSVRC2012_bbox_val_v3; size is (width, height)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{image}.xml"
+    told = "".join(VOC_OBJECT.format(name=name, box=box) for name, box in objects)
+    path.write_text(VOC.format(image=image, width=size[0], height=size[1], objects=told))
+    return path
+
+
 def write_tiny_c(root: Path, place: str = "fog/5", side: int = 64) -> list[tuple[Path, int]]:
     """Two images of each class of `TINY_WNIDS` but the first; the wnids lie beside."""
     official = root / "tiny-imagenet-200"

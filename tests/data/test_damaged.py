@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tttlib import data
+from tttlib.boxes import read_voc
 from tttlib.data import DamagedDataError, ImageSet, MissingDataError, imagenet
 
 Load = Callable[[], ImageSet]
@@ -426,6 +428,192 @@ def flat_archive_with_a_stranger(root: Path) -> tuple[Load, str, str]:
 def imagenet_folder_empty(root: Path) -> tuple[Load, str, str]:
     (root / "val").mkdir()
     return lambda: data.load("imagenet", "valid", root), str(root / "val"), UNPACK
+
+
+# -- boxes of ImageNet -----------------------------------------------------------------------------
+
+
+def boxes(root: Path, change: Callable[[Path], object], **options: object) -> tuple[Load, str, str]:
+    """Two images with their annotations; `change` gets the second one's."""
+    folder = root / "ILSVRC2012_bbox_val_v3" / "val"
+    for number, label in ((1, 5), (2, 6)):
+        wnid, name = imagenet.wnids()[label], official.val_name(number)
+        official.write_jpeg(root / "val" / wnid / name, number, (300, 260))
+        path = official.write_voc(folder, Path(name).stem, (300, 260), [(wnid, (10, 20, 290, 240))])
+    change(path)
+    load = lambda: data.load("imagenet", "valid", root, boxes=True)  # noqa: E731
+    return load, str(path), "unpack the annotations again"
+
+
+def edit(old: str, new: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return write
+
+
+@case(DamagedDataError)
+def xml_missing(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, Path.unlink)
+
+
+@case(DamagedDataError)
+def xml_empty(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: path.write_bytes(b""))
+
+
+@case(DamagedDataError)
+def xml_cut(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: cut(path, 0.5))
+
+
+@case(DamagedDataError)
+def xml_is_a_jpeg(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: official.write_jpeg(path, 0))
+
+
+@case(DamagedDataError)
+def xml_is_an_error_page(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: path.write_text("<html><h1>404 not found</h1></html>"))
+
+
+@case(DamagedDataError)
+def xml_of_an_unknown_encoding(root: Path) -> tuple[Load, str, str]:
+    head = '<?xml version="1.0" encoding="klingon"?>'
+    return boxes(root, lambda path: path.write_text(head + path.read_text()))
+
+
+@case(DamagedDataError)
+def xml_with_an_entity_bomb(root: Path) -> tuple[Load, str, str]:
+    lines = [f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(9)]
+    bomb = f'<!DOCTYPE annotation [<!ENTITY a0 "ha">{"".join(lines)}]>'
+
+    def write(path: Path) -> None:
+        edit("Unspecified", "&a9;")(path)
+        path.write_text(bomb + path.read_text())
+
+    return boxes(root, write)
+
+
+@case(DamagedDataError)
+def xml_that_names_a_file(root: Path) -> tuple[Load, str, str]:
+    secret = root / "secret"
+    secret.write_text("secret")
+
+    def write(path: Path) -> None:
+        edit("Unspecified", "&file;")(path)
+        head = f'<!DOCTYPE annotation [<!ENTITY file SYSTEM "{secret}">]>'
+        path.write_text(head + path.read_text())
+
+    return boxes(root, write)
+
+
+@case(DamagedDataError)
+def xml_too_large(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("Unspecified", "a" * (1 << 20)))
+
+
+@case(DamagedDataError)
+def xml_of_another_image(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("val_00000002", "val_00000001"))
+
+
+@case(DamagedDataError)
+def xml_without_boxes(root: Path) -> tuple[Load, str, str]:
+    def write(path: Path) -> None:
+        official.write_voc(path.parent, path.stem, (300, 260), [])
+
+    return boxes(root, write)
+
+
+@case(DamagedDataError)
+def xml_with_an_object_without_box(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: (edit("<bndbox>", "<box>")(path), edit("/bnd", "/")(path)))
+
+
+@case(DamagedDataError)
+def xml_without_size(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("<width>300</width>", ""))
+
+
+@case(DamagedDataError)
+def xml_of_an_image_without_pixels(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("<width>300", "<width>0"))
+
+
+@case(DamagedDataError)
+def xml_with_words_as_numbers(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("<xmax>290", "<xmax>wide"))
+
+
+@case(DamagedDataError)
+def xml_with_a_number_that_is_none(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, edit("<xmax>290", "<xmax>nan"))
+
+
+@case(DamagedDataError)
+def box_outside_the_image(root: Path) -> tuple[Load, str, str]:
+    return boxes(root, lambda path: (edit(">10<", ">400<")(path), edit(">290<", ">500<")(path)))
+
+
+@case(DamagedDataError)
+def box_that_leaves_the_image(root: Path) -> tuple[Load, str, str]:
+    return strictly(*boxes(root, edit("<xmax>290", "<xmax>301")))
+
+
+@case(DamagedDataError)
+def box_without_area(root: Path) -> tuple[Load, str, str]:
+    return strictly(*boxes(root, edit("<xmax>290", "<xmax>10")))
+
+
+def strictly(load: Load, path: str, remedy: str) -> tuple[Load, str, str]:
+    """What loading a data set repairs and counts is an error to whoever reads one file."""
+    assert load().boxes is not None
+    return lambda: read_voc(path), path, remedy  # type: ignore[return-value]
+
+
+@case(DamagedDataError)
+def boxes_of_another_class(root: Path) -> tuple[Load, str, str]:
+    load, path, _ = boxes(root, edit(imagenet.wnids()[6], imagenet.wnids()[7]))
+    return load, path, "unpack both archives again"
+
+
+@case(DamagedDataError)
+def xml_is_a_link_to_itself(root: Path) -> tuple[Load, str, str]:
+    load, path, _ = boxes(root, lambda path: (path.unlink(), path.symlink_to(path)))
+    return load, path, "check its permissions and links"
+
+
+@case(DamagedDataError)
+def xml_is_a_folder(root: Path) -> tuple[Load, str, str]:
+    load, path, _ = boxes(root, lambda path: (path.unlink(), path.mkdir()))
+    return load, path, "check its permissions and links"
+
+
+@case(MissingDataError)
+def annotations_missing(root: Path) -> tuple[Load, str, str]:
+    load, _, _ = boxes(root, lambda path: shutil.rmtree(path.parent.parent))
+    return load, "ILSVRC2012_bbox_val_v3/val", "or load without boxes"
+
+
+@case(MissingDataError)
+def annotations_are_a_link_to_themselves(root: Path) -> tuple[Load, str, str]:
+    def loop(path: Path) -> None:
+        shutil.rmtree(path.parent)
+        path.parent.symlink_to(path.parent)
+
+    load, _, _ = boxes(root, loop)
+    return load, str(root), "or load without boxes"
+
+
+@case(DamagedDataError)
+def annotations_unreadable(root: Path) -> tuple[Load, str, str]:
+    if os.geteuid() == 0:
+        pytest.skip("root reads every folder (see test_lookup.py)")
+    load, path, _ = boxes(root, lambda path: path.parent.chmod(0))
+    return load, str(Path(path).parent), "check its permissions"
 
 
 # -- Tiny-ImageNet-C, plain folders and parquet ----------------------------------------------------

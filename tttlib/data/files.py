@@ -131,8 +131,14 @@ def rgb(file: Path | IO[bytes], where: str, remedy: str) -> Image.Image:
 
 def central(image: Image.Image, resample: Any) -> Image.Image:
     """The shorter side to 256 pixels (the longer truncated), then the central 224x224."""
-    short = min(image.size)
-    width, height = (int(_SHORT * side / short) for side in image.size)
-    left, top = (round((side - CROP) / 2) for side in (width, height))
+    width, height, left, top = geometry(*image.size)
     resized = image.resize((width, height), resample)
     return resized.crop((left, top, left + CROP, top + CROP))
+
+
+def geometry(width: int, height: int) -> tuple[int, int, int, int]:
+    """What `central` does to an image: its size once resized, left and top edge of the crop."""
+    short = min(width, height)
+    width, height = (int(_SHORT * side / short) for side in (width, height))
+    left, top = (round((side - CROP) / 2) for side in (width, height))
+    return width, height, left, top

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,14 @@ def load(
     *,
     subset: str | None = None,
     preprocess: str = "resize256-bicubic",
+    boxes: bool = False,
 ) -> ImageSet:
     """The 50,000 validation images, decoded when indexed.
 
     subset      None, or "5000": see `choose`; the set's name says what was taken
     preprocess  one of `files.PREPROCESS`
+    boxes       read the annotations (XML, see `imagenet_boxes`) and give each image the box of its
+                class that covers most of the preprocessed image, in that image's pixels
     Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
     """
     split = check_split("imagenet", split, ("valid",))
@@ -66,7 +70,17 @@ def load(
         files = _flat(folder, base, remedy)
     name, files = choose("imagenet", files, subset, [base, folder, folder.parent])
     images = FileImages([path for path, _ in files], preprocess, remedy=remedy)
-    return class_folders.image_set(name, split, files, images, class_names(), name)
+    made = class_folders.image_set(name, split, files, images, class_names(), name)
+    places = [base, folder.parent, folder]
+    return with_boxes(made, files, places, [preprocess]) if boxes else made
+
+
+def with_boxes(made: ImageSet, files: Labelled, places: list[Path], steps: list[str]) -> ImageSet:
+    """The set with the annotations' boxes after these preprocessings, see `imagenet_boxes`."""
+    from tttlib.data import imagenet_boxes  # here: it needs torchvision
+
+    found = imagenet_boxes.find(made.name, places)
+    return replace(made, boxes=imagenet_boxes.read(found, files, wnids(), steps))
 
 
 @cache

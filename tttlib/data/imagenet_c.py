@@ -30,6 +30,7 @@ def load(
     severity: int = 5,
     subset: str | None = None,
     preprocess: str = "to_tensor",
+    boxes: bool = False,
 ) -> ImageSet:
     """ImageNet-C's 50,000 images under one corruption, decoded when indexed.
 
@@ -37,6 +38,7 @@ def load(
     severity    1 … 5
     subset      None or "5000", see `imagenet.choose`; the set's name says what was taken
     preprocess  one of `files.PREPROCESS`; it changes every number, see there
+    boxes       read the original images' annotations, see `imagenet.load`
     An image's id is its number in the validation set.
     Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
     """
@@ -52,7 +54,10 @@ def load(
     size = CROP if preprocess == "to_tensor" else None
     images = FileImages([path for path, _ in files], preprocess, size, remedy)
     key = f"{name} {corruption} {severity}"
-    return class_folders.image_set(name, split, files, images, imagenet.class_names(), key)
+    made = class_folders.image_set(name, split, files, images, imagenet.class_names(), key)
+    # the released images are the originals resized and cropped
+    steps = ["resize256-bicubic", preprocess]
+    return imagenet.with_boxes(made, files, places, steps) if boxes else made
 
 
 def load_tiny(

@@ -10,17 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
-_CIFAR100 = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
-camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup
-dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower
-leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
-otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray
-road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
-wardrobe whale willow_tree wolf woman worm
-"""
 
 
 @dataclass(frozen=True)
@@ -91,4 +80,6 @@ def class_names(dataset: str) -> tuple[str, ...]:
         from torchvision.models import ResNet50_Weights
 
         return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
-    return tuple({"cifar10": _CIFAR10, "cifar100": _CIFAR100}[dataset].split())
+    from tttlib.data import cifar  # here as well: it takes all of tttlib.data
+
+    return {"cifar10": cifar.CLASSES_10, "cifar100": cifar.CLASSES_100}[dataset]
