@@ -27,7 +27,9 @@ def test_rows_hold_times_and_their_ratio(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_unknown_target_is_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown benchmark 'x'; known are ttt, corruptions"):
+    with pytest.raises(
+        ValueError, match=r"unknown benchmark 'x'; known are ttt, corruptions, data"
+    ):
         bench.main("x")
 
 

@@ -173,3 +173,23 @@ def test_ci_fails_with_the_tests_and_for_skipped_ones(checkout: Path) -> None:
     assert skipped.returncode == 1
     assert "skipped for want of data" in skipped.stderr
     assert _ci(checkout, "SKIPPED [1] tests/test_x.py:1: needs a CUDA device").returncode == 0
+
+
+@pytest.mark.parametrize("package", ["data", "models"])
+def test_the_tests_that_a_table_names_exist(package: str) -> None:
+    text = (ROOT / "tttlib" / package / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert named
+    for file, function in named:
+        code = (ROOT / "tests" / package / file).read_text(encoding="utf-8")
+        assert f"def {function}(" in code, f"{file} has no {function}"
+
+
+def test_tables_name_every_dataset_and_every_released_preset() -> None:
+    from tttlib import data
+    from tttlib.models.sources import SOURCES
+
+    text = (ROOT / "tttlib" / "data" / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in data.NAMES if f"`{name}`" not in text]
+    text = (ROOT / "tttlib" / "models" / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in SOURCES if f"`{name}`" not in text and name != "large"]

@@ -13,13 +13,13 @@ import time
 import torch
 from tqdm.auto import tqdm
 
-from tttlib import bench_corruptions, data, environment, ttt
+from tttlib import bench_corruptions, bench_data, data, environment, ttt
 from tttlib.devices import best_device
 from tttlib.models import zoo
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "corruptions")
+TARGETS = ("ttt", "corruptions", "data")
 
 
 def main(what: str = "ttt") -> None:
@@ -31,6 +31,13 @@ def main(what: str = "ttt") -> None:
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
     if what == "corruptions":
         bench_corruptions.report(bench_corruptions.bench_corruptions())
+        return
+    if what == "data":
+        log.info(
+            "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "
+            "%(cached).0f, ratio %(ratio).1f (%(low).1f to %(high).1f)",
+            bench_data.bench_data(),
+        )
         return
     for row in bench_ttt():
         log.info(
