@@ -56,7 +56,17 @@ def test_help_is_quick_and_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["study"], ["run"], ["train"], ["data"], ["data", "list"], ["data", "make-c"], ["bench"]],
+    [
+        ["study"],
+        ["run"],
+        ["train"],
+        ["data"],
+        ["data", "list"],
+        ["data", "check"],
+        ["data", "download"],
+        ["data", "make-c"],
+        ["bench"],
+    ],
 )
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert _call(*words, "--help") == 0
@@ -161,33 +171,9 @@ def test_study_prints_times_memory_and_report(
     ]
 
 
-def test_data_list_prints_the_names(capsys: pytest.CaptureFixture[str]) -> None:
-    from tttlib.data import NAMES
-
-    assert _call("data", "list") == 0
-    assert capsys.readouterr().out.split() == list(NAMES)
-
-
 def test_an_unknown_recipe_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     from tttlib.training import RECIPES
 
     assert _call("train", "nope") == 2
     said = capsys.readouterr().err
     assert "'nope'" in said and next(iter(RECIPES)) in said
-
-
-def test_make_c_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data", "make-c", "scenes", "--out", str(tmp_path / "c"), "--images", "3"]
-    assert _call(*words, "--corruption", "contrast") == 0
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {
-        "contrast.npy", "labels.npy", "made.json",
-    }  # fmt: skip
-    assert f"corrupted: {tmp_path / 'c'}" in capsys.readouterr().out
-    assert _call(*words, "--corruption", "rain") == 2
-    assert "unknown corruption 'rain'" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_gallery(tmp_path: Path) -> None:
-    assert _call("data", "gallery", "--out", str(tmp_path)) == 0
-    assert len(list(tmp_path.glob("corruptions_*.jpg"))) == 3

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from tttlib import data_commands
+from tttlib.console import interruptible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,10 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The datasets the notebooks can use."
-)
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.app, name="data")
 
 _PAIRS = typer.Option(
     "--parameter",
@@ -65,7 +63,7 @@ def study(
     """
     from tttlib.study import read_record, run_study
 
-    with _interruptible("finished notebooks and results are kept; the same command resumes"):
+    with interruptible("finished notebooks and results are kept; the same command resumes"):
         given = _parameters(parameters, parameter)
         report = run_study(runs, notebooks or None, given, fresh)
     record = read_record(report.parent)
@@ -95,7 +93,7 @@ def run(
     from tttlib.sweep import find_notebook, run_notebook
 
     given = {**_parameters(parameters, parameter), "run_dir": str(run_dir.resolve())}
-    with _interruptible("finished results are kept; the same command resumes"):
+    with interruptible("finished results are kept; the same command resumes"):
         executed = run_notebook(find_notebook(notebook), run_dir / "notebooks", given)
     typer.echo(f"executed: {executed}")
 
@@ -115,68 +113,9 @@ def train(
     from tttlib import training
 
     folder = out or Path("runs/training") / recipe
-    with _interruptible("the last checkpoint is kept; the same command resumes"):
+    with interruptible("the last checkpoint is kept; the same command resumes"):
         weights = training.train(recipe, out=folder, root=data, resume=not fresh)
     typer.echo(f"weights: {weights}")
-
-
-@data_app.command("list")
-def list_data() -> None:
-    """Print the names that the notebooks' parameter `dataset` takes."""
-    from tttlib.data import NAMES
-
-    for name in NAMES:
-        typer.echo(name)
-
-
-@data_app.command("make-c")
-def make_c(
-    dataset: Annotated[str, typer.Argument(help="A name from `tttlib data list`.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
-    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "valid",
-    layout: Annotated[
-        str, typer.Option(help="npy (like CIFAR-10-C) or folders (like ImageNet-C, JPEG).")
-    ] = "npy",
-    corruption: Annotated[
-        list[str] | None, typer.Option(help="Only these; repeatable.", show_default="all 19")
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="Only a random sample of so many.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random fields and of the sample.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the dataset, else $TTTLIB_DATA.")
-    ] = None,
-) -> None:
-    """Write a dataset under every corruption, as files that other code reads (resumes)."""
-    from tttlib import corruptions
-    from tttlib.data import load
-    from tttlib.data.make_c import make_c
-
-    chosen = load(dataset, split, data)
-    chosen = chosen if images is None else chosen.sample(images, seed)
-    names = corruption or corruptions.NAMES + corruptions.EXTRA_NAMES
-    with _interruptible("finished files are kept; the same command resumes"):
-        make_c(chosen, out, layout=layout, names=names, seed=seed)
-    typer.echo(f"corrupted: {out}")
-
-
-@data_app.command("gallery")
-def gallery(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the figures go.")],
-) -> None:
-    """Draw one photograph under all 19 corruptions and 5 severities, at 32, 64 and 224 pixels."""
-    from tttlib import plots
-    from tttlib.bench_corruptions import SIZES, pictures
-
-    out.mkdir(parents=True, exist_ok=True)
-    for size in SIZES:
-        figure = plots.corruption_gallery(pictures(size, 1)[0])
-        figure.savefig(
-            out / f"corruptions_{size}.jpg",
-            dpi=110,
-            bbox_inches="tight",
-            pil_kwargs={"quality": 85},
-        )
-        typer.echo(f"figure: {out / f'corruptions_{size}.jpg'}")
 
 
 @app.command()
@@ -195,7 +134,7 @@ def models(
     from tttlib import model_table
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with _interruptible("finished networks are kept"):
+    with interruptible("finished networks are kept"):
         table = model_table.main(names, out, root, images)
     typer.echo(table.to_string(index=False))
     typer.echo(f"{out}: tables/models.csv, figures/training_curves.png")
@@ -208,18 +147,8 @@ def bench(
     """Time the library against the obvious implementation."""
     from tttlib import bench as benchmark
 
-    with _interruptible("nothing is kept"):
+    with interruptible("nothing is kept"):
         benchmark.main(what)
-
-
-@contextlib.contextmanager
-def _interruptible(consequence: str) -> Iterator[None]:
-    """Ctrl-C ends the command with one line that says what it means, and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted: {consequence}", err=True)
-        raise typer.Exit(130) from None
 
 
 def _parameters(file: Path | None, pairs: list[str] | None) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def test_the_second_load_does_not_decode(
     def never(*args: object) -> bytes:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(decoded, "_pixels", never)
+    monkeypatch.setattr(decoded, "pixels", never)
     assert_same(data.load("tiny-imagenet", "valid", tmp_path), first)
     data.load("tiny-imagenet-100", "valid", tmp_path)
     write_parquet(tmp_path, "train", photos())
@@ -242,14 +242,14 @@ def test_an_interrupted_decoding_leaves_nothing(
 ) -> None:
     write_parquet(tmp_path, "valid", photos())
     with monkeypatch.context() as patch:
-        pixels = decoded._pixels
+        pixels = decoded.pixels
 
         def interrupted(jpeg: bytes, index: int, source: Path) -> bytes:
             if index == 7:
                 raise KeyboardInterrupt
             return pixels(jpeg, index, source)
 
-        patch.setattr(decoded, "_pixels", interrupted)
+        patch.setattr(decoded, "pixels", interrupted)
         with pytest.raises(KeyboardInterrupt):
             data.load("tiny-imagenet", "valid", tmp_path)
     assert list(cache.iterdir()) == []

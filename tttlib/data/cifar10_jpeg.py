@@ -34,15 +34,17 @@ def load(split: str, root: str | Path | None = None) -> ImageSet:
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
     split = check_split("cifar10-jpeg", split, ("train", "test"))
-    folder = data_root(root)
-    files = sorted(folder.glob(f"cifar10-jpeg-{split}*.parquet"))
+    return decoded.load(find_source(data_root(root), split), split, "cifar10-jpeg")
+
+
+def find_source(folder: Path, split: str, name: str = "cifar10-jpeg") -> decoded.Source:
+    """Where one split lies below `folder`. Raises MissingDataError."""
+    files = sorted(folder.glob(f"{name}-{split}*.parquet"))
     if not files:
         raise MissingDataError(
-            f"cifar10-jpeg: {folder} {'has' if folder.is_dir() else 'does not exist, so there is'} "
-            f"no cifar10-jpeg-{split}*.parquet. Put the hub's CIFAR-10 parquet files there under "
+            f"{name}: {folder} {'has' if folder.is_dir() else 'does not exist, so there is'} "
+            f"no {name}-{split}*.parquet. Put the hub's CIFAR-10 parquet files there under "
             "that name, or point TTTLIB_DATA (or root=) at the folder that has them."
         )
     rows = partial(hub.rows, files, image="img")
-    return decoded.load(
-        decoded.Source("cifar10-jpeg", files, 32, lambda: CLASSES, rows), split, "cifar10-jpeg"
-    )
+    return decoded.Source(name, files, 32, lambda: CLASSES, rows, where=partial(hub.where, files))

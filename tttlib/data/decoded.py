@@ -35,6 +35,7 @@ class Source:
     classes  gives the names of the C classes
     rows     gives the rows, in the order of the ids
     remedy   ends the message about a missing file
+    where    names a row, given its number; for messages
     """
 
     def __init__(
@@ -45,9 +46,18 @@ class Source:
         classes: Callable[[], tuple[str, ...]],
         rows: Callable[[], Iterator[Row]],
         remedy: str = "fetch it again",
+        where: Callable[[int], str] | None = None,
     ) -> None:
         self.dataset, self.files, self.size = dataset, files, size
         self.classes, self.rows, self.remedy = classes, rows, remedy
+        self._where = where
+
+    def where(self, index: int) -> str:
+        """What to call a row in a message, with the file that holds it."""
+        if self._where is not None:
+            return self._where(index)
+        first = self.files[0]
+        return f"image {index} of {first if len(self.files) == 1 else first.parent}"
 
     def fingerprint(self) -> str:
         """sha256 (16 hex digits) of names, sizes and both ends of every file."""
@@ -88,7 +98,7 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
             for i, (file, label, box) in enumerate(
                 tqdm(source.rows(), desc=f"decode {source.dataset} {folder.name}", unit="image")
             ):
-                stream.write(_pixels(file, i, source))
+                stream.write(pixels(file, i, source))
                 labels.append(label)
                 if box is not None:
                     boxes.append((box[0], box[1], box[2] + 1, box[3] + 1))
@@ -112,12 +122,12 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
                 raise
 
 
-def _pixels(file: bytes, index: int, source: Source) -> bytes:
+def pixels(file: bytes, index: int, source: Source) -> bytes:
     """The image as RGB bytes [3,size,size]; grey becomes RGB."""
-    first = source.files[0]
-    where = f"image {index} of {first if len(source.files) == 1 else first.parent}"
-    image = rgb(io.BytesIO(file), where, source.remedy)
+    image = rgb(io.BytesIO(file), lambda: source.where(index), source.remedy)
     if image.size != (source.size, source.size):
         width, height = image.size
-        raise DamagedDataError(f"{where} is {width}x{height}, not {source.size}x{source.size}")
+        raise DamagedDataError(
+            f"{source.where(index)} is {width}x{height}, not {source.size}x{source.size}"
+        )
     return np.asarray(image).transpose(2, 0, 1).tobytes()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +33,7 @@ _FILTERS = {
 PREPROCESS = ("to_tensor", *_FILTERS)
 CROP = 224
 _SHORT = 256
-_DECODERS = min(8, os.cpu_count() or 1)  # threads; decoding releases the interpreter's lock
+DECODERS = min(8, os.cpu_count() or 1)  # threads; decoding releases the interpreter's lock
 
 
 class FileImages:
@@ -79,7 +79,7 @@ class FileImages:
             return self._decode(self.paths[index])
         where = torch.arange(len(self))[index].tolist()
         images = torch.empty((len(where), *self.shape[1:]), dtype=torch.uint8)
-        with ThreadPoolExecutor(_DECODERS) as pool:
+        with ThreadPoolExecutor(DECODERS) as pool:
             for i, image in enumerate(pool.map(self._decode, [self.paths[k] for k in where])):
                 images[i] = image
         return images
@@ -120,13 +120,14 @@ class FileImages:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # [H,W,3] -> [3,H,W]
 
 
-def rgb(file: Path | IO[bytes], where: str, remedy: str) -> Image.Image:
+def rgb(file: Path | IO[bytes], where: str | Callable[[], str], remedy: str) -> Image.Image:
     """The decoded image, grey and CMYK as RGB. Raises DamagedDataError that begins with `where`."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DamagedDataError(f"{where} cannot be decoded ({error}); {remedy}") from error
+        named = where if isinstance(where, str) else where()
+        raise DamagedDataError(f"{named} cannot be decoded ({error}); {remedy}") from error
 
 
 def central(image: Image.Image, resample: Any) -> Image.Image:

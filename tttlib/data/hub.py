@@ -41,3 +41,13 @@ def rows(
                 f"{file} is truncated or has no columns {image!r} and {label!r} of images and "
                 f"numbers ({error}); fetch it again"
             ) from error
+
+
+def where(files: list[Path], index: int) -> str:
+    """What to call a row in a message: its number in its own file."""
+    for file in files:
+        n = pq.ParquetFile(file).metadata.num_rows
+        if index < n:
+            return f"image {index} of {file}"
+        index -= n
+    return f"image {index} after {files[-1]}"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from torch import Tensor
 
 from tttlib.data.corrupted import LazyImages, kept, take
+from tttlib.places import cache_root as cache_root
+from tttlib.places import data_root as data_root
 
 SPLITS = ("train", "valid", "test")
 
@@ -121,20 +121,6 @@ class ImageSet:
             folder = cache_root() / "corrupted" if cache is True else Path(cache)
             images = kept(lazy, folder / f"{self.name}-{self.split}", fingerprint)
         return replace(self, images=images, fingerprint=fingerprint)
-
-
-def data_root(root: str | Path | None) -> Path:
-    """Folder of the datasets: the argument, else $TTTLIB_DATA, else the user's cache."""
-    if root is not None:
-        return Path(root).expanduser()
-    if os.environ.get("TTTLIB_DATA"):
-        return Path(os.environ["TTTLIB_DATA"]).expanduser()
-    return cache_root() / "data"
-
-
-def cache_root() -> Path:
-    """Folder for what can be made again (decoded images): $TTTLIB_CACHE, else the user's cache."""
-    return Path(os.environ.get("TTTLIB_CACHE") or pooch.os_cache("tttlib")).expanduser()
 
 
 def check_split(name: str, split: str, served: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from tttlib.data import decoded, hub
@@ -47,7 +48,7 @@ def load(
     """
     split = check_split(name, split, ("train", "valid"))
     folder = data_root(root)
-    full = decoded.load(_find_source(folder, split, name), split, name)
+    full = decoded.load(find_source(folder, split, name), split, name)
     if stride == 1:
         return full
     part = full.subset(full.labels % stride == 0)
@@ -67,7 +68,8 @@ load_100 = partial(load, name="tiny-imagenet-100", stride=2)
 load_50 = partial(load, name="tiny-imagenet-50", stride=4)
 
 
-def _find_source(folder: Path, split: str, name: str) -> Source:
+def find_source(folder: Path, split: str, name: str) -> Source:
+    """Where one split lies below `folder`. Raises MissingDataError."""
     parquet = sorted(folder.glob(f"tiny-imagenet-{split}*.parquet"))
     if parquet:
         return Source(
@@ -76,6 +78,7 @@ def _find_source(folder: Path, split: str, name: str) -> Source:
             SIZE,
             partial(_tsv_classes, folder / "tiny-imagenet-classes.tsv"),
             partial(hub.rows, parquet),
+            where=partial(hub.where, parquet),
         )
     official = folder if (folder / "wnids.txt").is_file() else folder / "tiny-imagenet-200"
     if (official / "wnids.txt").is_file():
@@ -91,6 +94,7 @@ def _find_source(folder: Path, split: str, name: str) -> Source:
             partial(_official_classes, official),
             partial(_official_rows, official, split),
             "unpack tiny-imagenet-200.zip again",
+            partial(_official_place, official, split),
         )
     state = "holds neither" if folder.is_dir() else "does not exist, so there is neither"
     raise MissingDataError(
@@ -139,26 +143,30 @@ def _official_classes(folder: Path) -> tuple[str, ...]:
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
     label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
-    entries: Iterator[tuple[Path, Path, str, list[int]]]  # listing, image, wnid, box
-    if split == "valid":
-        listing = folder / "val" / "val_annotations.txt"
-        entries = (
-            (listing, folder / "val" / "images" / file, wnid, box)
-            for (file, wnid), box in _table(listing, words=2)
-        )
-    else:
-        entries = (
-            (listing, listing.parent / "images" / file, wnid, box)
-            for wnid in label_of
-            for listing in [folder / "train" / wnid / f"{wnid}_boxes.txt"]
-            for (file,), box in _table(listing, words=1)
-        )
-    for listing, path, wnid, (x1, y1, x2, y2) in entries:
+    for listing, path, wnid, (x1, y1, x2, y2) in _official_entries(folder, split):
         if wnid not in label_of:
             raise DamagedDataError(f"{listing} names {wnid!r}, which wnids.txt does not")
         if not path.is_file():
             raise DamagedDataError(f"{path} is listed but missing; unpack the archive again")
         yield path.read_bytes(), label_of[wnid], (x1, y1, x2, y2)
+
+
+def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, str, list[int]]]:
+    """Every listing, image file, wnid and box, in the order of the ids."""
+    if split == "valid":
+        listing = folder / "val" / "val_annotations.txt"
+        for (file, wnid), box in _table(listing, words=2):
+            yield listing, folder / "val" / "images" / file, wnid, box
+        return
+    for wnid in _official_wnids(folder):
+        listing = folder / "train" / wnid / f"{wnid}_boxes.txt"
+        for (file,), box in _table(listing, words=1):
+            yield listing, listing.parent / "images" / file, wnid, box
+
+
+def _official_place(folder: Path, split: str, index: int) -> str:
+    _, path, _, _ = next(islice(_official_entries(folder, split), index, None))
+    return f"image {index} of {split}, {path},"
 
 
 def _table(path: Path, *, words: int) -> Iterator[tuple[list[str], list[int]]]:
