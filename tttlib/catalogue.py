@@ -84,6 +84,13 @@ ENTRIES = (
         _IMAGENET,
     ),
     Entry(
+        "imagenet-sample",
+        ("valid",),
+        "5,000 of them: the published list, else 5 a class",
+        "as imagenet, and imagenet_test_image_ids.txt",
+        _IMAGENET,
+    ),
+    Entry(
         "imagenet-c",
         ("test",),
         "imagenet under 19 corruptions, 224x224",

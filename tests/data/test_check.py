@@ -17,7 +17,7 @@ import torch
 
 from tttlib import __main__ as cli
 from tttlib import catalogue, data
-from tttlib.data import MissingDataError, check, imagenet, scenes_sources
+from tttlib.data import MissingDataError, check, check_notes, imagenet, scenes_sources
 
 Write = Callable[[Path], Path]  # writes the dataset; returns a file that can be damaged
 
@@ -96,6 +96,7 @@ WRITERS: dict[str, Write] = {
     "cifar10-c": cifar10_c,
     "cifar100-c": cifar100_c,
     "imagenet": imagenet_folders,
+    "imagenet-sample": imagenet_folders,
     "imagenet-c": imagenet_c,
     "tiny-imagenet-c": tiny_c,
 }
@@ -109,6 +110,7 @@ COUNTS = {
     "cifar10-c": {"fog": 4, "saturate": 4},
     "cifar100-c": {"fog": 4, "saturate": 4},
     "imagenet": {"valid": 4},
+    "imagenet-sample": {"valid": 4},
     "imagenet-c": {"fog severity 1": 1, "fog severity 5": 3},
     "tiny-imagenet-c": {"snow severity 2": 4},
 }
@@ -322,10 +324,10 @@ def test_box_counts() -> None:
             [1, 0, 64, 64],
         ]
     )
-    assert check.box_counts(boxes, 64, 64) == {
+    assert check_notes.box_counts(boxes, 64, 64) == {
         "boxes": 6, "no_area": 2, "outside": 2, "whole_image": 1,
     }  # fmt: skip
-    assert check.box_counts(boxes[:0], 64, 64)["boxes"] == 0
+    assert check_notes.box_counts(boxes[:0], 64, 64)["boxes"] == 0
 
 
 def test_an_image_without_a_box(tmp_path: Path) -> None:
@@ -352,6 +354,6 @@ def test_many_problems_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_real_valid_boxes(data_root: Path) -> None:
     found = data.load("tiny-imagenet", "valid", data_root)
     assert found.boxes is not None
-    counts = check.box_counts(found.boxes, 64, 64)
+    counts = check_notes.box_counts(found.boxes, 64, 64)
     assert counts == {"boxes": 10_000, "no_area": 41, "outside": 0, "whole_image": 572}
     assert np.isclose(counts["whole_image"] / 10_000, 0.057, atol=5e-4)

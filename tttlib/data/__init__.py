@@ -41,6 +41,7 @@ _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "cifar10-c": cifar_c.load_10,
     "cifar100-c": cifar_c.load_100,
     "imagenet": imagenet.load,
+    "imagenet-sample": imagenet.load_sample,
     "imagenet-c": imagenet_c.load,
     "tiny-imagenet-c": imagenet_c.load_tiny,
 }

@@ -129,15 +129,18 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
     ),
 }  # fmt: skip
 
+_IMAGENET = (
+    "needs an account: 1. register at https://image-net.org and accept the terms; 2. fetch "
+    "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from "
+    "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php; 3. unpack the first into "
+    "ImageNet/val/ and the second into ImageNet/ under the data root; 4. tttlib data check "
+    "imagenet"
+)
+
 INSTEAD = {
     "scenes": "is made on the spot; there is nothing to download",
-    "imagenet": (
-        "needs an account: 1. register at https://image-net.org and accept the terms; 2. fetch "
-        "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from "
-        "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php; 3. unpack the first into "
-        "ImageNet/val/ and the second into ImageNet/ under the data root; 4. tttlib data check "
-        "imagenet"
-    ),
+    "imagenet": _IMAGENET,
+    "imagenet-sample": f"{_IMAGENET}, and: tttlib data download imagenet-5000-list",
     "cifar10-jpeg": (
         "has no address that stays; save the parquet files of a hub copy whose images are JPEG as "
         "cifar10-jpeg-train.parquet and cifar10-jpeg-test.parquet in the data root. For the "

@@ -7,18 +7,13 @@ what decodes may still differ from what was published, except where checksums of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pooch
 import torch
-from torch import Tensor
-from tqdm.auto import tqdm
 
 from tttlib import corruptions
 from tttlib.data import (
@@ -33,15 +28,13 @@ from tttlib.data import (
     tiny_imagenet,
 )
 from tttlib.data.archives import ARCHIVES
+from tttlib.data.check_notes import Notes
 from tttlib.data.checksums import PUBLISHED
-from tttlib.data.files import DECODERS
 from tttlib.data.imageset import SPLITS, DamagedDataError, ImageSet, MissingDataError, data_root
-from tttlib.data.lookup import find, unreadable
+from tttlib.data.lookup import find
 
-_AT_ONCE = 1024  # images
 _SCENES = 512  # of each split, made on the spot
 
-T = TypeVar("T")
 Loader = Callable[..., ImageSet]
 
 
@@ -70,7 +63,7 @@ def check(name: str, root: str | Path | None = None, *, progress: bool = True) -
     """
     if name not in _CHECKS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(_CHECKS)}")
-    notes = _Notes(name, data_root(root), progress)
+    notes = Notes(name, data_root(root), progress)
     _CHECKS[name](notes)
     if notes.absent and not notes.counts and not notes.problems:
         raise notes.absent[0]
@@ -78,135 +71,7 @@ def check(name: str, root: str | Path | None = None, *, progress: bool = True) -
     return Report(name, lines, missing, problems, notes.counts)
 
 
-def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
-    """How many of the boxes [N,4] (xmin, ymin, xmax, ymax, maxima exclusive) are odd.
-
-    no_area      at most one pixel wide or high: the inclusive corners of the files fall together,
-                 or are in the wrong order
-    outside      reach out of the image of width x height pixels
-    whole_image  cover all of it
-    """
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return {
-        "boxes": len(boxes),
-        "no_area": int(((x2 - x1 <= 1) | (y2 - y1 <= 1)).sum()),
-        "outside": int(((x1 < 0) | (y1 < 0) | (x2 > width) | (y2 > height)).sum()),
-        "whole_image": int(((x1 <= 0) & (y1 <= 0) & (x2 >= width) & (y2 >= height)).sum()),
-    }
-
-
-@dataclass
-class _Notes:
-    """A report in the making."""
-
-    name: str
-    root: Path
-    progress: bool
-    lines: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    absent: list[MissingDataError] = field(default_factory=list)
-    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def try_all(
-        self, what: str, items: Iterable[T], use: Callable[[T], object], n: int | None
-    ) -> None:
-        """`use` every item on all cores; what a DamagedDataError says becomes a problem.
-
-        When `items` itself raises one, the rest of them cannot be read.
-        """
-
-        def attempt(item: T) -> str | None:
-            try:
-                use(item)
-            except DamagedDataError as error:
-                return str(error)
-            except OSError as error:
-                return str(unreadable(Path(error.filename or what), error))
-            return None
-
-        rest = iter(items)
-        bar = tqdm(total=n, desc=what, unit="image", disable=not self.progress)
-        with bar, ThreadPoolExecutor(DECODERS) as pool:
-            while True:
-                chunk: list[T] = []
-                try:
-                    chunk.extend(islice(rest, _AT_ONCE))
-                    ended = len(chunk) < _AT_ONCE
-                except (DamagedDataError, OSError) as error:
-                    self.problems.append(f"{error} (nothing behind it was read)")
-                    ended = True
-                self.problems += [said for said in pool.map(attempt, chunk) if said]
-                bar.update(len(chunk))
-                if ended:
-                    return
-
-    def count(
-        self, part: str, labels: Tensor, classes: int, expected: int, where: object
-    ) -> tuple[int, ...]:
-        """Note the images of each class; compare with what is published (`expected` in all)."""
-        counts = tuple(torch.bincount(labels, minlength=classes).tolist())
-        self.counts[part] = counts
-        n, each = sum(counts), expected // classes
-        if n == 0:
-            self.problems.append(f"{where}: no readable images of {part}")
-        elif n < expected:
-            self.missing.append(f"{part}: {n:,} of {expected:,} images are there")
-        elif n > expected:
-            self.problems.append(
-                f"{where}: {n:,} images of {part}, where {expected:,} are published"
-            )
-        elif any(count != each for count in counts):
-            odd = next(i for i, count in enumerate(counts) if count != each)
-            self.problems.append(
-                f"{where}: {counts[odd]} images of class {odd} in {part}, where {each} are "
-                "published"
-            )
-        return counts
-
-    def tell(self, part: str, size: int, counts: tuple[int, ...]) -> None:
-        few, many = min(counts), max(counts)
-        spread = f"{few:,}" if few == many else f"{few:,} to {many:,}"
-        self.lines.append(
-            f"{part}: {sum(counts):,} images, uint8 [3,{size},{size}], {len(counts)} classes, "
-            f"{spread} images each"
-        )
-
-    def boxes(self, part: str, boxes: Tensor, size: int) -> None:
-        found = box_counts(boxes, size, size)
-        n, whole = found["boxes"], found["whole_image"]
-        self.lines.append(
-            f"{part}: {n:,} boxes, {found['no_area']:,} without area, {found['outside']:,} reach "
-            f"out of the image, {whole:,} ({whole / max(n, 1):.1%}) cover all of it"
-        )
-
-    def checksums(self, folder: Path, files: Iterable[str], published: str) -> None:
-        """Compare files with their published checksums, unless they were said to be damaged."""
-        if (folder / "made.json").is_file():
-            self.lines.append(f"{folder} was made by tttlib: no checksums are published")
-            return
-        right = 0
-        for file in files:
-            path, known = folder / file, PUBLISHED[published][file]
-            if not path.is_file() or any(said.startswith(str(path)) for said in self.problems):
-                continue
-            algorithm, digest = known.split(":")
-            try:
-                found = pooch.file_hash(str(path), algorithm)
-            except OSError as error:
-                self.problems.append(str(unreadable(path, error)))
-                continue
-            if found == digest:
-                right += 1
-            else:
-                self.problems.append(
-                    f"{path} is not the published file: its {algorithm} is {found}, published is "
-                    f"{digest}; fetch it again"
-                )
-        self.lines.append(f"{right} files have their published checksums")
-
-
-def _made(notes: _Notes) -> None:
+def _made(notes: Notes) -> None:
     for split in SPLITS:
         made = scenes.load(split, n=_SCENES)
         notes.counts[split] = tuple(torch.bincount(made.labels, minlength=10).tolist())
@@ -219,7 +84,7 @@ def _made(notes: _Notes) -> None:
 
 
 def _encoded(
-    notes: _Notes,
+    notes: Notes,
     *,
     source: Callable[[Path, str, str], decoded.Source],
     expected: Mapping[str, int],
@@ -272,7 +137,7 @@ def _encoded(
             )
 
 
-def _pickles(notes: _Notes, *, load: partial[ImageSet], expected: Mapping[str, int]) -> None:
+def _pickles(notes: Notes, *, load: partial[ImageSet], expected: Mapping[str, int]) -> None:
     folder = _folder(notes, load)
     for split, n in expected.items():
         found = _loaded(notes, split, load, split)
@@ -284,7 +149,7 @@ def _pickles(notes: _Notes, *, load: partial[ImageSet], expected: Mapping[str, i
     notes.checksums(folder, listed, load.keywords["folder"])
 
 
-def _arrays(notes: _Notes, *, load: partial[ImageSet], expected: int) -> None:
+def _arrays(notes: Notes, *, load: partial[ImageSet], expected: int) -> None:
     """CIFAR-10-C and its like: all severities of a corruption are in one file."""
     published, folder = load.keywords["folder"], _folder(notes, load)
     if not (folder / "labels.npy").is_file():
@@ -301,9 +166,11 @@ def _arrays(notes: _Notes, *, load: partial[ImageSet], expected: int) -> None:
     notes.checksums(folder, PUBLISHED[published], published)
 
 
-def _files(notes: _Notes) -> None:
+def _files(notes: Notes, *, of: str = "") -> None:
     """ImageNet's validation images."""
-    found = _loaded(notes, "valid", imagenet.load, "valid")
+    if of:
+        notes.lines.append(f"the files are those of {of}, which are checked")
+    found = _loaded(notes, "valid", imagenet.load, "valid", name=notes.name)
     if found is None:
         return
     _decode_files(notes, "valid", found)
@@ -317,7 +184,7 @@ def _files(notes: _Notes) -> None:
     _list(notes, imagenet.load, "valid")
 
 
-def _grid(notes: _Notes, *, load: Loader, expected: int, names: tuple[str, ...]) -> None:
+def _grid(notes: Notes, *, load: Loader, expected: int, names: tuple[str, ...]) -> None:
     """ImageNet-C and its like: a folder for each corruption and severity."""
     present = []
     for corruption in c_options.NAMES:
@@ -351,7 +218,7 @@ def _grid(notes: _Notes, *, load: Loader, expected: int, names: tuple[str, ...])
         _list(notes, load, "test", **present[0])
 
 
-def _list(notes: _Notes, load: Loader, split: str, **options: Any) -> None:
+def _list(notes: Notes, load: Loader, split: str, **options: Any) -> None:
     """Whether the papers' list of 5,000 images is there, and its images are."""
     try:
         found = load(split, notes.root, subset="5000", **options)
@@ -368,17 +235,17 @@ def _list(notes: _Notes, load: Loader, split: str, **options: Any) -> None:
         )
 
 
-def _decode_files(notes: _Notes, part: str, found: ImageSet) -> None:
+def _decode_files(notes: Notes, part: str, found: ImageSet) -> None:
     images = found.images
     notes.try_all(f"{notes.name} {part}", range(len(images)), images.__getitem__, len(images))
 
 
-def _folder(notes: _Notes, load: partial[ImageSet]) -> Path:
+def _folder(notes: Notes, load: partial[ImageSet]) -> Path:
     source = f"{ARCHIVES[notes.name][0].url} (tttlib data download {notes.name})"
     return find(notes.name, notes.root, [load.keywords["folder"]], source)
 
 
-def _loaded(notes: _Notes, part: str, load: Loader, split: str, **options: Any) -> ImageSet | None:
+def _loaded(notes: Notes, part: str, load: Loader, split: str, **options: Any) -> ImageSet | None:
     try:
         return load(split, notes.root, **options)
     except MissingDataError as error:
@@ -388,7 +255,7 @@ def _loaded(notes: _Notes, part: str, load: Loader, split: str, **options: Any) 
     return None
 
 
-def _absent(notes: _Notes, part: str, error: MissingDataError) -> None:
+def _absent(notes: Notes, part: str, error: MissingDataError) -> None:
     notes.absent.append(error)
     notes.missing.append(part)
 
@@ -396,7 +263,7 @@ def _absent(notes: _Notes, part: str, error: MissingDataError) -> None:
 _TINY = {"train": 100_000, "valid": 10_000}
 _CIFAR = {"train": 50_000, "test": 10_000}
 _tiny = partial(_encoded, source=tiny_imagenet.find_source, expected=_TINY)
-_CHECKS: dict[str, Callable[[_Notes], None]] = {
+_CHECKS: dict[str, Callable[[Notes], None]] = {
     "scenes": _made,
     "tiny-imagenet": _tiny,
     "tiny-imagenet-100": partial(_tiny, of="tiny-imagenet"),
@@ -407,6 +274,7 @@ _CHECKS: dict[str, Callable[[_Notes], None]] = {
     "cifar10-c": partial(_arrays, load=cifar_c.load_10, expected=10_000),
     "cifar100-c": partial(_arrays, load=cifar_c.load_100, expected=10_000),
     "imagenet": _files,
+    "imagenet-sample": partial(_files, of="imagenet"),
     "imagenet-c": partial(
         _grid, load=imagenet_c.load, expected=imagenet.N_IMAGES, names=c_options.NAMES
     ),

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def load(
     split: str,
     root: str | Path | None = None,
     *,
+    name: str = "imagenet",
     subset: str | None = None,
     preprocess: str = "resize256-bicubic",
     boxes: bool = False,
@@ -60,9 +61,9 @@ def load(
                 class that covers most of the preprocessed image, in that image's pixels
     Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
     """
-    split = check_split("imagenet", split, ("valid",))
+    split = check_split(name, split, ("valid",))
     base = data_root(root)
-    folder = find("imagenet", base, FOLDERS, SOURCE)
+    folder = find(name, base, FOLDERS, SOURCE)
     remedy = f"unpack the archive from {SOURCE} again"
     if any(Path(entry.path).is_dir() for entry in listing(folder)):
         files = class_folders.read(folder, wnids(), remedy)
@@ -73,6 +74,9 @@ def load(
     made = class_folders.image_set(name, split, files, images, class_names(), name)
     places = [base, folder.parent, folder]
     return with_boxes(made, files, places, [preprocess]) if boxes else made
+
+
+load_sample = partial(load, name="imagenet-sample", subset="5000")
 
 
 def with_boxes(made: ImageSet, files: Labelled, places: list[Path], steps: list[str]) -> ImageSet:
