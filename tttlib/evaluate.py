@@ -35,9 +35,9 @@ def test_time_training(
     progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Standard TTT on every image of every domain: one row per image and step.
+    """Standard TTT on every image of every domain: one row per image and prediction.
 
-    settings  of `ttt.run`: steps, batch_size, lr, optimizer, …
+    settings  of `ttt.run`: steps, batch_size, lr, optimizer, evaluate_at …
     Columns: domain, id, label, step (0 = before any update), prediction, correct, loss (MAE loss of
     the weights after `step` updates; missing for the last), failed, the dataset's clusters, and the
     settings. Work is done, kept and resumed in units of 100 images.
@@ -266,10 +266,12 @@ def _latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
 
 
 def _rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
-    """Result rows of N images: N * (steps+1) of them, image after image."""
-    n, steps = result.logits.shape[:2]
-    prediction = result.logits.argmax(-1)  # [N,steps+1]
+    """Result rows of N images: N * K of them (K predictions each), image after image."""
+    at = torch.tensor(result.evaluated_at)
+    n, k = result.logits.shape[:2]
+    prediction = result.logits.argmax(-1)  # [N,K]
     last = result.losses.new_full((n, 1), float("nan"))
+    losses = torch.cat([result.losses, last], 1)[:, at]  # [N,K]
     per_image = {
         "id": dataset.ids,
         "label": dataset.labels,
@@ -277,11 +279,11 @@ def _rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
         **dataset.clusters,
     }
     return pd.DataFrame(
-        {name: column.repeat_interleave(steps).numpy() for name, column in per_image.items()}
+        {name: column.repeat_interleave(k).numpy() for name, column in per_image.items()}
         | {
-            "step": np.tile(np.arange(steps), n),
+            "step": np.tile(at.numpy(), n),
             "prediction": prediction.flatten().numpy(),
             "correct": (prediction == dataset.labels[:, None]).flatten().numpy(),
-            "loss": torch.cat([result.losses, last], 1).flatten().numpy(),
+            "loss": losses.flatten().numpy(),
         }
     )

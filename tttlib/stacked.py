@@ -5,12 +5,19 @@ independent gradients (replica s enters only loss s), and element-wise optimiser
 replica, so the result equals S runs of the one-image loop. Frozen tensors stay shared. Copies of an
 image differ only in their mask, so its patches are embedded once and gathered b times.
 
+SGD with momentum acts inside the backward pass: a layer's gradient is added to its momentum by the
+same matrix product that computes it, m <- mu m + x^T dy, and w <- w - lr m follows at once. Nothing
+is stored, copied or read again for a gradient, which is what an image with one mask would mostly
+wait for. Other optimisers get gradients.
+
 Arithmetic of `models.mae`; a test holds both against each other and against `vmap(grad)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,23 +27,45 @@ from tttlib.models.attention import attend
 from tttlib.models.mae import LAYER_NORM_EPS, MaskedAutoencoder
 
 
+@dataclass(frozen=True)
+class Rule:
+    """An optimiser that acts on each element alone, hence on each replica alone.
+
+    name  "sgd" (momentum, no decay), "adamw" (betas (0.9,0.95), decay 0.01) or "adam" (no decay)
+    """
+
+    name: str
+    lr: float
+    momentum: float = 0.9
+
+    def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """The optimiser of PyTorch that does this."""
+        if self.name == "sgd":
+            return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+        if self.name == "adamw":
+            return torch.optim.AdamW(parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=0.01)
+        return torch.optim.Adam(parameters, lr=self.lr, betas=(0.9, 0.95))
+
+
 class StackedAutoencoder:
     """S replicas of `model` that differ in the parameters named `trained`.
 
-    parameters  name -> leaf tensor [S,…] of the trained ones, to be given to an optimiser
+    parameters  name -> leaf tensor [S,…] of the trained ones
     The classifier is always shared. Shapes below: S replicas, b masks, L patches, V visible ones.
     """
 
     def __init__(self, model: MaskedAutoencoder, trained: Iterable[str], replicas: int) -> None:
         self.model = model
         source = dict(model.named_parameters())
-        self._source = {name: source[name].detach() for name in trained}
+        self._source = {name: _inputs_first(source[name].detach().clone()) for name in trained}
         self.parameters: dict[str, Tensor] = {
-            name: value.new_empty(replicas, *value.shape) for name, value in self._source.items()
+            name: _empty(value, replicas) for name, value in self._source.items()
         }
         self._tensors: Mapping[str, Tensor] = {
             name: value.detach() for name, value in source.items()
         } | self.parameters
+        self._fused: dict[str, _Momentum] = {}
+        self._optimizer: torch.optim.Optimizer | None = None
         self.reset()
         for value in self.parameters.values():
             value.requires_grad_()
@@ -47,6 +76,53 @@ class StackedAutoencoder:
         for name, value in self.parameters.items():
             value.copy_(self._source[name].expand_as(value))
             value.grad = None
+
+    @property
+    def replicas(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    @torch.no_grad()
+    def copy_of_weights(self, into: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The trained parameters as they are, in tensors of their own."""
+        if into is None:
+            return {name: value.detach().clone() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            into[name].copy_(value)
+        return into
+
+    @torch.no_grad()
+    def set_weights(self, values: Mapping[str, Tensor]) -> None:
+        """The trained parameters from what `copy_of_weights` gave."""
+        for name, value in self.parameters.items():
+            value.copy_(values[name])
+
+    @torch.no_grad()
+    def write_to_model(self) -> None:
+        """The weights of replica 0 become the model's; `reset` still goes to those at the start."""
+        for name, value in self.parameters.items():
+            self.model.get_parameter(name).copy_(value[0])
+
+    def start(self, rule: Rule) -> None:
+        """A fresh optimiser for the weights as they are."""
+        layers = {n.removesuffix(".weight") for n, v in self.parameters.items() if v.ndim > 2}
+        layers = {name for name in layers if f"{name}.bias" in self.parameters}
+        if rule.name != "sgd":
+            layers = set()
+        for name in layers:
+            if name not in self._fused:
+                weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+                self._fused[name] = _Momentum(weight, bias)
+            self._fused[name].start(rule)
+        self._fused = {name: self._fused[name] for name in layers}
+        rest = [v for n, v in self.parameters.items() if n.rpartition(".")[0] not in layers]
+        self._optimizer = rule.make(rest)
+
+    def descend(self, losses: Tensor) -> None:
+        """One update of every replica by its own loss, [S] of `losses`."""
+        assert self._optimizer is not None, "call start first"
+        self._optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        self._optimizer.step()
 
     def losses(self, images: Tensor, target: Tensor, order: Tensor, visible: int) -> Tensor:
         """MAE loss of every replica, [S].
@@ -64,13 +140,16 @@ class StackedAutoencoder:
         restore = order.argsort(-1)[..., None].expand(-1, -1, -1, x.shape[-1])
         patches = torch.cat([x[:, :, 1:], masks], 2).gather(2, restore)  # [S,b,L,D']
         x = torch.cat([x[:, :, :1], patches], 2) + self._tensors["decoder_pos_embed"]
-        for i in range(len(self.model.decoder_blocks)):
-            x = self._block(x, f"decoder_blocks.{i}", self.model.decoder_num_heads)
-        removed = order[..., visible:]  # the loss looks at these only
-        x = x[:, :, 1:].gather(2, removed[..., None].expand(-1, -1, -1, x.shape[-1]))
+        removed = order[..., visible:]  # [S,b,L-V]: the loss looks at these only
+        last = len(self.model.decoder_blocks) - 1
+        for i in range(last + 1):
+            only = removed + 1 if i == last else None
+            x = self._block(x, f"decoder_blocks.{i}", self.model.decoder_num_heads, only)
+        if last < 0:
+            x = _rows(x, removed + 1)
         prediction = self._linear(self._norm(x, "decoder_norm"), "decoder_pred")
         error = (prediction.to(target.dtype) - _take(target, removed)).square()  # [S,b,L-V,p*p*3]
-        return error.mean((1, 2, 3))
+        return error.mean(-1).mean(-1).mean(-1)  # axis by axis: S has no part in the rounding
 
     def tokens(self, images: Tensor) -> Tensor:
         """Encoder output on whole images [S,3,H,W] -> [S,1+L,D]; replica s encodes image s."""
@@ -89,9 +168,12 @@ class StackedAutoencoder:
         weight, bias = self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
         if f"{name}.weight" not in self.parameters:
             return F.linear(x, weight.flatten(1), bias)
-        weight = weight.flatten(2)  # [S,out,in]
-        rows = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.transpose(1, 2))
-        return rows.view(*x.shape[:-1], -1)
+        weight, rows = weight.flatten(2), x.flatten(1, -2)  # [S,out,in], [S,n,in]
+        if name in self._fused and torch.is_grad_enabled():
+            out = _FusedLinear.apply(rows, weight, bias, self._fused[name])
+        else:
+            out = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
+        return out.view(*x.shape[:-1], -1)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         x = F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)
@@ -112,8 +194,12 @@ class StackedAutoencoder:
             x = self._block(x, f"blocks.{i}", self.model.num_heads)
         return self._norm(x, "norm")
 
-    def _block(self, x: Tensor, name: str, heads: int) -> Tensor:
-        x = x + self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", heads)
+    def _block(self, x: Tensor, name: str, heads: int, only: Tensor | None = None) -> Tensor:
+        """[S,b,N,D] -> the same, or [S,b,K,D] of the tokens `only` [S,b,K]."""
+        seen = self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", heads)
+        if only is not None:
+            seen, x = _rows(seen, only), _rows(x, only)
+        x = x + self._linear(seen, f"{name}.attn.proj")
         hidden = F.gelu(self._linear(self._norm(x, f"{name}.norm2"), f"{name}.mlp.fc1"))
         return x + self._linear(hidden, f"{name}.mlp.fc2")
 
@@ -121,7 +207,7 @@ class StackedAutoencoder:
         s, b, n, d = x.shape
         qkv = self._linear(x, f"{name}.qkv").view(s * b, n, 3, heads, d // heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [S*b,heads,n,d/heads] each
-        return self._linear(attend(q, k, v).transpose(1, 2).reshape(s, b, n, d), f"{name}.proj")
+        return attend(q, k, v).transpose(1, 2).reshape(s, b, n, d)  # before the projection
 
 
 def _take(patches: Tensor, index: Tensor) -> Tensor:
@@ -129,3 +215,74 @@ def _take(patches: Tensor, index: Tensor) -> Tensor:
     s, b, k = index.shape
     flat = index.reshape(s, b * k, 1).expand(-1, -1, patches.shape[-1])
     return patches.gather(1, flat).view(s, b, k, -1)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """x [S,b,N,D], index [S,b,K] -> [S,b,K,D]."""
+    return x.gather(2, index[..., None].expand(-1, -1, -1, x.shape[-1]))
+
+
+# -- layout and the update inside the backward pass ------------------------------------------------
+
+
+def _inputs_first(value: Tensor) -> Tensor:
+    """The same numbers, a matrix [out,in] laid out as [in,out]: as its gradient x^T dy comes."""
+    return value if value.ndim != 2 else value.t().contiguous().t()
+
+
+def _empty(value: Tensor, replicas: int) -> Tensor:
+    """[S,…] for a parameter, matrices and patch convolutions laid out as [S,in,out]."""
+    if value.ndim < 2 or value.shape[:2] == (1, 1):
+        return value.new_empty(replicas, *value.shape)
+    out, *inside = value.shape
+    return value.new_empty(replicas, *inside, out).movedim(-1, 1)
+
+
+class _Momentum:
+    """SGD of one layer's weight [S,out,in] and bias [S,out], fed from the backward pass."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight, bias
+        self.of_weight = torch.empty_like(weight.detach().flatten(2).transpose(1, 2))  # [S,in,out]
+        self.of_bias = torch.empty_like(bias.detach())
+
+    def start(self, rule: Rule) -> None:
+        self.lr, self.momentum, self.beta = rule.lr, rule.momentum, 0.0  # nothing is kept at first
+
+    @torch.no_grad()
+    def update(self, x: Tensor, dy: Tensor) -> None:
+        """m <- mu m + g, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out]."""
+        if x.dtype == self.of_weight.dtype:
+            self.of_weight.baddbmm_(x.transpose(1, 2), dy, beta=self.beta)
+        else:  # autocast: products in half precision, sums in full
+            gradient = torch.bmm(x.transpose(1, 2), dy).to(self.of_weight.dtype)
+            _decay(self.of_weight, self.beta).add_(gradient)
+        _decay(self.of_bias, self.beta).add_(dy.sum(1, dtype=self.of_bias.dtype))
+        self.beta = self.momentum
+        self.weight.flatten(2).transpose(1, 2).sub_(self.of_weight, alpha=self.lr)
+        self.bias.sub_(self.of_bias, alpha=self.lr)
+
+
+def _decay(x: Tensor, beta: float) -> Tensor:
+    """beta x, in place; 0 whatever x was for beta 0."""
+    return x.zero_() if beta == 0 else x.mul_(beta)
+
+
+class _FusedLinear(torch.autograd.Function):
+    """x W^T + b, whose backward pass updates W and b instead of returning their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, momentum: _Momentum) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+        ctx.save_for_backward(x, weight)
+        ctx.momentum = momentum
+        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
+        x, weight = ctx.saved_tensors
+        dx = torch.bmm(dy, weight) if ctx.needs_input_grad[0] else None  # by the old weights
+        ctx.momentum.update(x, dy)
+        return dx, None, None, None

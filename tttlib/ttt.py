@@ -15,15 +15,18 @@ and scales lr = blr * batch / 256 (`scaled_lr`). The B inputs of a step are one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.ttt_loops import OptimizerFactory, Settings, TTTResult, run_online, run_standard
+from tttlib.parallel import Size, fitting
+from tttlib.stacked import Rule
+from tttlib.ttt_loops import Settings, TTTResult, run_online, run_standard
 
 __all__ = ["FINETUNE", "OPTIMIZERS", "TTTResult", "run", "scaled_lr", "trained_parameters"]
 
@@ -52,7 +55,9 @@ def run(
     orders: Tensor | None = None,
     ids: Tensor | None = None,
     seed: int = 0,
-    parallel: int | None = None,
+    parallel: int | str | None = "auto",
+    evaluate_at: Sequence[int] | None = None,
+    autocast: str | None = None,
     record_latents: bool = False,
     heldout: Tensor | None = None,
     evaluate_every: int = 100,
@@ -69,8 +74,13 @@ def run(
                      image; `model` itself then ends adapted. Standard mode leaves it untouched.
     orders           [N,steps,batch_size,L] patch orders; else drawn from (seed, id of the image),
                      so an image's masks do not depend on its neighbours
-    parallel         how many images adapt at once (standard mode): 1 is the plain loop, None a
-                     number that keeps the processor busy within 256 MB of weights
+    parallel         how many images adapt at once (standard mode). "auto" (or None): more and more
+                     while that pays, within a quarter of the free memory; halved when memory runs
+                     out. Results do not depend on it beyond rounding
+    evaluate_at      numbers of updates, 0 … steps, after which to predict; None: after every one.
+                     A prediction costs as much as a forward pass on all patches
+    autocast         "bfloat16": matrix products in bfloat16, weights and updates in float32. Faster
+                     where the device has such units (GPUs; CPUs with AMX), slower elsewhere
     heldout          [M,3,H,W]: evaluated without adaptation every `evaluate_every` images (online)
 
     A loss or prediction that is not finite fails that image: its later updates are void, its
@@ -84,8 +94,12 @@ def run(
             f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
             f"{type(model).__name__}; of the bundled networks the mae-… ones"
         )
-    _check(model, images, steps, batch_size, lr, optimizer, finetune, orders, parallel)
-    model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or to predict
+    _check(model, images, steps, batch_size, lr, optimizer, finetune, orders)
+    visible = model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or predict
+    wanted = _wanted(evaluate_at, steps)
+    if autocast not in (None, "bfloat16"):
+        raise ValueError(f"autocast must be None or 'bfloat16', not {autocast!r}")
+    fixed = _fixed_parallel(parallel)
     names = trained_parameters(model, finetune)
     ids = torch.arange(len(images)) if ids is None else ids.cpu()
     if len(ids) != len(images):
@@ -98,15 +112,17 @@ def run(
             return orders[index.start : index.stop].long()
         return torch.stack([_orders(model, steps, batch_size, seed, int(ids[i])) for i in index])
 
-    how = Settings(_optimizer_factory(optimizer, lr, momentum), mask_ratio, record_latents)
+    half = torch.bfloat16 if autocast else None
+    how = Settings(Rule(optimizer, lr, momentum), mask_ratio, record_latents, wanted, half)
     with _evaluating(model):
         if online:
             stream = tqdm(range(len(images)), "online TTT", unit="image", disable=not progress)
             return run_online(
                 model, images, draw, names, how, reset_optimizer, heldout, evaluate_every, stream
             )
-        size = parallel or _auto_parallel(model, names, batch_size)
-        return run_standard(model, images, draw, names, how, min(size, len(images)), progress)
+        most = len(images) if fixed else fitting(model, names, batch_size, optimizer, visible)
+        size = Size(min(most, len(images)), fixed and min(fixed, len(images)))
+        return run_standard(model, images, draw, names, how, size, progress)
 
 
 def trained_parameters(model: MaskedAutoencoder, finetune: str) -> tuple[str, ...]:
@@ -125,29 +141,32 @@ def trained_parameters(model: MaskedAutoencoder, finetune: str) -> tuple[str, ..
     )
 
 
-def _optimizer_factory(name: str, lr: float, momentum: float) -> OptimizerFactory:
-    """Element-wise optimisers only: they act on each replica of a stack independently."""
-    if name == "sgd":
-        return lambda p: torch.optim.SGD(p, lr=lr, momentum=momentum)
-    if name == "adamw":
-        return lambda p: torch.optim.AdamW(p, lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
-    return lambda p: torch.optim.Adam(p, lr=lr, betas=(0.9, 0.95))
-
-
 def _orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, image: int) -> Tensor:
     """Patch orders [steps,batch,L] of one image."""
     random = torch.Generator().manual_seed((seed * 1_000_003 + image) % 2**62)
     return torch.rand(steps, batch, model.num_patches, generator=random).argsort(-1)
 
 
-def _auto_parallel(model: MaskedAutoencoder, names: tuple[str, ...], batch_size: int) -> int:
-    """At most 128 masks and 16 images a step, with weights, gradients and momenta within 256 MB.
+def _wanted(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int, ...]:
+    """The numbers of updates to predict after, ascending."""
+    if evaluate_at is None:
+        return tuple(range(steps + 1))
+    wanted = tuple(evaluate_at)
+    legal = all(isinstance(k, Integral) and 0 <= k <= steps for k in wanted)
+    if not wanted or not legal or len(set(wanted)) != len(wanted):
+        raise ValueError(
+            f"evaluate_at must be different whole numbers from 0 to steps ({steps}), "
+            f"not {evaluate_at!r}"
+        )
+    return tuple(sorted(int(k) for k in wanted))
 
-    Beyond these a processor's caches overflow and an image costs more again.
-    """
-    parameters = dict(model.named_parameters())
-    replica = 3 * sum(parameters[n].numel() * parameters[n].element_size() for n in names)
-    return max(1, min(16, 128 // batch_size, 2**28 // replica))
+
+def _fixed_parallel(parallel: int | str | None) -> int | None:
+    if parallel in (None, "auto"):
+        return None
+    if isinstance(parallel, bool) or not isinstance(parallel, Integral) or parallel < 1:
+        raise ValueError(f"parallel must be 1 or more, or 'auto', not {parallel!r}")
+    return int(parallel)
 
 
 @contextmanager
@@ -171,7 +190,6 @@ def _check(
     optimizer: str,
     finetune: str,
     orders: Tensor | None,
-    parallel: int | None,
 ) -> None:
     """One ValueError that names the value and what is legal."""
     if steps < 1 or batch_size < 1:
@@ -182,8 +200,6 @@ def _check(
         raise ValueError(f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}")
     if finetune not in FINETUNE:
         raise ValueError(f"unknown finetune {finetune!r}; known are {', '.join(FINETUNE)}")
-    if parallel is not None and parallel < 1:
-        raise ValueError(f"parallel must be 1 or more, or None, not {parallel}")
     if not images.is_floating_point() or images.ndim != 4 or len(images) == 0:
         raise ValueError(
             f"images must be floating point [N,3,H,W] in [0,1] with N > 0, got {images.dtype} "

@@ -1,20 +1,21 @@
-"""The loops of test-time training: one image, a stack of images, a stream of them.
+"""The loops of test-time training: a stack of images, each from the source; a stream of them.
 
 `ttt.run` is the way in; it checks the settings, draws the masks and chooses the loop.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.stacked import StackedAutoencoder
+from tttlib.parallel import Size
+from tttlib.stacked import Rule, StackedAutoencoder
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class TTTResult:
     """What test-time training of N images gave; everything float32 (or the model's) on the CPU.
 
     losses    [N,steps], each before its update; nan after a failure
-    logits    [N,steps+1,C], index 0 before any update of that image
-    latents   [N,steps+1,D] CLS latents, or None
+    logits    [N,K,C] after the updates `evaluated_at`; without that setting K = steps+1, and index
+              0 is before any update of that image
     failed    bool [N]: the loss or the logits became non-finite, see `run`
+    latents   [N,K,D] CLS latents, or None
+    evaluated_at    the K numbers of updates after which predictions were made
     heldout_at      numbers of stream images after which the held-out set was evaluated (online)
     heldout_logits  [len(heldout_at),M,C] or None
     """
@@ -33,27 +36,32 @@ class TTTResult:
     logits: Tensor
     failed: Tensor
     latents: Tensor | None = None
+    evaluated_at: tuple[int, ...] = ()
     heldout_at: list[int] = field(default_factory=list)
     heldout_logits: Tensor | None = None
 
     def accuracy(self, labels: Tensor) -> Tensor:
-        """Share of right answers after 0 … steps updates, [steps+1]."""
+        """Share of right answers after each number of updates in `evaluated_at`, [K]."""
         return (self.logits.argmax(-1) == labels.cpu()[:, None]).double().mean(0)
-
-
-OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every step needs to know."""
+    """What every step needs to know.
 
-    make: OptimizerFactory
+    wanted    numbers of updates after which to predict, ascending
+    autocast  half precision of the products, or None
+    """
+
+    rule: Rule
     mask_ratio: float
     latents: bool
+    wanted: tuple[int, ...]
+    autocast: torch.dtype | None = None
 
-
-Chunk = tuple[Tensor, Tensor, Tensor]  # losses [S,steps], logits [S,steps+1,C], latents
+    def precision(self, device: torch.device) -> torch.autocast:
+        """The context of everything but the update."""
+        return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
 
 
 def run_standard(
@@ -62,116 +70,119 @@ def run_standard(
     draw: Callable[[range], Tensor],
     names: tuple[str, ...],
     how: Settings,
-    size: int,
+    size: Size,
     progress: bool,
 ) -> TTTResult:
-    """`size` images at a time, each from the source weights."""
-    adapt = _Loop(model, names) if size == 1 else _Stack(model, names, size)
-    parts = []
+    """A stack of images at a time, each from the source weights."""
+    device = model.cls_token.device
+    net: StackedAutoencoder | None = None
+    parts, start = [], 0
     with tqdm(total=len(images), desc="TTT", unit="image", disable=not progress) as bar:
-        for start in range(0, len(images), size):
-            index = range(start, min(start + size, len(images)))
-            chunk = images[index.start : index.stop].to(model.cls_token.device)
-            parts.append(adapt.chunk(chunk, draw(index), how))
-            bar.update(len(index))
-    losses, logits, latents = (torch.cat(p) for p in zip(*parts, strict=True))
-    return _void_failures(losses, logits, latents if how.latents else None)
+        while start < len(images):
+            n = min(size.next(), len(images) - start)
+            index = range(start, start + n)
+            try:
+                with size.measuring(n):
+                    if net is None or net.replicas != n:
+                        net = None  # its memory first
+                        net = StackedAutoencoder(model, names, n)
+                    net.reset()
+                    net.start(how.rule)
+                    chunk = images[start : start + n].to(device)
+                    parts.append(_adapt(net, chunk, draw(index), how, net.reset))
+            except RuntimeError as error:
+                net = None
+                size.shrink(n, error)  # raises what is not for want of memory
+                continue
+            start += n
+            bar.update(n)
+    return _joined(parts, how)
 
 
-class _Stack:
-    """Standard TTT of S images at once."""
-
-    def __init__(self, model: MaskedAutoencoder, names: tuple[str, ...], size: int) -> None:
-        self.model, self.names = model, names
-        self.net = StackedAutoencoder(model, names, size)
-
-    def chunk(self, images: Tensor, orders: Tensor, how: Settings) -> Chunk:
-        if len(images) != len(next(iter(self.net.parameters.values()))):
-            self.net = StackedAutoencoder(self.model, self.names, len(images))
-        net, model = self.net, self.model
-        net.reset()
-        optimizer = how.make(net.parameters.values())
-        visible = model.num_visible(how.mask_ratio)
-        target = model.target(images)  # [S,L,p*p*3], the same for every mask and step
-        orders = orders.to(images.device)
-        losses, tokens = [], []
-        with torch.no_grad():
-            tokens.append(net.tokens(images))
-        for step in range(orders.shape[1]):
-            loss = net.losses(images, target, orders[:, step], visible)  # [S]
-            optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()
-            optimizer.step()
-            losses.append(loss.detach())
-            with torch.no_grad():
-                tokens.append(net.tokens(images))
-        return _collect(model, losses, tokens, how.latents)
+Part = tuple[Tensor, Tensor, Tensor, Tensor]  # losses, logits, latents, failed: S of each
 
 
-class _Loop:
-    """Standard TTT of one image, as the released code writes it: the oracle of `_Stack`."""
-
-    def __init__(self, model: MaskedAutoencoder, names: tuple[str, ...]) -> None:
-        self.source = model
-        self.model = copy.deepcopy(model)
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name in names)
-
-    def chunk(self, images: Tensor, orders: Tensor, how: Settings) -> Chunk:
-        model = self.model
-        model.load_state_dict(self.source.state_dict())
-        optimizer = how.make([p for p in model.parameters() if p.requires_grad])
-        return _adapt_one(model, images, orders[0], optimizer, how)
-
-
-def _adapt_one(
-    model: MaskedAutoencoder,
-    image: Tensor,
+def _adapt(
+    net: StackedAutoencoder,
+    images: Tensor,
     orders: Tensor,
-    optimizer: torch.optim.Optimizer,
     how: Settings,
-) -> Chunk:
-    """All steps on one image [1,3,H,W] with patch orders [steps,b,L]; `model` ends adapted.
+    undo: Callable[[], None],
+) -> Part:
+    """All steps on S images [S,3,H,W] with patch orders [S,steps,b,L]; `net` ends adapted.
 
-    A step whose loss is not finite makes no update.
+    undo  gives the weights back as they were before, to predict what failed images keep
     """
+    model, steps = net.model, orders.shape[1]
+    visible = model.num_visible(how.mask_ratio)
+    target = model.target(images)  # [S,L,p*p*3], the same for every mask and step
+    orders = orders.to(images.device)
     losses, tokens = [], []
-    with torch.no_grad():
-        tokens.append(model.tokens(image))
-    copies = image.expand(orders.shape[1], -1, -1, -1)
-    for order in orders.to(image.device):
-        loss = model.reconstruction_loss(copies, mask_ratio=how.mask_ratio, order=order)
-        optimizer.zero_grad(set_to_none=True)
-        if torch.isfinite(loss):
-            loss.backward()
-            optimizer.step()
-        losses.append(loss.detach()[None])
-        with torch.no_grad():
-            tokens.append(model.tokens(image))
-    return _collect(model, losses, tokens, how.latents)
+    for step in range(steps + 1):
+        if step in how.wanted:
+            tokens.append(_tokens(net, images, how))  # [S,1+L,D]
+        if step < steps:
+            with how.precision(images.device):
+                loss = net.losses(images, target, orders[:, step], visible)  # [S]
+            net.descend(loss)
+            losses.append(loss.detach())
+    logits, latents = _predictions(model, tokens, how)
+
+    def unadapted() -> tuple[Tensor, Tensor]:
+        undo()
+        return _predictions(model, [_tokens(net, images, how)], how)
+
+    return _void_failures(torch.stack(losses, 1).cpu(), logits, latents, how, unadapted)
 
 
 @torch.no_grad()
-def _collect(
-    model: MaskedAutoencoder, losses: list[Tensor], tokens: list[Tensor], latents: bool
-) -> Chunk:
-    """Head on the tokens of every step, results to the CPU (the chunk's one synchronisation)."""
-    logits = torch.stack([model.classify_tokens(t).float() for t in tokens], 1)  # [S,steps+1,C]
-    cls = torch.stack([t[:, 0].float() for t in tokens], 1) if latents else logits.new_empty(0)
-    return torch.stack(losses, 1).cpu(), logits.cpu(), cls.cpu()
+def _tokens(net: StackedAutoencoder, images: Tensor, how: Settings) -> Tensor:
+    with how.precision(images.device):
+        return net.tokens(images)
 
 
-def _void_failures(losses: Tensor, logits: Tensor, latents: Tensor | None) -> TTTResult:
+@torch.no_grad()
+def _predictions(
+    model: MaskedAutoencoder, tokens: list[Tensor], how: Settings
+) -> tuple[Tensor, Tensor]:
+    """Logits [S,K,C] and latents [S,K,D] on the CPU, from K times [S,1+L,D].
+
+    The head takes the K predictions of one image together, so that S has no part in the rounding.
+    """
+    of_image = torch.stack(tokens, 1)  # [S,K,1+L,D]
+    with how.precision(of_image.device):
+        logits = torch.stack([model.classify_tokens(one).float() for one in of_image])
+    latents = of_image[:, :, 0].float() if how.latents else logits.new_empty(len(logits), 0)
+    return logits.cpu(), latents.cpu()
+
+
+def _void_failures(
+    losses: Tensor,
+    logits: Tensor,
+    latents: Tensor,
+    how: Settings,
+    unadapted: Callable[[], tuple[Tensor, Tensor]],
+) -> Part:
     """From the first non-finite value on, an image counts as not adapted."""
-    bad = ~torch.isfinite(logits).all(-1)  # [N,steps+1]
-    bad[:, 1:] |= ~torch.isfinite(losses)
+    at = torch.tensor(how.wanted)
+    bad = torch.zeros(len(losses), losses.shape[1] + 1, dtype=torch.bool)  # [S,steps+1]
+    bad[:, 1:] = ~torch.isfinite(losses)
+    bad[:, at] |= ~torch.isfinite(logits).all(-1)
     bad = bad.cummax(1).values
     failed = bad.any(1)
-    logits = torch.where(bad[..., None], logits[:, :1], logits)
-    losses = losses.masked_fill(bad[:, 1:], float("nan"))
-    if latents is not None:
-        latents = torch.where(bad[..., None], latents[:, :1], latents)
-    return TTTResult(losses=losses, logits=logits, failed=failed, latents=latents)
+    if failed.any():
+        first = (logits[:, :1], latents[:, :1]) if how.wanted[0] == 0 else unadapted()
+        logits = torch.where(bad[:, at, None], first[0], logits)
+        if how.latents:
+            latents = torch.where(bad[:, at, None], first[1], latents)
+        losses = losses.masked_fill(bad[:, 1:], float("nan"))
+    return losses, logits, latents, failed
+
+
+def _joined(parts: list[Part], how: Settings) -> TTTResult:
+    losses, logits, latents, failed = (torch.cat(p) for p in zip(*parts, strict=True))
+    kept = latents if how.latents else None
+    return TTTResult(losses, logits, failed, kept, how.wanted)
 
 
 def run_online(
@@ -185,64 +196,63 @@ def run_online(
     evaluate_every: int,
     stream: Iterable[int],
 ) -> TTTResult:
-    """One image after the other; weights (and momenta) stay."""
-    source = copy.deepcopy(model.state_dict())
-    wanted = {name: p.requires_grad for name, p in model.named_parameters()}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in names)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = how.make(trained)
+    """One image after the other, a stack of one; weights (and momenta) stay."""
     device = model.cls_token.device
-    parts, failed, heldout_at, heldout_logits = [], [], [], []
+    net = StackedAutoencoder(model, names, 1)
+    net.start(how.rule)
+    before = net.copy_of_weights()
+    parts: list[Part] = []
+    heldout_at, heldout_logits = [], []
     try:
         for i in stream:
             if heldout is not None and i % evaluate_every == 0:
                 heldout_at.append(i)
-                heldout_logits.append(_predict(model, heldout))
+                heldout_logits.append(_predict(net, heldout, how))
             if reset_optimizer:
-                optimizer = how.make(trained)
-            image, orders = images[i : i + 1].to(device), draw(range(i, i + 1))[0]
-            before = [p.detach().clone() for p in trained]
-            part = _adapt_one(model, image, orders, optimizer, how)
-            failed.append(not _finite(part))
-            if failed[-1] and not torch.isfinite(part[0][0, 0]) and torch.isfinite(image).all():
-                model.load_state_dict(source)  # the weights it met were already beyond use
-                before = [p.detach().clone() for p in trained]
-                optimizer = how.make(trained)
-                part = _adapt_one(model, image, orders, optimizer, how)
-            if not _finite(part) and torch.isfinite(part[0][0, 0]):
-                _restore(trained, before)  # its own update made them so
-                optimizer = how.make(trained)
+                net.start(how.rule)
+            image, orders = images[i : i + 1].to(device), draw(range(i, i + 1))
+            if not torch.isfinite(image).all():
+                parts.append(_broken(net, image, orders.shape[1], how))
+                continue
+            net.copy_of_weights(into=before)
+            restore = partial(net.set_weights, before)
+            part = _adapt(net, image, orders, how, restore)
+            if part[3] and not torch.isfinite(part[0][0, 0]):
+                net.reset()  # the weights it met were already beyond use
+                net.copy_of_weights(into=before)
+                net.start(how.rule)
+                again = _adapt(net, image, orders, how, restore)
+                part = (*again[:3], torch.ones(1, dtype=torch.bool))
+                if again[3]:
+                    restore()
+                    net.start(how.rule)
+            elif part[3]:
+                restore()  # its own updates made them so
+                net.start(how.rule)
             parts.append(part)
     finally:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(wanted[name])
-            parameter.grad = None
-    if heldout is not None:
-        heldout_at.append(len(images))
-        heldout_logits.append(_predict(model, heldout))
-    losses, logits, latents = (torch.cat(p) for p in zip(*parts, strict=True))
-    result = _void_failures(losses, logits, latents if how.latents else None)
-    return replace(
-        result,
-        failed=result.failed | torch.tensor(failed),
-        heldout_at=heldout_at,
-        heldout_logits=torch.stack(heldout_logits) if heldout is not None else None,
-    )
+        net.write_to_model()
+    result = _joined(parts, how)
+    if heldout is None:
+        return result
+    heldout_at.append(len(images))
+    heldout_logits.append(_predict(net, heldout, how))
+    return replace(result, heldout_at=heldout_at, heldout_logits=torch.stack(heldout_logits))
 
 
-def _finite(part: Chunk) -> bool:
-    return bool(torch.isfinite(part[0]).all() and torch.isfinite(part[1]).all())
+def _broken(net: StackedAutoencoder, image: Tensor, steps: int, how: Settings) -> Part:
+    """What an image [1,3,H,W] with non-finite pixels gets: no update."""
+    logits, latents = _predictions(net.model, [_tokens(net, image, how)] * len(how.wanted), how)
+    return torch.full((1, steps), float("nan")), logits, latents, torch.ones(1, dtype=torch.bool)
 
 
 @torch.no_grad()
-def _restore(parameters: list[torch.nn.Parameter], values: list[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
-
-
-@torch.no_grad()
-def _predict(model: MaskedAutoencoder, images: Tensor, batch_size: int = 250) -> Tensor:
-    """Logits [M,C] of the model as it is."""
-    device = model.cls_token.device
-    return torch.cat([model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)])
+def _predict(
+    net: StackedAutoencoder, images: Tensor, how: Settings, batch_size: int = 250
+) -> Tensor:
+    """Logits [M,C] of a stack of one as it is."""
+    net.write_to_model()
+    device = net.model.cls_token.device
+    with how.precision(device):
+        parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
+    return torch.cat(parts)

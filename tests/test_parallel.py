@@ -1,0 +1,110 @@
+"""How many images at once: doubled while that pays, within memory."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from tttlib import parallel
+from tttlib.models import zoo
+from tttlib.parallel import Size, fitting, free_memory, out_of_memory
+
+
+def sizes(seconds: dict[int, float], most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The stacks of 8 rounds when a stack of S images takes seconds[S]."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    size, taken = Size(most), []
+    for _ in range(8):
+        n = size.next()
+        with size.measuring(n):
+            now[0] += seconds[n]
+        taken.append(n)
+    return taken
+
+
+def test_doubles_while_it_pays_and_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {4: 4.0, 8: 6.0, 16: 10.0, 32: 20.0, 64: 1.0}
+    assert sizes(seconds, 100, monkeypatch) == [4, 8, 16, 32, 16, 16, 16, 16]
+
+
+def test_memory_limits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {4: 4.0, 8: 4.0, 11: 4.0}
+    assert sizes(seconds, 11, monkeypatch) == [4, 8, 11, 11, 11, 11, 11, 11]
+    assert sizes({1: 1.0}, 1, monkeypatch) == [1] * 8
+    assert sizes({1: 1.0}, 0, monkeypatch) == [1] * 8
+
+
+def test_a_fixed_size_stays_and_a_rest_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Size(100, fixed=5)
+    for _ in range(3):
+        assert size.next() == 5
+        with size.measuring(5):
+            pass
+    size = Size(100)
+    with size.measuring(3):  # what was left, not a stack of 4
+        pass
+    assert size.next() == 4
+
+
+def test_words_of_the_allocators() -> None:
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not out_of_memory(RuntimeError("shape '[2]' is invalid"))
+
+
+def test_a_real_allocation_that_fails_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+
+
+def test_what_fits_follows_masks_weights_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free_memory(torch.device("cpu")) > 2**20
+    model = zoo.create("scenes")
+    names = tuple(name for name, _ in model.named_parameters())
+
+    def fit(batch: int, optimizer: str = "sgd") -> int:
+        return fitting(model, names, batch, optimizer, 16)
+
+    monkeypatch.setattr(parallel, "free_memory", lambda device: 2**32)
+    assert fit(1) > fit(8) > fit(128) >= 1
+    assert fit(1, "adamw") < fit(1)
+    plenty = fit(8)
+    monkeypatch.setattr(parallel, "free_memory", lambda device: 2**31)
+    assert abs(fit(8) - plenty / 2) <= 1
+    monkeypatch.setattr(parallel, "free_memory", lambda device: 1)
+    assert fit(8) == 1
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_the_account_of_memory_is_roughly_right(batch_size: int) -> None:
+    """What autograd keeps of one stack, against the activations of the account."""
+    from tttlib import ttt
+    from tttlib.stacked import Rule, StackedAutoencoder
+
+    model = zoo.create("scenes").eval()
+    names, replicas = ttt.trained_parameters(model, "encoder"), 4
+    net = StackedAutoencoder(model, names, replicas)
+    net.start(Rule("sgd", 0.1))
+    kept: dict[int, int] = {}
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    images = torch.rand(replicas, 3, 32, 32)
+    order = torch.rand(replicas, batch_size, 64).argsort(-1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = net.losses(images, model.target(images), order, 16)
+    weights = sum(value.numel() * 4 for value in net.parameters.values())
+    activations = sum(kept.values()) - weights
+    loss.sum().backward()
+    device_bytes = parallel.free_memory(torch.device("cpu"))
+    fits = fitting(model, names, batch_size, "sgd", 16)
+    each = 0.25 * device_bytes / fits  # bytes of a replica by the account
+    real = (activations + 2 * weights) / replicas
+    assert 0.5 < each / real < 3

@@ -1,0 +1,106 @@
+"""How many images adapt at once: as many as pay, and never more than memory holds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tttlib.models.mae import MaskedAutoencoder
+
+log = logging.getLogger(__name__)
+
+_FIRST = 4  # images
+_WORTH = 1.05  # a larger stack must be so much faster
+_SHARE = 0.25  # of the free memory
+_FLOATS_PER_TOKEN = 20  # kept for the backward pass by a block, in widths
+
+
+class Size:
+    """The number S of images of the next stack.
+
+    It is doubled while the images per second rise by 5 % and `most` allows it, measured on the work
+    itself, and then stays. Results do not depend on it (`ttt.run`).
+    """
+
+    def __init__(self, most: int, fixed: int | None = None) -> None:
+        self.most = max(1, most)
+        self._now = fixed or min(_FIRST, self.most)
+        self._settled = fixed is not None
+        self._best = (0.0, self._now)  # images/s, S
+        self._told = False
+
+    def next(self) -> int:
+        """S of the next stack."""
+        return self._now
+
+    @contextmanager
+    def measuring(self, n: int) -> Iterator[None]:
+        """Around the work on n images."""
+        start = time.perf_counter()
+        yield
+        if self._settled or n != self._now:
+            return
+        rate = n / (time.perf_counter() - start)
+        if rate > _WORTH * self._best[0]:
+            self._best = (rate, n)
+            self._now = min(2 * n, self.most)
+            self._settled = self._now == n
+        else:
+            self._now, self._settled = self._best[1], True
+
+    def shrink(self, n: int, error: RuntimeError) -> None:
+        """Half of n from now on, if `error` says that n images were too many; else raises it."""
+        if n == 1 or not out_of_memory(error):
+            raise error
+        if not self._told:
+            log.warning("out of memory with %d images at once; going on with %d", n, n // 2)
+            self._told = True
+        self._now = self.most = n // 2
+        self._settled = True
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch could not allocate; on the CPU it says so in words only."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
+
+
+def fitting(
+    model: MaskedAutoencoder, names: tuple[str, ...], batch_size: int, optimizer: str, visible: int
+) -> int:
+    """How many replicas fit into a quarter of the free memory, by a rough account; at least 1.
+
+    Each has weights, momentum (with Adam two, and gradients) and the activations of its masks.
+    """
+    parameters = dict(model.named_parameters())
+    copies = 2 if optimizer == "sgd" else 4
+    weights = copies * sum(parameters[n].numel() for n in names)
+    width, decoder = model.cls_token.shape[-1], model.mask_token.shape[-1]
+    activations = sum(
+        batch_size * tokens * depth * (_FLOATS_PER_TOKEN * width + 2 * heads * tokens)
+        for tokens, depth, width, heads in (
+            (1 + visible, len(model.blocks), width, model.num_heads),
+            (1 + model.num_patches, len(model.decoder_blocks), decoder, model.decoder_num_heads),
+        )
+    )
+    bytes_each = model.cls_token.element_size() * (weights + activations)
+    return max(1, int(_SHARE * free_memory(model.cls_token.device) / bytes_each))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device; 2 GiB where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(kilobytes) * 1024
+    except (OSError, StopIteration):
+        return 2**31
