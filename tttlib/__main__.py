@@ -143,12 +143,15 @@ def models(
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="What to time; a wrong name lists them.")] = "ttt",
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="For the table and the figure of ttt.")
+    ] = Path("runs/bench"),
 ) -> None:
     """Time the library against the obvious implementation."""
     from tttlib import bench as benchmark
 
     with interruptible("nothing is kept"):
-        benchmark.main(what)
+        benchmark.main(what, out)
 
 
 def _parameters(file: Path | None, pairs: list[str] | None) -> dict[str, Any]:

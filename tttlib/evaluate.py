@@ -144,7 +144,9 @@ def latent_trajectories(
         n, steps, _ = result.latents.shape
         found.append(result.latents.flatten(0, 1).numpy())
         table = _latent_rows(dataset, batch)
-        rows.append(table.loc[table.index.repeat(steps)].assign(step=np.tile(range(steps), n)))
+        rows.append(
+            table.loc[table.index.repeat(steps)].assign(step=np.tile(result.evaluated_at, n))
+        )
     return np.concatenate(found), pd.concat(rows, ignore_index=True)
 
 

@@ -1,0 +1,89 @@
+"""The benchmark of test-time training: both really run, FLOPs are those of the arithmetic."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tttlib import bench, bench_ttt
+from tttlib.bench_ttt import Case
+from tttlib.models import zoo
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, object]]:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(bench_ttt, "_MOST_AT_ONCE", 2)
+    patch.setattr(bench_ttt, "STEPS", 2)
+    found = list(bench_ttt.bench_ttt([Case("scenes", "mae-scenes", (1, 4))], rounds=1))
+    patch.undo()
+    return found
+
+
+def test_rows_belong_together(rows: list[dict[str, float]]) -> None:
+    assert [row["masks"] for row in rows] == [1, 4]
+    assert "float32" in {row["dtype"] for row in rows}
+    for row in rows:
+        assert row["low"] <= row["ratio"] <= row["high"] and row["ratio last"] > 0
+        assert row["ratio"] == pytest.approx(row["image steps/s"] / row["plain image steps/s"])
+        assert 0 < row["share of peak"] < 1.5 and row["peak memory, GB"] > 0
+
+
+def test_flops_are_those_of_the_matrix_products(rows: list[dict[str, float]]) -> None:
+    """Counted by hand for mae-scenes; ours does without what the last block's loss ignores."""
+    d, e, length, visible = 96, 64, 64, 16  # widths of encoder and decoder, patches
+
+    def block(tokens: int, width: int, rest: int | None = None) -> float:
+        kept = tokens if rest is None else rest
+        attention = 2 * 2 * tokens * tokens * width
+        return 2 * width**2 * (3 * tokens + 9 * kept) + attention
+
+    def step(masks: int, ours: bool) -> float:
+        rest = length - visible if ours else None
+        encoder = 4 * block(1 + visible, d)
+        decoder = block(1 + length, e) + block(1 + length, e, rest)
+        ends = 2 * (1 + visible) * d * e + 2 * (rest or 1 + length) * e * 48
+        embedding = 2 * length * 48 * d
+        # the decoder is frozen: no gradients of weights; the embedding's input needs none
+        attention = 2 * (2 * 2 * (1 + length) ** 2 * e)  # but of its two factors it does
+        train = 3 * encoder + 2 * decoder + attention + 2 * ends
+        embed = 2 * embedding / masks if ours else 2 * embedding
+        head = 2 * block(1 + length, d) + 2 * (1 + length) * d * d + 2 * d * 10
+        return masks * (train + embed) + 4 * block(1 + length, d) + embedding + head
+
+    for row in rows:
+        masks = int(row["masks"])
+        assert row["GFLOP"] * 1e9 == pytest.approx(step(masks, ours=True), rel=0.01)
+        assert row["plain GFLOP"] * 1e9 == pytest.approx(step(masks, ours=False), rel=0.01)
+
+
+def test_what_the_machine_does() -> None:
+    cpu = torch.device("cpu")
+    assert bench_ttt.matrix_peak(cpu, torch.float32) > 1e8
+    assert bench_ttt.copy_bandwidth(cpu) > 1e8
+    model = zoo.load("mae-scenes")
+    trained = sum(
+        p.numel()
+        for n, p in model.named_parameters()
+        if n in bench_ttt.ttt.trained_parameters(model, "encoder")
+    )
+    assert bench_ttt.bytes_moved(model) == 28 * trained
+
+
+def test_the_table_and_the_figure_are_written(
+    rows: list[dict[str, object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(bench_ttt, "bench_ttt", lambda: iter(rows))
+    with caplog.at_level(logging.INFO):
+        bench.main("ttt", tmp_path)
+    assert "device: " in caplog.text and "scenes, 4 masks, float32" in caplog.text
+    table = pd.read_csv(tmp_path / "tables" / "bench_ttt.csv")
+    assert list(table["masks"]) == [1, 4]
+    assert (tmp_path / "figures" / "bench_ttt_roofline.png").stat().st_size > 10_000
