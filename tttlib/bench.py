@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib import bench_corruptions, bench_data, bench_ttt, environment
+from tttlib import bench_corruptions, bench_data, bench_factors, bench_ttt, environment
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "corruptions", "data")
+TARGETS = ("ttt", "factors", "corruptions", "data")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
@@ -28,6 +28,14 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
     if what == "corruptions":
         bench_corruptions.report(bench_corruptions.bench_corruptions())
+    elif what == "factors":
+        for row in bench_factors.bench_factors():
+            log.info(
+                "%(masks)d masks, %(predicted)2d tokens predicted: weights %(GFLOP weights).1f "
+                "GFLOP, factors %(GFLOP factors).1f; time of weights / time of factors "
+                "%(ratio).2f",
+                row,
+            )
     elif what == "data":
         log.info(
             "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "
