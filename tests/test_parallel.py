@@ -9,7 +9,14 @@ import torch
 
 from tttlib import parallel
 from tttlib.models import zoo
-from tttlib.parallel import Size, fitting, free_memory, out_of_memory
+from tttlib.parallel import (
+    Size,
+    activations,
+    fitting,
+    free_memory,
+    masks_at_once,
+    out_of_memory,
+)
 
 
 def sizes(seconds: dict[int, float], most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -101,10 +108,16 @@ def test_the_account_of_memory_is_roughly_right(batch_size: int) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         loss = net.losses(images, model.target(images), order, 16)
     weights = sum(value.numel() * 4 for value in net.parameters.values())
-    activations = sum(kept.values()) - weights
+    real = (sum(kept.values()) - weights) / replicas / batch_size
     loss.sum().backward()
-    device_bytes = parallel.free_memory(torch.device("cpu"))
-    fits = fitting(model, names, batch_size, "sgd", 16)
-    each = 0.25 * device_bytes / fits  # bytes of a replica by the account
-    real = (activations + 2 * weights) / replicas
-    assert 0.5 < each / real < 3
+    assert 0.7 < activations(model, 16) / real < 1.5
+
+
+def test_masks_are_split_evenly_by_a_constant_number_of_bytes() -> None:
+    with torch.device("meta"):
+        small, large = zoo.create("small"), zoo.create("large")
+    assert masks_at_once(zoo.create("scenes"), 128, 16) == 128
+    groups = {n: masks_at_once(small, n, 49) for n in (1, 8, 32, 128)}
+    assert groups[1] == 1 and groups[8] == 8 and groups[32] == 16
+    assert groups[128] * activations(small, 49) <= 2**31 < 2 * 128 * activations(small, 49)
+    assert 1 <= masks_at_once(large, 128, 49) < 128

@@ -266,6 +266,15 @@ def test_bfloat16_is_near_and_leaves_float32_weights(mode: dict[str, object]) ->
     assert all(p.dtype == torch.float32 for p in net.parameters())
 
 
+@pytest.mark.parametrize("optimizer", ttt.OPTIMIZERS)
+def test_masks_in_groups_are_the_same_step(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = model(), images()
+    expected = plain(net, x, optimizer=optimizer)
+    for mode in ({"parallel": 2}, {"parallel": 5}):
+        monkeypatch.setattr(ttt_loops, "masks_at_once", lambda *_: 3)  # groups of 3 and 1
+        assert_equal(run(net, x, optimizer=optimizer, **mode), expected, atol=1e-10)
+
+
 # -- how many images at once -----------------------------------------------------------------------
 
 

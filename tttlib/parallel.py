@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _FIRST = 4  # images
 _WORTH = 1.05  # a larger stack must be so much faster
 _SHARE = 0.25  # of the free memory
+_ACTIVATIONS = 2**31  # bytes
 _FLOATS_PER_TOKEN = 20  # kept for the backward pass by a block, in widths
 
 
@@ -73,7 +74,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def fitting(
-    model: MaskedAutoencoder, names: tuple[str, ...], batch_size: int, optimizer: str, visible: int
+    model: MaskedAutoencoder, names: tuple[str, ...], masks: int, optimizer: str, visible: int
 ) -> int:
     """How many replicas fit into a quarter of the free memory, by a rough account; at least 1.
 
@@ -81,17 +82,34 @@ def fitting(
     """
     parameters = dict(model.named_parameters())
     copies = 2 if optimizer == "sgd" else 4
-    weights = copies * sum(parameters[n].numel() for n in names)
+    size = model.cls_token.element_size()
+    weights = copies * size * sum(parameters[n].numel() for n in names)
+    each = weights + masks * activations(model, visible)
+    return max(1, int(_SHARE * free_memory(model.cls_token.device) / each))
+
+
+def masks_at_once(model: MaskedAutoencoder, batch_size: int, visible: int) -> int:
+    """How many of an image's masks go through the network together: 2 GiB of activations.
+
+    Their gradients are summed, so only rounding depends on it; and a constant number of bytes, not
+    the free memory, decides, so that a run can be repeated to the bit.
+    """
+    most = max(1, _ACTIVATIONS // activations(model, visible))
+    groups = -(-batch_size // most)
+    return -(-batch_size // groups)
+
+
+def activations(model: MaskedAutoencoder, visible: int) -> int:
+    """Bytes kept for the backward pass of one mask, roughly."""
     width, decoder = model.cls_token.shape[-1], model.mask_token.shape[-1]
-    activations = sum(
-        batch_size * tokens * depth * (_FLOATS_PER_TOKEN * width + 2 * heads * tokens)
+    numbers = sum(
+        tokens * depth * (_FLOATS_PER_TOKEN * width + 2 * heads * tokens)
         for tokens, depth, width, heads in (
             (1 + visible, len(model.blocks), width, model.num_heads),
             (1 + model.num_patches, len(model.decoder_blocks), decoder, model.decoder_num_heads),
         )
     )
-    bytes_each = model.cls_token.element_size() * (weights + activations)
-    return max(1, int(_SHARE * free_memory(model.cls_token.device) / bytes_each))
+    return model.cls_token.element_size() * numbers
 
 
 def free_memory(device: torch.device) -> int:

@@ -117,12 +117,20 @@ class StackedAutoencoder:
         rest = [v for n, v in self.parameters.items() if n.rpartition(".")[0] not in layers]
         self._optimizer = rule.make(rest)
 
-    def descend(self, losses: Tensor) -> None:
-        """One update of every replica by its own loss, [S] of `losses`."""
+    def descend(self, losses: Tensor, *, first: bool = True, last: bool = True) -> None:
+        """One update of every replica by its own loss, [S] of `losses`.
+
+        A loss may come in parts whose sum it is: the first one drops what was there, the last one
+        moves the weights.
+        """
         assert self._optimizer is not None, "call start first"
-        self._optimizer.zero_grad(set_to_none=True)
+        if first:
+            self._optimizer.zero_grad(set_to_none=True)
+        for layer in self._fused.values():
+            layer.first, layer.last = first, last
         losses.sum().backward()
-        self._optimizer.step()
+        if last:
+            self._optimizer.step()
 
     def losses(self, images: Tensor, target: Tensor, order: Tensor, visible: int) -> Tensor:
         """MAE loss of every replica, [S].
@@ -248,19 +256,25 @@ class _Momentum:
 
     def start(self, rule: Rule) -> None:
         self.lr, self.momentum, self.beta = rule.lr, rule.momentum, 0.0  # nothing is kept at first
+        self.first = self.last = True
 
     @torch.no_grad()
     def update(self, x: Tensor, dy: Tensor) -> None:
-        """m <- mu m + g, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out]."""
+        """m <- mu m + g, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out].
+
+        Of a loss in parts: m is scaled with the first, w moves with the last.
+        """
+        beta = self.beta if self.first else 1.0
         if x.dtype == self.of_weight.dtype:
-            self.of_weight.baddbmm_(x.transpose(1, 2), dy, beta=self.beta)
+            self.of_weight.baddbmm_(x.transpose(1, 2), dy, beta=beta)
         else:  # autocast: products in half precision, sums in full
             gradient = torch.bmm(x.transpose(1, 2), dy).to(self.of_weight.dtype)
-            _decay(self.of_weight, self.beta).add_(gradient)
-        _decay(self.of_bias, self.beta).add_(dy.sum(1, dtype=self.of_bias.dtype))
-        self.beta = self.momentum
-        self.weight.flatten(2).transpose(1, 2).sub_(self.of_weight, alpha=self.lr)
-        self.bias.sub_(self.of_bias, alpha=self.lr)
+            _decay(self.of_weight, beta).add_(gradient)
+        _decay(self.of_bias, beta).add_(dy.sum(1, dtype=self.of_bias.dtype))
+        if self.last:
+            self.beta = self.momentum
+            self.weight.flatten(2).transpose(1, 2).sub_(self.of_weight, alpha=self.lr)
+            self.bias.sub_(self.of_bias, alpha=self.lr)
 
 
 def _decay(x: Tensor, beta: float) -> Tensor:

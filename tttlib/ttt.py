@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.parallel import Size, fitting
+from tttlib.parallel import Size, fitting, masks_at_once
 from tttlib.stacked import Rule
 from tttlib.ttt_loops import Settings, TTTResult, run_online, run_standard
 
@@ -120,7 +120,8 @@ def run(
             return run_online(
                 model, images, draw, names, how, reset_optimizer, heldout, evaluate_every, stream
             )
-        most = len(images) if fixed else fitting(model, names, batch_size, optimizer, visible)
+        masks = masks_at_once(model, batch_size, visible)
+        most = len(images) if fixed else fitting(model, names, masks, optimizer, visible)
         size = Size(min(most, len(images)), fixed and min(fixed, len(images)))
         return run_standard(model, images, draw, names, how, size, progress)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.parallel import Size
+from tttlib.parallel import Size, masks_at_once
 from tttlib.stacked import Rule, StackedAutoencoder
 
 
@@ -122,10 +122,7 @@ def _adapt(
         if step in how.wanted:
             tokens.append(_tokens(net, images, how))  # [S,1+L,D]
         if step < steps:
-            with how.precision(images.device):
-                loss = net.losses(images, target, orders[:, step], visible)  # [S]
-            net.descend(loss)
-            losses.append(loss.detach())
+            losses.append(_update(net, images, target, orders[:, step], visible, how))
     logits, latents = _predictions(model, tokens, how)
 
     def unadapted() -> tuple[Tensor, Tensor]:
@@ -133,6 +130,27 @@ def _adapt(
         return _predictions(model, [_tokens(net, images, how)], how)
 
     return _void_failures(torch.stack(losses, 1).cpu(), logits, latents, how, unadapted)
+
+
+def _update(
+    net: StackedAutoencoder,
+    images: Tensor,
+    target: Tensor,
+    orders: Tensor,
+    visible: int,
+    how: Settings,
+) -> Tensor:
+    """One step under the masks `orders` [S,b,L]; the losses before it, [S]."""
+    parts = orders.split(masks_at_once(net.model, orders.shape[1], visible), 1)
+    total = images.new_zeros(len(images))
+    for i, part in enumerate(parts):
+        with how.precision(images.device):
+            loss = net.losses(images, target, part, visible)  # [S], mean over the part's masks
+        if len(parts) > 1:
+            loss = loss * (part.shape[1] / orders.shape[1])
+        net.descend(loss, first=i == 0, last=i + 1 == len(parts))
+        total += loss.detach()
+    return total
 
 
 @torch.no_grad()
