@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from tttlib import parallel
+from tttlib import parallel, ttt
+from tttlib.fused_sgd import Rule
 from tttlib.models import zoo
 from tttlib.parallel import (
     Size,
@@ -17,6 +18,7 @@ from tttlib.parallel import (
     masks_at_once,
     out_of_memory,
 )
+from tttlib.stacked import StackedAutoencoder
 
 
 def sizes(seconds: dict[int, float], most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -89,9 +91,6 @@ def test_what_fits_follows_masks_weights_and_memory(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("batch_size", [2, 16])
 def test_the_account_of_memory_is_roughly_right(batch_size: int) -> None:
     """What autograd keeps of one stack, against the activations of the account."""
-    from tttlib import ttt
-    from tttlib.stacked import Rule, StackedAutoencoder
-
     model = zoo.create("scenes").eval()
     names, replicas = ttt.trained_parameters(model, "encoder"), 4
     net = StackedAutoencoder(model, names, replicas)

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tttlib import plain_ttt, plots, ttt
 from tttlib.devices import best_device
+from tttlib.fused_sgd import Rule
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.roofline import roofline
-from tttlib.stacked import Rule
 
 log = logging.getLogger(__name__)
 

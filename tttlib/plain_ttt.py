@@ -14,8 +14,8 @@ import copy
 import torch
 from torch import Tensor
 
+from tttlib.fused_sgd import Rule
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.stacked import Rule
 
 
 def run(

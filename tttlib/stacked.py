@@ -5,46 +5,20 @@ independent gradients (replica s enters only loss s), and element-wise optimiser
 replica, so the result equals S runs of the one-image loop. Frozen tensors stay shared. Copies of an
 image differ only in their mask, so its patches are embedded once and gathered b times.
 
-SGD with momentum acts inside the backward pass: a layer's gradient is added to its momentum by the
-same matrix product that computes it, m <- mu m + x^T dy, and w <- w - lr m follows at once. Nothing
-is stored, copied or read again for a gradient, which is what an image with one mask would mostly
-wait for. Other optimisers get gradients.
-
 Arithmetic of `models.mae`; a test holds both against each other and against `vmap(grad)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tttlib.fused_sgd import FusedLinear, Momentum, Rule
 from tttlib.models.attention import attend
 from tttlib.models.mae import LAYER_NORM_EPS, MaskedAutoencoder
-
-
-@dataclass(frozen=True)
-class Rule:
-    """An optimiser that acts on each element alone, hence on each replica alone.
-
-    name  "sgd" (momentum, no decay), "adamw" (betas (0.9,0.95), decay 0.01) or "adam" (no decay)
-    """
-
-    name: str
-    lr: float
-    momentum: float = 0.9
-
-    def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimiser of PyTorch that does this."""
-        if self.name == "sgd":
-            return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
-        if self.name == "adamw":
-            return torch.optim.AdamW(parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=0.01)
-        return torch.optim.Adam(parameters, lr=self.lr, betas=(0.9, 0.95))
 
 
 class StackedAutoencoder:
@@ -64,7 +38,7 @@ class StackedAutoencoder:
         self._tensors: Mapping[str, Tensor] = {
             name: value.detach() for name, value in source.items()
         } | self.parameters
-        self._fused: dict[str, _Momentum] = {}
+        self._fused: dict[str, Momentum] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self.reset()
         for value in self.parameters.values():
@@ -111,7 +85,7 @@ class StackedAutoencoder:
         for name in layers:
             if name not in self._fused:
                 weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-                self._fused[name] = _Momentum(weight, bias)
+                self._fused[name] = Momentum(weight, bias)
             self._fused[name].start(rule)
         self._fused = {name: self._fused[name] for name in layers}
         rest = [v for n, v in self.parameters.items() if n.rpartition(".")[0] not in layers]
@@ -178,7 +152,7 @@ class StackedAutoencoder:
             return F.linear(x, weight.flatten(1), bias)
         weight, rows = weight.flatten(2), x.flatten(1, -2)  # [S,out,in], [S,n,in]
         if name in self._fused and torch.is_grad_enabled():
-            out = _FusedLinear.apply(rows, weight, bias, self._fused[name])
+            out = FusedLinear.apply(rows, weight, bias, self._fused[name])
         else:
             out = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
         return out.view(*x.shape[:-1], -1)
@@ -230,9 +204,6 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(2, index[..., None].expand(-1, -1, -1, x.shape[-1]))
 
 
-# -- layout and the update inside the backward pass ------------------------------------------------
-
-
 def _inputs_first(value: Tensor) -> Tensor:
     """The same numbers, a matrix [out,in] laid out as [in,out]: as its gradient x^T dy comes."""
     return value if value.ndim != 2 else value.t().contiguous().t()
@@ -244,59 +215,3 @@ def _empty(value: Tensor, replicas: int) -> Tensor:
         return value.new_empty(replicas, *value.shape)
     out, *inside = value.shape
     return value.new_empty(replicas, *inside, out).movedim(-1, 1)
-
-
-class _Momentum:
-    """SGD of one layer's weight [S,out,in] and bias [S,out], fed from the backward pass."""
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = weight, bias
-        self.of_weight = torch.empty_like(weight.detach().flatten(2).transpose(1, 2))  # [S,in,out]
-        self.of_bias = torch.empty_like(bias.detach())
-
-    def start(self, rule: Rule) -> None:
-        self.lr, self.momentum, self.beta = rule.lr, rule.momentum, 0.0  # nothing is kept at first
-        self.first = self.last = True
-
-    @torch.no_grad()
-    def update(self, x: Tensor, dy: Tensor) -> None:
-        """m <- mu m + g, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out].
-
-        Of a loss in parts: m is scaled with the first, w moves with the last.
-        """
-        beta = self.beta if self.first else 1.0
-        if x.dtype == self.of_weight.dtype:
-            self.of_weight.baddbmm_(x.transpose(1, 2), dy, beta=beta)
-        else:  # autocast: products in half precision, sums in full
-            gradient = torch.bmm(x.transpose(1, 2), dy).to(self.of_weight.dtype)
-            _decay(self.of_weight, beta).add_(gradient)
-        _decay(self.of_bias, beta).add_(dy.sum(1, dtype=self.of_bias.dtype))
-        if self.last:
-            self.beta = self.momentum
-            self.weight.flatten(2).transpose(1, 2).sub_(self.of_weight, alpha=self.lr)
-            self.bias.sub_(self.of_bias, alpha=self.lr)
-
-
-def _decay(x: Tensor, beta: float) -> Tensor:
-    """beta x, in place; 0 whatever x was for beta 0."""
-    return x.zero_() if beta == 0 else x.mul_(beta)
-
-
-class _FusedLinear(torch.autograd.Function):
-    """x W^T + b, whose backward pass updates W and b instead of returning their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, momentum: _Momentum) -> Tensor:
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-        ctx.save_for_backward(x, weight)
-        ctx.momentum = momentum
-        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
-        x, weight = ctx.saved_tensors
-        dx = torch.bmm(dy, weight) if ctx.needs_input_grad[0] else None  # by the old weights
-        ctx.momentum.update(x, dy)
-        return dx, None, None, None

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tttlib.fused_sgd import Rule
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.parallel import Size, fitting, masks_at_once
-from tttlib.stacked import Rule
 from tttlib.ttt_loops import Settings, TTTResult, run_online, run_standard
 
 __all__ = ["FINETUNE", "OPTIMIZERS", "TTTResult", "run", "scaled_lr", "trained_parameters"]

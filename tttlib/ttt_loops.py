@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tttlib.fused_sgd import Rule
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.parallel import Size, masks_at_once
-from tttlib.stacked import Rule, StackedAutoencoder
+from tttlib.stacked import StackedAutoencoder
 
 
 @dataclass(frozen=True)
