@@ -1,0 +1,78 @@
+"""What identifies a unit of work, and the rows that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tttlib import corruptions, streams, ttt
+from tttlib.data import ImageSet
+from tttlib.models import MaskedAutoencoder
+from tttlib.models.verify import mismatch
+
+
+def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
+    """What identifies a model and a selection of images in a unit of work.
+
+    A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
+    """
+    selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
+    verified = model.card.get("verified", {"ok": None})
+    doubt = {"model_mismatch": mismatch(verified)} if verified["ok"] is False else {}
+    return {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "dataset_fingerprint": dataset.fingerprint,
+        "selection": selection,
+        "images": len(dataset),
+        "corruptions_version": corruptions.VERSION,
+        "model": model.card.get("name", "unnamed"),
+        "weights_sha256": model.card.get("weights_sha256", "unknown"),
+        **doubt,
+    }
+
+
+def stream_of(
+    dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
+) -> Iterable[streams.Batch]:
+    return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
+
+
+def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "domain": batch.domain,
+            "id": dataset.ids[batch.index].numpy(),
+            "label": batch.labels.numpy(),
+            "class": [dataset.classes[i] for i in batch.labels],
+        }
+    )
+
+
+def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
+    """Result rows of N images: N * K of them (K predictions each), image after image."""
+    at = torch.tensor(result.evaluated_at)
+    n, k = result.logits.shape[:2]
+    prediction = result.logits.argmax(-1)  # [N,K]
+    last = result.losses.new_full((n, 1), float("nan"))
+    losses = torch.cat([result.losses, last], 1)[:, at]  # [N,K]
+    per_image = {
+        "id": dataset.ids,
+        "label": dataset.labels,
+        "failed": result.failed,
+        **dataset.clusters,
+    }
+    return pd.DataFrame(
+        {name: column.repeat_interleave(k).numpy() for name, column in per_image.items()}
+        | {
+            "step": np.tile(at.numpy(), n),
+            "prediction": prediction.flatten().numpy(),
+            "correct": (prediction == dataset.labels[:, None]).flatten().numpy(),
+            "loss": losses.flatten().numpy(),
+        }
+    )

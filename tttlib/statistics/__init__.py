@@ -1,0 +1,24 @@
+"""Intervals, projections, separability: the uncertainty and geometry behind tables and figures."""
+
+from tttlib.statistics.intervals import Interval, bootstrap, paired
+from tttlib.statistics.projection import Projection, pca
+from tttlib.statistics.separation import (
+    Separability,
+    separability,
+    separability_table,
+    silhouette,
+    silhouette_values,
+)
+
+__all__ = [
+    "Interval",
+    "Projection",
+    "Separability",
+    "bootstrap",
+    "paired",
+    "pca",
+    "separability",
+    "separability_table",
+    "silhouette",
+    "silhouette_values",
+]

@@ -1,0 +1,44 @@
+"""Principal components."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Projection(NamedTuple):
+    """Principal components: coordinates [N,k], components [k,D], explained [k], mean [D].
+
+    `explained` is each component's share of the total variance, in [0,1].
+    """
+
+    coordinates: NDArray[np.float64]
+    components: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    mean: NDArray[np.float64]
+
+
+def pca(x: ArrayLike, k: int = 2) -> Projection:
+    """The first `k` principal components of the points `x` [N,D] (one fit per figure).
+
+    Signs are fixed: the largest entry of each component is positive. Raises ValueError unless
+    0 < k <= min(N, D), for non-finite values, and when all points are equal.
+
+    Source: Pearson 1901; computed as the singular value decomposition of the centred points.
+    """
+    points = np.asarray(x, dtype=np.float64)
+    if points.ndim != 2 or not 0 < k <= min(points.shape):
+        raise ValueError(f"{k} components need points [N,D], N and D >= {k}; got {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("the points to project hold non-finite values")
+    mean = points.mean(0)
+    _, singular, components = np.linalg.svd(points - mean, full_matrices=False)
+    if singular[0] <= np.finfo(np.float64).eps * max(1.0, float(np.abs(mean).max())):
+        raise ValueError("all points are equal: there is no direction to project on")
+    components = components[:k]  # [k,D]
+    largest = np.abs(components).argmax(1)
+    components *= np.sign(components[np.arange(k), largest])[:, None]
+    explained = singular**2 / (singular**2).sum()
+    return Projection((points - mean) @ components.T, components, explained[:k], mean)

@@ -1,0 +1,104 @@
+"""How far labels organise points: silhouettes and linear classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+class Separability(NamedTuple):
+    """Cross-validated accuracy of a linear classifier and of always guessing the largest class."""
+
+    accuracy: float
+    chance: float
+    folds: int
+
+
+def silhouette(x: ArrayLike, labels: ArrayLike) -> float:
+    """Mean silhouette in [-1,1] of the points `x` [N,D] grouped by `labels` [N]; 0: groups overlap.
+
+    Source: Rousseeuw, Journal of Computational and Applied Mathematics 20, 1987 (Euclidean).
+    """
+    codes = _codes(x, labels)
+    return float(silhouette_score(np.asarray(x, dtype=np.float64), codes))
+
+
+def silhouette_values(x: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Silhouette [N] of each point: their mean is `silhouette`; bootstrap them for an interval."""
+    codes = _codes(x, labels)
+    return np.asarray(silhouette_samples(np.asarray(x, dtype=np.float64), codes))
+
+
+def separability_table(x: ArrayLike, rows: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """How far each factor (a column of `rows` [N]) organises the points `x` [N,D].
+
+    Points of one `id` stay in one fold. Columns factor, n, groups, silhouette, accuracy, chance
+    (fractions) and folds.
+    """
+    records = []
+    for factor in factors:
+        found = separability(x, rows[factor], rows["id"])
+        records.append(
+            {
+                "factor": factor,
+                "n": len(rows),
+                "groups": rows[factor].nunique(),
+                "silhouette": silhouette(x, rows[factor]),
+                **found._asdict(),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def separability(
+    x: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> Separability:
+    """How well a linear classifier tells `labels` [N] from the points `x` [N,D].
+
+    Logistic regression (L2, C = 1) on standardised features, accuracy over stratified folds.
+    groups  [N]: points that share one stay in one fold, for instance the corrupted versions of one
+            source image, which otherwise stand in both the training and the test fold.
+
+    Uses fewer folds where a class has fewer points (or groups) than `folds`. Raises ValueError for
+    fewer than two classes, or when a class has a single point (or group).
+    """
+    points, codes = np.asarray(x, dtype=np.float64), _codes(x, labels)
+    units = np.arange(len(codes)) if groups is None else np.asarray(groups)
+    if len(units) != len(codes):
+        raise ValueError(f"{len(codes)} points but {len(units)} groups")
+    folds = min(folds, *(len(np.unique(units[codes == c])) for c in np.unique(codes)))
+    if folds < 2:
+        raise ValueError("a class has a single point or group: nothing is left to test on")
+    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+    split = splitter(folds, shuffle=True, random_state=seed)
+    right = 0
+    for train, test in split.split(points, codes, None if groups is None else units):
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+        classifier.fit(points[train], codes[train])
+        right += int((classifier.predict(points[test]) == codes[test]).sum())
+    chance = float(np.bincount(codes).max() / len(codes))
+    return Separability(right / len(codes), chance, folds)
+
+
+def _codes(x: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
+    """`labels` as int [N]; ValueError when they do not fit `x` or name fewer than two groups."""
+    names, codes = np.unique(np.asarray(labels), return_inverse=True)
+    if len(codes) != len(np.asarray(x)):
+        raise ValueError(f"{len(np.asarray(x))} points but {len(codes)} labels")
+    if len(names) < 2:
+        raise ValueError(f"need at least two different labels, got only {names}")
+    return codes
