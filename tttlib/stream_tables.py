@@ -1,0 +1,84 @@
+"""Rows of several methods on one stream, side by side: what notebook 03 draws and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tttlib import statistics
+
+PAIR = ("domain", "severity", "id")
+"""What identifies one arrival in every order of a stream."""
+
+
+def arrivals(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The last prediction of every arrival, as `method`; held-out rows are left out."""
+    if "part" in rows:
+        rows = rows[rows["part"] == "stream"]
+    if "step" in rows:
+        rows = rows[rows["step"] == rows["step"].max()]
+    return rows.assign(method=method)
+
+
+def on_pairs(rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose image and corruption occur in `wanted` too.
+
+    Raises ValueError when a pair of `wanted` is missing from `rows`.
+    """
+    columns = list(PAIR) + (["seed"] if "seed" in rows and "seed" in wanted else [])
+    keys = wanted[columns].drop_duplicates()
+    kept = rows.merge(keys, on=columns)
+    missing = len(keys) - len(kept[columns].drop_duplicates())
+    if missing:
+        raise ValueError(f"{missing} of {len(keys)} pairs of image and corruption are missing")
+    return kept
+
+
+def moving_averages(
+    rows: pd.DataFrame, window: int, *, by: Sequence[str] = ("method",)
+) -> pd.DataFrame:
+    """Moving average of `correct` along each stream: columns by…, position, mean.
+
+    rows  of `arrivals`; `position` is that of the window's last arrival
+    """
+    parts = []
+    for key, part in rows.groupby(list(by), sort=False):
+        part = part.sort_values("position")
+        mean = statistics.moving_average(part["correct"], window)
+        table = pd.DataFrame({"position": part["position"].to_numpy()[window - 1 :], "mean": mean})
+        for name, value in zip(by, key, strict=True):
+            table[name] = value
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def fluctuations(
+    rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
+) -> pd.DataFrame:
+    """Permutation tests of a method's moving average, the source's, and their difference.
+
+    rows, source  of `arrivals`, one stream each, the same arrivals
+    The difference per arrival removes what is easy or hard about the images, which the source
+    meets too: what is left is the model's own drift.
+    Columns: sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`); a sequence
+    whose values are all equal has ratio 0 and p 1.
+    """
+    rows, source = (t.sort_values("position") for t in (rows, source))
+    if rows[list(PAIR)].to_numpy().tolist() != source[list(PAIR)].to_numpy().tolist():
+        raise ValueError("method and source did not see the same arrivals in the same order")
+    adapted, fixed = (t["correct"].to_numpy(dtype="float64") for t in (rows, source))
+    records = []
+    for name, values in {
+        "adapted": adapted,
+        "source": fixed,
+        "adapted - source": adapted - fixed,
+    }.items():
+        same = bool(np.ptp(values) == 0)
+        found = None if same else statistics.fluctuation(values, window, seed=seed)
+        record = {"sequence": name, "n": len(values), "window": window}
+        tests = ("ratio", "low", "high", "p")
+        none = {"ratio": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+        records.append(record | (none if found is None else {k: getattr(found, k) for k in tests}))
+    return pd.DataFrame(records)
