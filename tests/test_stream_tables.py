@@ -72,3 +72,32 @@ def test_fluctuations_of_a_method_that_drifts() -> None:
     assert same.loc["adapted - source", ["ratio", "p"]].tolist() == [0.0, 1.0]
     with pytest.raises(ValueError, match="same arrivals"):
         stream_tables.fluctuations(a, b.iloc[1:], 40)
+
+
+def test_mean_over_orders_is_one_row_a_pair() -> None:
+    a = stream_tables.arrivals(online_rows([1, 0]), "online").assign(order="a")
+    b = stream_tables.arrivals(online_rows([1, 1]), "online").assign(order="b", position=[1, 0])
+    table = stream_tables.mean_over(pd.concat([a, b]), "order")
+    assert table.sort_values("id")["correct"].tolist() == [1.0, 0.5]
+
+
+def test_heldout_change_is_end_minus_start() -> None:
+    def held(position: int, domain: str, correct: list[int]) -> pd.DataFrame:
+        rows = online_rows(correct).query("part == 'stream' and step == 1")
+        return rows.assign(part="held-out", position=position, domain=domain)
+
+    rows = pd.concat(
+        [
+            online_rows([1, 1, 1, 1]).query("part == 'stream'"),
+            held(0, "fog", [0, 0, 1, 0]),
+            held(2, "fog", [0, 0, 0, 0]),
+            held(4, "fog", [1, 1, 1, 0]),
+            held(0, "clean", [1, 1, 1, 1]),
+            held(4, "clean", [1, 1, 0, 0]),
+        ]
+    )
+    table = stream_tables.heldout_change(rows).set_index("images")
+    assert table.loc["corrupted", ["n", "difference"]].tolist() == [4, 0.5]
+    assert table.loc["clean", ["n", "difference"]].tolist() == [4, -0.5]
+    with pytest.raises(ValueError, match="no held-out rows"):
+        stream_tables.heldout_change(rows[rows["part"] == "stream"])

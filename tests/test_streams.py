@@ -213,6 +213,15 @@ def test_thinning_keeps_the_order_and_the_pixels() -> None:
         stream.thinned(0)
 
 
+def test_one_domain_of_a_stream_alone() -> None:
+    stream = streams.mixed(scenes(9), BLURS, batch_size=3)
+    alone = stream.where(domain="zoom_blur")
+    kept = (stream.plan["domain"] == "zoom_blur").to_numpy()
+    assert torch.equal(alone.images(), stream.images()[torch.tensor(kept)])
+    with pytest.raises(ValueError, match="no 'fog' in this stream; it has"):
+        stream.where(domain="fog")
+
+
 def test_the_fingerprint_tells_orders_and_seeds_apart() -> None:
     dataset = scenes()
     found = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tttlib import statistics
+from tttlib import results, statistics
 
 PAIR = ("domain", "severity", "id")
 """What identifies one arrival in every order of a stream."""
@@ -36,6 +36,38 @@ def on_pairs(rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
+def mean_over(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`correct` of every pair as its mean over the values of `column`: one row per pair."""
+    keys = [*PAIR, *(["seed"] if "seed" in rows else [])]
+    means = rows.groupby(keys, sort=False)["correct"].mean()
+    first = rows.drop_duplicates(keys).drop(columns=["correct", column])
+    return first.merge(means.reset_index(), on=keys)
+
+
+def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Held-out accuracy after the whole stream minus before it, same images, with interval.
+
+    rows  of `evaluate.online` with held-out images, of one or several seeds
+    Columns: images ("corrupted" or "clean"), n, difference, low, high (fractions).
+    """
+    held = rows[rows["part"] == "held-out"]
+    if held.empty:
+        raise ValueError("no held-out rows; give evaluate.online(heldout=...)")
+    ends = held["position"].isin([held["position"].min(), held["position"].max()])
+    held = held[ends].assign(
+        images=np.where(held.loc[ends, "domain"] == "clean", "clean", "corrupted"),
+        when=np.where(held.loc[ends, "position"] == 0, "start", "end"),
+    )
+    return results.paired_difference(
+        held,
+        "images",
+        method_column="when",
+        baseline="start",
+        match=("seed", *PAIR),
+        clusters=clusters,
+    ).drop(columns="when")
+
+
 def moving_averages(
     rows: pd.DataFrame, window: int, *, by: Sequence[str] = ("method",)
 ) -> pd.DataFrame:
@@ -44,12 +76,12 @@ def moving_averages(
     rows  of `arrivals`; `position` is that of the window's last arrival
     """
     parts = []
-    for key, part in rows.groupby(list(by), sort=False):
+    for _, part in rows.groupby(list(by), sort=False):
         part = part.sort_values("position")
         mean = statistics.moving_average(part["correct"], window)
         table = pd.DataFrame({"position": part["position"].to_numpy()[window - 1 :], "mean": mean})
-        for name, value in zip(by, key, strict=True):
-            table[name] = value
+        for name in by:
+            table[name] = part[name].iloc[0]
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 

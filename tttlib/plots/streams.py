@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -37,7 +38,7 @@ def along_stream(
             axis.axvline(edge, color="0.7", lw=0.8)
         for i, label in enumerate(lines):
             curve = curves[(curves[panel] == name) & (curves[line] == label)]
-            axis.plot(curve["position"], 100 * curve["mean"], color=PALETTE[i], lw=1.3)
+            axis.plot(curve["position"], 100 * curve["mean"], **_look(label, i))
             if heldout is not None:
                 points = heldout[(heldout[panel] == name) & (heldout[line] == label)]
                 error = [
@@ -46,7 +47,7 @@ def along_stream(
                 ]
                 axis.errorbar(
                     points["position"], 100 * points["mean"], yerr=error, fmt="o-", ms=3.5,
-                    lw=0.8, color=PALETTE[i],
+                    lw=0.8, color=_look(label, i)["color"],
                 )  # fmt: skip
         axis.set_title(pretty(str(name)))
     for axis in axes.flat[len(panels) :]:
@@ -55,9 +56,16 @@ def along_stream(
         axis.set_ylabel("accuracy, %")
     for axis in axes[-1]:
         axis.set_xlabel("images seen")
-    handles = [plt.Line2D([], [], color=PALETTE[i], label=pretty(x)) for i, x in enumerate(lines)]
+    handles = [plt.Line2D([], [], **_look(x, i), label=pretty(str(x))) for i, x in enumerate(lines)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(lines)))
     return figure
+
+
+def _look(label: str, i: int) -> dict[str, Any]:
+    """The source is broad and grey, so that a method that does nothing still shows on it."""
+    if label == "source":
+        return {"color": "0.7", "lw": 3.2}
+    return {"color": PALETTE[i], "lw": 1.2}
 
 
 def cost(summary: pd.DataFrame, *, panel: str = "domain") -> Figure:

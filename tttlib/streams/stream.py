@@ -125,6 +125,15 @@ class Stream(Iterator[Batch]):
         name = f"{self.name}, {len(plan)} of {len(self.plan)}"
         return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
 
+    def where(self, *, domain: str) -> Stream:
+        """The arrivals of one domain, in their order."""
+        plan = self.plan[self.plan["domain"] == domain]
+        if plan.empty:
+            known = ", ".join(self.plan["domain"].unique())
+            raise ValueError(f"no {domain!r} in this stream; it has {known}")
+        name = f"{self.name}, {domain} alone"
+        return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
+
     def fingerprint(self) -> str:
         """16 hex digits of what arrives when: plan, ids and seed."""
         rows = self.rows()[["id", "domain", "severity", "block"]]
