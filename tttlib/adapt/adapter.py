@@ -11,14 +11,15 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tttlib.adapt.optimizers import OPTIMIZERS, Optimizer, make
+from tttlib.adapt.augmentation import cotta_view
+from tttlib.adapt.optimizers import Optimizer, make
 
 METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
@@ -30,30 +31,57 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Config):
-    """Constants of a method that trains.
+class UpdateConfig(Config):
+    """Constants of a method that moves parameters.
 
-    optimizer  "adam" (betas, no decay unless told) or "sgd" (momentum, nesterov)
-    steps      updates for each batch; the logits of the last one are returned
+    steps  updates for each batch; the logits of the last one are returned
     """
 
-    optimizer: str = "adam"
     lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9
-    nesterov: bool = True
     weight_decay: float = 0.0
     steps: int = 1
 
-    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS[:2]
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay"):
+            at_least(name, getattr(self, name), 0)
+        at_least("steps", self.steps, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(UpdateConfig):
+    """Constants of a method with an optimiser whose state lasts over the stream.
+
+    optimizer  "adam" (uses betas) or "sgd" (uses momentum and nesterov)
+    """
+
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.9
+    nesterov: bool = True
 
     def __post_init__(self) -> None:
-        choose("optimizer", self.optimizer, self.optimizers)
-        for name in ("lr", "momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite, 0 or more, not {getattr(self, name)}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be 1 or more, not {self.steps}")
+        super().__post_init__()
+        choose("optimizer", self.optimizer, ("adam", "sgd"))
+        at_least("momentum", self.momentum, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig(Config):
+    """Constants of a method that looks at random views of the images.
+
+    augment  images [B,3,H,W] -> a view of them; CoTTA's augmentation unless given. One that draws
+             random numbers keeps them to itself: they are not in the state
+    seed     of the method's own random draws
+    """
+
+    augment: Callable[[Tensor], Tensor] | None = None
+    seed: int = 0
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise ValueError unless `value` is a finite number and not below `least`."""
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} must be finite and {least} or more, not {value}")
 
 
 def choose(name: str, value: object, legal: Sequence[object]) -> None:
@@ -67,7 +95,8 @@ class Adapter(ABC):
 
     model        the adapted network (a copy of the caller's)
     networks     every network of the method by name; "model" is the one above
-    trained      names of the parameters of `model` that the method may move
+    trained      names of the parameters of `model` that the method may move; `parameters` are the
+                 tensors, `sizes` [n] their numbers of elements
     memory       tensors, numbers and dicts or lists of them that the method keeps between batches
     generator    of every random draw (CPU)
     diagnostics  of the last batch: detached tensors on the model's device, so that reading them is
@@ -95,8 +124,12 @@ class Adapter(ABC):
         self.generator = torch.Generator().manual_seed(getattr(config, "seed", 0))
         self.diagnostics: dict[str, Tensor] = {}
         self.trained: tuple[str, ...] = tuple(self.configure())
+        named = dict(self.model.named_parameters())
+        self.parameters: list[Tensor] = [named[name] for name in self.trained]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        like = next(self.model.parameters())
+        self.sizes = like.new_tensor([p.numel() for p in self.parameters])
         if self.trained and self.optimizer is None:
             self.optimizer = self.make_optimizer()
         self._initial = self.state_dict()
@@ -127,11 +160,21 @@ class Adapter(ABC):
 
     # -- what a method uses ----------------------------------------------------------------------
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        """The tensors named in `trained`, in that order."""
-        named = dict(self.model.named_parameters())
-        return [named[name] for name in self.trained]
+    def augment(self, images: Tensor) -> Tensor:
+        """A view of the images: the one that was asked for, or CoTTA's."""
+        if self.config.augment is not None:
+            return self.config.augment(images)
+        return cotta_view(images, self.generator)
+
+    def gradients(
+        self, loss: Tensor, parameters: Sequence[Tensor] | None = None, *, again: bool = False
+    ) -> list[Tensor]:
+        """Of `loss` at `parameters`, else at all that are trained; 0 where it does not depend.
+
+        again  the graph is needed once more
+        """
+        at = self.parameters if parameters is None else list(parameters)
+        return list(torch.autograd.grad(loss, at, retain_graph=again, materialize_grads=True))
 
     # -- what callers use ------------------------------------------------------------------------
 
@@ -211,8 +254,8 @@ class Adapter(ABC):
             )
         like = next(self.model.parameters())
         if images.dtype == torch.uint8:
-            images = images.to(like.device).to(like.dtype) / 255
-        images = images.detach().to(like.device, like.dtype)
+            images = images.to(like.device, non_blocking=True).to(like.dtype) / 255
+        images = images.detach().to(like.device, like.dtype, non_blocking=True)
         return torch.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0)
 
 

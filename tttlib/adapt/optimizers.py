@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OPTIMIZERS = ("adam", "sgd", "lars", "prodigy", "adafactor")
 EPS = 1e-8  # of Adam
 
 
@@ -42,7 +41,7 @@ def make(parameters: Sequence[Tensor], config: Any) -> Optimizer:
         return Adam(parameters, config.lr, config.betas, config.weight_decay)
     if config.optimizer == "sgd":
         return Sgd(parameters, config.lr, config.momentum, config.nesterov, config.weight_decay)
-    raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {config.optimizer!r}")
+    return External(_EXTERNAL[config.optimizer](list(parameters), config))
 
 
 class Sgd(Optimizer):
@@ -99,22 +98,18 @@ class Adam(Optimizer):
     def step(self, gradients: Sequence[Tensor]) -> None:
         ok, g = gated(gradients, self.parameters, self.weight_decay)
         self.count += ok
-        (mean, square), (one, two) = self.betas, self._corrections()
+        mean, square = self.betas
+        steps = self.count.clamp(min=1)
         torch._foreach_mul_(self.means, 1 - (1 - mean) * ok)
         torch._foreach_add_(self.means, g, alpha=1 - mean)
         torch._foreach_mul_(self.squares, 1 - (1 - square) * ok)
         torch._foreach_addcmul_(self.squares, g, g, value=1 - square)
-        scale = torch._foreach_div(self.squares, two)
+        scale = torch._foreach_div(self.squares, corrections(square, steps))
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, EPS)
         moves = torch._foreach_div(self.means, scale)
-        torch._foreach_mul_(moves, self.lr * ok / one)
+        torch._foreach_mul_(moves, self.lr * ok / corrections(mean, steps))
         torch._foreach_sub_(self.parameters, moves)
-
-    def _corrections(self) -> list[Tensor]:
-        """1 - beta^t, exact in float32 too."""
-        steps = self.count.clamp(min=1)
-        return [-torch.expm1(steps * math.log(beta)) if beta else steps**0 for beta in self.betas]
 
     def state_dict(self) -> dict[str, Any]:
         return {"means": self.means, "squares": self.squares, "count": self.count}
@@ -125,6 +120,103 @@ class Adam(Optimizer):
         self.count.copy_(state["count"])
 
 
+class PickedAdam(Optimizer):
+    """Adam of which every step takes some of the tensors; the others keep moments and count."""
+
+    def __init__(self, parameters: Sequence[Tensor], betas: tuple[float, float]) -> None:
+        self.betas = betas
+        self.means = [torch.zeros_like(p, requires_grad=False) for p in parameters]
+        self.squares = [torch.zeros_like(p, requires_grad=False) for p in parameters]
+        self.counts = [torch.zeros_like(p.detach().sum()) for p in parameters]
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        raise NotImplementedError("the rates are the caller's: use directions")
+
+    def directions(
+        self, at: Sequence[int], gradients: Sequence[Tensor], ok: Tensor
+    ) -> list[Tensor]:
+        """m / (sqrt(v) + 1e-8), both corrected, of the tensors `at`; see `gated` for the others."""
+        mean, square = self.betas
+        means, squares = [self.means[n] for n in at], [self.squares[n] for n in at]
+        counts = [self.counts[n] for n in at]
+        torch._foreach_add_(counts, ok)
+        torch._foreach_mul_(means, 1 - (1 - mean) * ok)
+        torch._foreach_add_(means, list(gradients), alpha=1 - mean)
+        torch._foreach_mul_(squares, 1 - (1 - square) * ok)
+        torch._foreach_addcmul_(squares, list(gradients), list(gradients), value=1 - square)
+        steps = torch.stack(counts).clamp(min=1)
+        scale = torch._foreach_div(squares, list(corrections(square, steps).unbind()))
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, EPS)
+        found = torch._foreach_div(means, scale)
+        torch._foreach_div_(found, list(corrections(mean, steps).unbind()))
+        return list(found)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"means": self.means, "squares": self.squares, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, tensors in self.state_dict().items():
+            torch._foreach_copy_(tensors, state[name])
+
+
+class External(Optimizer):
+    """An optimiser with PyTorch's interface. Whether gradients are finite is read back."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        if not finite(gradients):
+            return
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+def _lars(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
+    """MAE's form: rates of tensors with two or more axes are scaled by 0.001 |theta| / |g|."""
+    from timm.optim import Lars  # here, as below: slow to import, and few need it
+
+    return Lars(
+        [
+            {"params": [p], "always_adapt": p.ndim > 1, "weight_decay": config.weight_decay}
+            if p.ndim > 1
+            else {"params": [p], "weight_decay": 0.0}
+            for p in parameters
+        ],
+        lr=config.lr,
+        momentum=0.9,
+        trust_coeff=1e-3,
+    )
+
+
+def _prodigy(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
+    from prodigyopt import Prodigy
+
+    return Prodigy(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _adafactor(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+
+_EXTERNAL = {"lars": _lars, "prodigy": _prodigy, "adafactor": _adafactor}
+
+
+def corrections(beta: float, steps: Tensor) -> Tensor:
+    """1 - beta^t, exact in float32 too."""
+    return -torch.expm1(steps * math.log(beta)) if beta else torch.ones_like(steps)
+
+
 def finite(tensors: Sequence[Tensor]) -> Tensor:
     """Whether every element of every tensor is finite: bool [], not read back."""
     largest = torch._foreach_norm(list(tensors), ord=math.inf)
@@ -132,7 +224,7 @@ def finite(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def gated(
-    gradients: Sequence[Tensor], parameters: Sequence[Tensor], weight_decay: float
+    gradients: Sequence[Tensor], parameters: Sequence[Tensor] = (), weight_decay: float = 0.0
 ) -> tuple[Tensor, list[Tensor]]:
     """1 and the gradients with L2 decay; 0 and zeros if any of them is not finite."""
     good = finite(gradients)
@@ -140,3 +232,16 @@ def gated(
         gradients = torch._foreach_add(list(gradients), list(parameters), alpha=weight_decay)
     kept = [torch.where(good, g, 0) for g in gradients]
     return good.to(kept[0].dtype), kept
+
+
+def normalised(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """g / (|g| + 1e-8): the direction of the first step of a new Adam, whatever its betas."""
+    size = torch._foreach_abs(list(gradients))
+    torch._foreach_add_(size, EPS)
+    return list(torch._foreach_div(list(gradients), size))
+
+
+def move(parameters: Sequence[Tensor], directions: Sequence[Tensor], rates: Tensor) -> None:
+    """theta_n <- theta_n - rate_n d_n, rates [n] on the device; spends `directions`."""
+    torch._foreach_mul_(list(directions), list(rates.unbind()))
+    torch._foreach_sub_(list(parameters), list(directions))

@@ -6,6 +6,7 @@ embeddings are not) and if the logits depend on it (the decoder of a masked auto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from torch import nn
@@ -13,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tttlib.models.mae import MaskedAutoencoder
 
+_FIRST = re.compile(r"(^|\.)(layer1|block1|stage_1|blocks\.0)(\.|$)")
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -30,6 +32,14 @@ def norm_affine(model: nn.Module) -> list[str]:
 def convolutions_and_norms(model: nn.Module) -> list[str]:
     """Weights and biases of convolutions and normalisation layers; no linear layer."""
     return _names(model, lambda name, module: isinstance(module, NORMS + CONVOLUTIONS))
+
+
+def first_block(model: nn.Module) -> list[str]:
+    """Weights and biases of the first stage of a CNN, or of a transformer's first block.
+
+    That is `layer1`, `block1` or `stage_1` without the stem, or `blocks.0`.
+    """
+    return _names(model, lambda name, module: bool(_FIRST.search(name)))
 
 
 def _names(model: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> list[str]:

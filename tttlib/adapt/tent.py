@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from tttlib.adapt import parameters
@@ -43,6 +42,6 @@ class Tent(Adapter, name="tent"):
         logits = self.model(images)
         loss = entropy(logits).mean()
         assert self.optimizer is not None
-        self.optimizer.step(torch.autograd.grad(loss, self.parameters))
+        self.optimizer.step(self.gradients(loss))
         self.diagnostics = {"loss": loss.detach()}
         return logits
