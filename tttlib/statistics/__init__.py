@@ -1,24 +1,30 @@
 """Intervals, projections, separability: the uncertainty and geometry behind tables and figures."""
 
+from tttlib.statistics.covariance import StreamingCovariance
 from tttlib.statistics.intervals import Interval, bootstrap, paired
 from tttlib.statistics.projection import Projection, pca
 from tttlib.statistics.separation import (
     Separability,
+    linear_hits,
     separability,
     separability_table,
     silhouette,
     silhouette_values,
 )
+from tttlib.statistics.variance import variance_shares
 
 __all__ = [
     "Interval",
     "Projection",
     "Separability",
+    "StreamingCovariance",
     "bootstrap",
+    "linear_hits",
     "paired",
     "pca",
     "separability",
     "separability_table",
     "silhouette",
     "silhouette_values",
+    "variance_shares",
 ]
