@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 FACTORS = ("corruption", "class", "corruption x class", "image", "rest")
 DIFFERENCE = "corruption - class"
-_BLOCK = 2_000_000  # resampled weights held at once
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,10 @@ def variance_shares(
     rows       [N], columns domain, class and id: every image once under every domain
     baseline   [N,D]: the same points before something was done; shares and intervals are then those
                of the difference, `x` minus `baseline`
-    clusters   columns of `rows` that make images dependent; both are drawn, as in `bootstrap`;
-               without them images are drawn within their class
+    clusters   columns of `rows` that make images dependent
+    The interval comes from drawing images with replacement within their class. Each cluster column
+    is drawn on its own besides, and widens a bound by what its distance from the estimate exceeds
+    that of the images (in squares, as variances of crossed clusters add).
     Two-way analysis of variance with repeated measures (images are nested in classes and seen under
     every corruption), sums of squares over all dimensions:
         corruption, class    between the means of corruptions, of classes
@@ -57,41 +58,46 @@ def variance_shares(
     Returns one row per factor, and "corruption - class": factor, share, low, high, raw, n (images),
     classes, corruptions. `raw` is the plain quotient of sums of squares (eta squared), which counts
     the chance differences of group means as effects; `share` (omega squared) takes their expected
-    size away, so that a factor without effect gets 0 on average, sometimes a little less. Corruption
-    and classes are taken as they are (fixed), images as a sample. Both kinds of shares sum to 1.
+    size away, so that a factor without effect gets 0 on average, sometimes a little less.
+    Corruptions and classes are taken as they are (fixed), images as a sample. Both kinds sum to 1.
     Raises ValueError unless every image is once under each of two or more domains, with two or more
     classes and two or more images in a class.
 
-    Source: Hays, Statistics for Psychologists, 1963 (omega squared); Olejnik and Algina,
-    Psychological Methods 8(4), 2003 (its repeated-measures forms).
+    Sources: Hays, Statistics for Psychologists, 1963 (omega squared); Olejnik and Algina,
+    Psychological Methods 8(4), 2003 (its repeated-measures forms);
+    Cameron, Gelbach, Miller, "Robust inference with multiway clustering", Journal of Business and
+    Economic Statistics 29(2), 2011 (variances of crossed clusters).
     """
     designs = [design(x, rows)]
     if baseline is not None:
         designs.append(design(baseline, rows))
     first = designs[0]
     per_image = rows.drop_duplicates("id").set_index("id").loc[first.ids]
-    factors = [np.unique(per_image[c], return_inverse=True)[1] for c in clusters]
-    weights = _weights(factors, first.member, resamples, np.random.default_rng(seed))
-    one = np.ones((1, len(first.ids)))
 
-    def found(w: NDArray, correct: bool = True) -> NDArray:
-        values = [shares(d, w, correct=correct) for d in designs]
-        return values[0] - values[1] if len(values) == 2 else values[0]
+    def found(weights: NDArray, correct: bool = True) -> NDArray:
+        """[R,6] of the images drawn as often as `weights` [R,I] say."""
+        values = [shares(d, weights, correct=correct) for d in designs]
+        both = values[0] - values[1] if len(values) == 2 else values[0]
+        return np.concatenate([both, both[:, :1] - both[:, 1:2]], axis=1)
 
-    block = max(1, _BLOCK // len(first.ids))
-    drawn = [found(weights[i : i + block]) for i in range(0, len(weights), block)]
-    draws = _with_difference(np.concatenate(drawn))
-    draws = draws[np.isfinite(draws).all(1)]  # a draw may leave no class with two images
-    if not len(draws):
-        raise ValueError("no resample had two images of one class: more images are needed")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    once = np.ones((1, len(first.ids)))
+    share, rng = found(once)[0], np.random.default_rng(seed)
+    tails = ((1 - level) / 2, (1 + level) / 2)
+    images = _bounds(found(_within(first.member, resamples, rng)), tails) - share  # [2,6]
+    squares = images**2
+    for name in clusters:
+        codes = np.unique(per_image[name], return_inverse=True)[1]
+        mine = _bounds(found(_drawn(codes, resamples, rng)), tails) - share
+        outward = mine * np.array([[-1], [1]]) > 0
+        squares += (mine**2 * outward - images**2).clip(0)
+    low, high = np.array([[-1], [1]]) * np.sqrt(squares) + share
     return pd.DataFrame(
         {
             "factor": [*FACTORS, DIFFERENCE],
-            "share": _with_difference(found(one))[0],
+            "share": share,
             "low": low,
             "high": high,
-            "raw": _with_difference(found(one, correct=False))[0],
+            "raw": found(once, correct=False)[0],
             "n": len(first.ids),
             "classes": first.member.shape[1],
             "corruptions": first.corruptions,
@@ -166,22 +172,24 @@ def _form(w: NDArray, gram: NDArray) -> NDArray[np.float64]:
     return np.einsum("ri,ri->r", w @ gram, w)
 
 
-def _with_difference(values: NDArray) -> NDArray:
-    """[R,5] -> [R,6]: corruption minus class at the end."""
-    return np.concatenate([values, values[:, :1] - values[:, 1:2]], axis=1)
+def _bounds(draws: NDArray, tails: tuple[float, float]) -> NDArray[np.float64]:
+    """Quantiles [2,6] of those draws [R,6] that left a class with two images."""
+    draws = draws[np.isfinite(draws).all(1)]
+    if not len(draws):
+        raise ValueError("no resample had two images of one class: more images are needed")
+    return np.quantile(draws, tails, axis=0)
 
 
-def _weights(
-    factors: list[NDArray], member: NDArray, resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """How often each image is drawn, [R,I]."""
-    weights = np.ones((resamples, len(member)))
-    for codes in factors:
-        k = int(codes.max()) + 1
-        weights *= rng.multinomial(k, np.full(k, 1 / k), size=resamples)[:, codes]
-    if not factors:
-        for column in member.T:
-            inside = np.flatnonzero(column)
-            k = len(inside)
-            weights[:, inside] = rng.multinomial(k, np.full(k, 1 / k), size=resamples)
+def _within(member: NDArray, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each image is drawn when every class keeps its number of images, [R,I]."""
+    weights = np.empty((resamples, len(member)))
+    for column in member.T:
+        inside = np.flatnonzero(column)
+        weights[:, inside] = _drawn(np.arange(len(inside)), resamples, rng)
     return weights
+
+
+def _drawn(codes: NDArray, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each image is drawn when whole clusters `codes` [I] are, [R,I]."""
+    k = int(codes.max()) + 1
+    return rng.multinomial(k, np.full(k, 1 / k), size=resamples)[:, codes]
