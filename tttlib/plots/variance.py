@@ -73,7 +73,7 @@ def variance_points(
     table  columns factor, share, low, high (fractions) and `hue`
     """
     hues = list(dict.fromkeys(table[hue]))
-    height = 0.8 + 0.14 * len(factors) * (len(hues) + 0.8)
+    height = 0.8 + 0.11 * len(factors) * (len(hues) + 0.8)
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, height))
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
@@ -99,7 +99,7 @@ def _spoken(factor: str) -> str:
 
 def _ticks(axis: Axes, places: Sequence[object]) -> None:
     """Names under the positions; of many every other one, the last one always."""
-    names = [str(p).removeprefix("block ") for p in places]
+    names = ["end" if p == "norm" else str(p).removeprefix("block ") for p in places]
     step = 1 if len(names) <= 6 else 3
     shown = sorted({*range(0, len(names) - step + 1, step), len(names) - 1})
     axis.set_xticks(shown, [names[i] for i in shown])
