@@ -60,6 +60,7 @@ def test_every_control_changes_the_picture_and_steps_cost_nothing(
     net: MaskedAutoencoder, calls: list
 ) -> None:
     widget = explore.explore(net, data.load("scenes", "test", n=4), ["fog", "contrast"], **HOW)
+    assert "JupyterLab" in repr(widget)  # all that a page without widgets shows
     image, corruption, severity, step, picture = widget.children
 
     def shown() -> bytes:

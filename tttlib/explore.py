@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ipywidgets
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,9 +16,6 @@ from tttlib.data import ImageSet
 from tttlib.evaluate.steps import Steps, adaptation_steps
 from tttlib.models import MaskedAutoencoder
 from tttlib.plots.style import PAGE, PALETTE, pretty
-
-if TYPE_CHECKING:
-    import ipywidgets
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _KEPT = 64  # adapted images that are remembered
@@ -104,8 +102,6 @@ class Explorer:
 
     def widget(self) -> ipywidgets.VBox:
         """Controls (image, corruption, severity, step) and the picture that follows them."""
-        import ipywidgets
-
         labels = [self.images.classes[i] for i in self.images.labels]
         wide = {"layout": ipywidgets.Layout(width="420px")}
         image = ipywidgets.Dropdown(
@@ -129,7 +125,7 @@ class Explorer:
         for control in controls:
             control.observe(draw, names="value")
         draw()
-        return ipywidgets.VBox([*controls, picture])
+        return _View([*controls, picture])
 
     def _bars(self, axis: plt.Axes, probabilities: Tensor, label: int) -> None:
         """The five likeliest classes, and the true one where it is none of them."""
@@ -145,6 +141,13 @@ class Explorer:
         axis.set_title("probability, %", fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="y", visible=False)
+
+
+class _View(ipywidgets.VBox):
+    """A box that says what it is where no widget can be shown."""
+
+    def __repr__(self) -> str:
+        return "Controls for image, corruption, severity and TTT step: open in JupyterLab and run."
 
 
 def explore(

@@ -10,6 +10,7 @@ from tttlib.evaluate.shift import (
     adapted_latents,
     latent_map,
     latent_paths,
+    latent_separability,
     latent_variance,
     latent_variance_adapted,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "gradient_alignment",
     "latent_map",
     "latent_paths",
+    "latent_separability",
     "latent_trajectories",
     "latent_variance",
     "latent_variance_adapted",

@@ -12,7 +12,7 @@ from tttlib.data import ImageSet
 def of_each_class(
     dataset: ImageSet, classes: Sequence[str | int], per_class: int, seed: int = 0
 ) -> ImageSet:
-    """`per_class` images of each of `classes`, drawn with `seed`, class after class.
+    """`per_class` images of each of `classes`, drawn with `seed`: class after class, in file order.
 
     classes  names or label indices; none: all classes of the dataset
     A class's images do not depend on the other classes. Raises ValueError for an unknown class, one
@@ -29,8 +29,8 @@ def of_each_class(
                 f"cannot draw {per_class} images of class {dataset.classes[label]!r}: "
                 f"{dataset.name!r} split {dataset.split!r} has {len(mine)}"
             )
-        drawn = np.random.default_rng([seed, label, len(mine)]).permutation(len(mine))[:per_class]
-        index.append(mine[drawn])
+        drawn = np.random.default_rng([seed, len(mine)]).permutation(len(mine))[:per_class]
+        index.append(np.sort(mine[drawn]))
     return dataset.subset(np.concatenate(index))
 
 

@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 from tttlib import statistics, ttt
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
-from tttlib.evaluate.latents import latent_trajectories
+from tttlib.evaluate.latents import latent_trajectories, latents
 from tttlib.evaluate.layers import LAST, clustered_rows, layer_latents, layer_names
 from tttlib.evaluate.rows import describe, latent_rows, stream_of
 from tttlib.models import MaskedAutoencoder
 from tttlib.results import Store
+from tttlib.streams import CLEAN
 
 PROTOCOL = {
     "latent": "CLS token of the whole image",
@@ -65,6 +66,42 @@ def latent_map(
     return store.run(unit, compute, protocol=PROTOCOL)
 
 
+def latent_separability(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    store: Store,
+    severity: float = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What silhouettes and linear classifiers tell of corruption and class; one unit of work.
+
+    For the corrupted images in all dimensions and on two components, for the clean ones, and for
+    both together (`domain_set`): the columns of `statistics.separability_table`. Versions of an
+    image stay in one fold.
+    """
+
+    def compute() -> pd.DataFrame:
+        found, rows = latents(model, dataset, domains, severity=severity, seed=seed)
+        clean, clean_rows = latents(model, dataset, [CLEAN])
+        plane = _projected(rows, found)[["pc1", "pc2"]]
+        table, factors = statistics.separability_table, ["domain", "class"]
+        both = pd.concat([rows, clean_rows], ignore_index=True)
+        parts = {
+            "corrupted, all dimensions": table(found, rows, factors),
+            "corrupted, two components": table(plane, rows, factors),
+            "clean only": table(clean, clean_rows, ["class"]),
+            "clean and corrupted": table(np.concatenate([found, clean]), both, factors),
+        }
+        joined = pd.concat([t.assign(domain_set=k) for k, t in parts.items()], ignore_index=True)
+        return joined.replace({"factor": {"domain": "corruption"}})
+
+    what = {"domains": list(domains), "severity": severity, "seed": seed}
+    unit = {"experiment": "latent_separability", **describe(model, dataset), **what}
+    return store.run(unit, compute, protocol=PROTOCOL)
+
+
 def latent_paths(
     model: MaskedAutoencoder,
     dataset: ImageSet,
@@ -78,14 +115,16 @@ def latent_paths(
     """Where every image lies after every step of standard TTT, one row each; one unit of work.
 
     settings  of `ttt.run`
-    Columns: domain, id, label, class, step, silhouette (by class, among the points of that step),
-    pc1, pc2, explained1, explained2 (one projection for all steps).
+    Columns: domain, id, label, class, clusters, step, silhouette (by class, among the points of the
+    step), pc1, pc2, explained1, explained2 (one projection for all steps).
     """
 
     def compute() -> pd.DataFrame:
         found, rows = latent_trajectories(
             model, dataset, [domain], severity=severity, seed=seed, **settings
         )
+        position = pd.Series(range(len(dataset)), dataset.ids.tolist()).loc[rows["id"]]
+        rows = clustered_rows(dataset, rows, torch.tensor(position.to_numpy()))
         rows = _projected(rows.reset_index(drop=True), found).assign(silhouette=0.0)
         for _, index in rows.groupby("step").groups.items():
             values = statistics.silhouette_values(found[index], rows.loc[index, "class"])
