@@ -91,8 +91,8 @@ def test_the_figure_says_what_the_network_says(net: MaskedAutoencoder) -> None:
     explorer = explore.Explorer(net, dataset, ["fog"], **HOW)
     figure = explorer.figure(2, "fog", 3, 3)
     image, found = explorer.adapted(2, "fog", 3)
-    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["fog, severity 3", "masked"]
-    assert figure.axes[2].get_title(loc="left") == f"step 3: loss {found.losses[3]:.3f}"
+    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["fog,\nseverity 3", "masked"]
+    assert figure.axes[2].get_title(loc="left") == f"step 3:\nloss {found.losses[3]:.3f}"
     drawn = figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(drawn, image.permute(1, 2, 0), atol=1e-6)
     widths = [bar.get_width() for bar in figure.axes[3].patches]

@@ -68,6 +68,8 @@ def test_points_of_variance_are_per_cent_with_intervals() -> None:
     axis = plots.variance_points(table, hue="state", factors=["class", "corruption"]).axes[0]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["class", "corruption"]
     np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [10, 40])
+    other = plots.variance_points(table[table["state"] == "after"], hue="state").axes[0]
+    assert axis.lines[2].get_color() == other.lines[1].get_color() != axis.lines[1].get_color()
     ends = axis.collections[0].get_segments()
     np.testing.assert_allclose([s[:, 0] for s in ends], [[5, 50], [5, 50]])
 

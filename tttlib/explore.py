@@ -81,9 +81,9 @@ class Explorer:
             1, 4, figsize=(PAGE, 2.1), width_ratios=(1, 1, 1, 1.3), layout="constrained"
         )
         pictures = {
-            f"{pretty(corruption)}, severity {severity:g}": shown,
+            f"{pretty(corruption)},\nseverity {severity:g}": shown,
             "masked": found.masked,
-            f"step {step}: loss {found.losses[step]:.3f}": found.reconstructions[step],
+            f"step {step}:\nloss {found.losses[step]:.3f}": found.reconstructions[step],
         }
         for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
             axis.imshow(picture.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")

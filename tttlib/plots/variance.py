@@ -70,9 +70,13 @@ def variance_points(
 ) -> Figure:
     """Shares of variance, or their changes, with intervals: a row per factor, dodged by `hue`.
 
-    table  columns factor, share, low, high (fractions) and `hue`
+    table  columns factor, share, low, high (fractions) and `hue`; "before" is grey, so that the
+           others keep their colours in a figure without it
     """
     hues = list(dict.fromkeys(table[hue]))
+    looks = dict(
+        zip((h for h in hues if h != "before"), zip(PALETTE, "osD^vPX", strict=False), strict=False)
+    )
     height = 0.8 + 0.11 * len(factors) * (len(hues) + 0.8)
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, height))
     axis.axvline(0, color="black", linewidth=0.8)
@@ -81,10 +85,10 @@ def variance_points(
         y = np.arange(len(factors)) + (i - (len(hues) - 1) / 2) * 0.7 / len(hues)
         middle = 100 * part["share"]
         error = np.abs([middle - 100 * part["low"], 100 * part["high"] - middle])
+        color, marker = looks.get(name, ("#777777", "x"))
         axis.errorbar(
-            middle, y, xerr=error, fmt="osD^vPX"[i % 7], ms=3.5, lw=1.2, color=PALETTE[i % 10],
-            label=str(name),
-        )  # fmt: skip
+            middle, y, xerr=error, fmt=marker, ms=3.5, lw=1.2, color=color, label=str(name)
+        )
     axis.set_yticks(range(len(factors)), [_spoken(f) for f in factors])
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
