@@ -48,7 +48,7 @@ def plain(net: MaskedAutoencoder, x: Tensor, **settings: object) -> ttt.TTTResul
     """The same by the plain loop, with the masks that `ttt.run` draws."""
     how = {**RUN, "optimizer": "sgd", "momentum": 0.9, "finetune": "encoder", **settings}
     orders = torch.stack(
-        [ttt._orders(net, how["steps"], how["batch_size"], 0, i) for i in range(len(x))]
+        [ttt.mask_orders(net, how["steps"], how["batch_size"], 0, i) for i in range(len(x))]
     )
     losses, logits = plain_ttt.run(
         net,

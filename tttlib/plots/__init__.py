@@ -5,6 +5,8 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
+from tttlib.plots.animation import save_animation, trajectory_animation
+from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.pictures import corruption_gallery, image_grid
@@ -20,26 +22,34 @@ from tttlib.plots.style import (
     use_style,
 )
 from tttlib.plots.training import training_curves
+from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [
     "COLUMN",
     "DOMAIN_COLORS",
+    "FACTOR_COLORS",
+    "FAMILIES",
     "PAGE",
     "PALETTE",
     "accuracy_by_step",
     "accuracy_curves",
     "along_stream",
     "corruption_gallery",
+    "corruption_map",
     "cost",
     "gains",
     "image_grid",
     "latent_scatter",
     "pretty",
     "save",
+    "save_animation",
     "save_table",
     "shares",
     "training_curves",
     "trajectories",
+    "trajectory_animation",
     "use_style",
+    "variance_lines",
+    "variance_points",
     "y_network",
 ]
