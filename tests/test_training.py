@@ -558,7 +558,7 @@ def test_recipes_fit_together(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "ttt"}, "must be mae, probe, joint or supervised, not 'ttt'"),
+        ({"loss": "ttt"}, "must be one of mae, probe, joint, supervised, rotation; not 'ttt'"),
         ({"mask_ratio": 0.0}, "mask_ratio must lie strictly between 0 and 1 .*not 0.0"),
         ({"mask_ratio": 1.0}, "mask_ratio must lie strictly between 0 and 1 .*not 1.0"),
         ({"mask_ratio": float("nan")}, "mask_ratio must .*not nan"),
