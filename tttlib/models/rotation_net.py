@@ -82,7 +82,7 @@ class RotationNet(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """[B,3,H,W] in [0,1] -> pooled features [B,64 width] of the class branch."""
-        return self._class_features(self.shared(images))
+        return self.class_features(self.shared(images))
 
     def classify(self, images: Tensor) -> Tensor:
         """[B,3,H,W] in [0,1] -> class logits [B,C]."""
@@ -94,12 +94,13 @@ class RotationNet(nn.Module):
         """[B,3,H,W] in [0,1] -> logits [B,4] of the turn, in quarter circles (`rotated`)."""
         x = self.shared(images)
         if self.split == 3:
-            return self.rotation_fc(self._class_features(x))
+            return self.rotation_fc(self.class_features(x))
         for k in range(self.split + 1, 4):
             x = self.get_submodule(f"rotation_block{k}")(x)
         return self.rotation_fc(_pooled(x, self.rotation_norm))
 
-    def _class_features(self, x: Tensor) -> Tensor:
+    def class_features(self, x: Tensor) -> Tensor:
+        """What `shared` gave -> pooled features [B,64 width] of the class branch."""
         for k in range(self.split + 1, 4):
             x = self.get_submodule(f"block{k}")(x)
         return _pooled(x, self.norm)
