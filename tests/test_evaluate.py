@@ -197,7 +197,9 @@ def test_units_of_100_images(tmp_path: Path) -> None:
         batch_size=1,
         lr=0.1,
     )
-    assert evaluate.standard.IMAGES_PER_UNIT == 100 and len(list(tmp_path.glob("ttt-*.parquet"))) == 3
+    assert (
+        evaluate.standard.IMAGES_PER_UNIT == 100 and len(list(tmp_path.glob("ttt-*.parquet"))) == 3
+    )
     assert rows.groupby("images", sort=False).size().to_dict() == {100: 400, 30: 60}
     assert rows.id[rows.step == 0].tolist() == list(range(230))
     assert results.load(tmp_path)["git_sha"].notna().all()

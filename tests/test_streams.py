@@ -97,3 +97,135 @@ def test_the_dataset_is_not_changed() -> None:
 def test_errors_come_before_the_first_batch(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         streams.continual(scenes(), **{"domains": DOMAINS, "batch_size": 3, **settings})
+
+
+# -- orders ----------------------------------------------------------------------------------------
+
+BLURS = ("zoom_blur", "defocus_blur")
+
+
+def pairs(stream: streams.Stream) -> set[tuple[object, ...]]:
+    rows = stream.rows()
+    return set(rows[["id", "domain", "severity"]].itertuples(index=False, name=None))
+
+
+def test_consecutive_shows_each_image_once_domain_after_domain() -> None:
+    dataset = scenes()
+    stream = streams.consecutive(dataset, BLURS, batch_size=3)
+    rows = stream.rows()
+    assert sorted(rows["id"]) == sorted(dataset.ids.tolist())
+    assert rows["domain"].tolist() == ["zoom_blur"] * 3 + ["defocus_blur"] * 4
+    assert [(b.domain, len(b.images), b.block) for b in stream] == [
+        ("zoom_blur", 3, 0),
+        ("defocus_blur", 3, 1),
+        ("defocus_blur", 1, 1),
+    ]
+
+
+def test_orders_show_the_same_pairs_and_the_same_pixels() -> None:
+    dataset = scenes()
+    first = streams.consecutive(dataset, BLURS, batch_size=3)
+    back = streams.consecutive(dataset, BLURS[::-1], batch_size=3)
+    mixed = streams.mixed(dataset, BLURS, batch_size=3)
+    assert pairs(first) == pairs(back) == pairs(mixed)
+    assert mixed.rows()["domain"].nunique() == 2
+    assert mixed.rows()["id"].tolist() != first.rows()["id"].tolist()
+    pixels = dict(zip(first.rows()["id"], first.images(), strict=True))
+    for name, image in zip(mixed.rows()["id"], mixed.images(), strict=True):
+        assert torch.equal(image, pixels[name])
+
+
+def test_a_mixed_batch_says_what_is_in_it() -> None:
+    batch = next(streams.mixed(scenes(), BLURS, batch_size=7))
+    assert batch.domain == streams.MIXED and batch.severity == 5
+    assert set(batch.domains) == set(BLURS) and batch.severities.tolist() == [5.0] * 7
+
+
+def test_mixed_domains_show_every_image_under_every_domain() -> None:
+    stream = streams.mixed(scenes(), DOMAINS, batch_size=4, every=True)
+    assert len(stream.plan) == 21 and len(pairs(stream)) == 21
+    assert stream.rows().groupby("domain").size().tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize(("share", "clean"), [(0.0, 0), (1.0, 40)])
+def test_a_share_of_a_mixed_stream_is_clean(share: float, clean: int) -> None:
+    rows = streams.mixed(scenes(40), BLURS, batch_size=4, clean=share).rows()
+    assert (rows["domain"] == "clean").sum() == clean
+    half = streams.mixed(scenes(40), BLURS, batch_size=4, clean=0.5).rows()
+    assert 8 <= (half["domain"] == "clean").sum() <= 32
+    assert set(half.loc[half["domain"] == "clean", "severity"]) == {0.0}
+
+
+def test_levels_in_order_and_shuffled() -> None:
+    dataset = scenes(10)
+    levels = streams.levels(dataset, "zoom_blur", batch_size=1)
+    assert levels.rows()["severity"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [b.severity for b in levels] == levels.rows()["severity"].tolist()
+    shuffled = streams.levels(dataset, "zoom_blur", shuffled=True, batch_size=10)
+    assert pairs(shuffled) == pairs(levels)
+    assert torch.isnan(torch.tensor(next(shuffled).severity))
+
+
+def test_interpolated_severity_rises_with_every_image() -> None:
+    dataset = scenes(9)
+    stream = streams.interpolated(dataset, "contrast", batch_size=4)
+    assert stream.rows()["severity"].tolist() == [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
+    row = stream.rows().iloc[3]
+    where = int((dataset.ids == row["id"]).nonzero())
+    alone = corruptions.corrupt(dataset.images[[where]], "contrast", 2.5, ids=dataset.ids[[where]])
+    assert torch.equal(stream.images()[3], alone[0].float() / 255)
+    assert pairs(streams.interpolated(dataset, "contrast", shuffled=True, batch_size=4)) == pairs(
+        stream
+    )
+
+
+def test_correlated_sorts_by_class_or_chunks() -> None:
+    dataset = scenes(200)
+    rows = streams.correlated(dataset, ["contrast", "clean"], batch_size=8).rows()
+    for _, part in rows.groupby("domain"):
+        assert part["label"].is_monotonic_increasing and len(part) == 200
+
+    def runs(concentration: float) -> int:
+        stream = streams.correlated(
+            dataset, ["clean"], concentration=concentration, batch_size=8, seed=1
+        )
+        labels = stream.rows()["label"]
+        assert sorted(stream.rows()["id"]) == sorted(dataset.ids.tolist())
+        return int((labels.diff() != 0).sum())
+
+    assert 10 < runs(0.01) < runs(1) < runs(1000) < 200
+
+
+def test_a_stream_starts_anew_and_knows_its_length() -> None:
+    stream = streams.continual(scenes(), DOMAINS, batch_size=3)
+    assert len(stream) == 9 == len(list(stream)) == len(list(stream))
+    assert torch.equal(torch.cat([b.images for b in stream]), stream.images())
+
+
+def test_the_fingerprint_tells_orders_and_seeds_apart() -> None:
+    dataset = scenes()
+    found = {
+        streams.consecutive(dataset, BLURS, batch_size=1).fingerprint(),
+        streams.consecutive(dataset, BLURS[::-1], batch_size=1).fingerprint(),
+        streams.mixed(dataset, BLURS, batch_size=1).fingerprint(),
+        streams.mixed(dataset, BLURS, batch_size=1, seed=1).fingerprint(),
+    }
+    assert len(found) == 4
+    assert streams.mixed(dataset, BLURS, batch_size=1).fingerprint() in found
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: streams.mixed(d, BLURS, batch_size=1, clean=2), "clean must be a share"),
+        (lambda d: streams.consecutive(d, (), batch_size=1), "at least one domain"),
+        (lambda d: streams.continual(d, ["fog", "fog"], batch_size=1), "a domain occurs twice"),
+        (lambda d: streams.correlated(d, concentration=-1, batch_size=1), "concentration"),
+        (lambda d: streams.interpolated(d, "fog", low=0, batch_size=1), "severity"),
+        (lambda d: streams.levels(d, "fog", (1, 7), batch_size=1), "severity"),
+        (lambda d: streams.continual(d.subset([]), batch_size=1), "at least one image"),
+    ],
+)
+def test_orders_refuse_what_they_cannot_do(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(scenes())  # type: ignore[operator]

@@ -15,18 +15,21 @@ and scales lr = blr * batch / 256 (`scaled_lr`). The B inputs of a step are one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from numbers import Integral
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tttlib.calm import Calm
 from tttlib.fused_sgd import Rule
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.online import run_online
 from tttlib.parallel import Size, fitting, masks_at_once
-from tttlib.ttt_loops import Settings, TTTResult, run_online, run_standard
+from tttlib.ttt_loops import Settings, TTTResult, run_standard
 
 __all__ = ["FINETUNE", "OPTIMIZERS", "TTTResult", "run", "scaled_lr", "trained_parameters"]
 
@@ -61,6 +64,7 @@ def run(
     record_latents: bool = False,
     heldout: Tensor | None = None,
     evaluate_every: int = 100,
+    calm: Mapping[str, float] | None = None,
     progress: bool = False,
 ) -> TTTResult:
     """Adapt `model` to each of `images` [N,3,H,W] in [0,1] and predict after every step.
@@ -82,6 +86,8 @@ def run(
     autocast         "bfloat16": matrix products in bfloat16, weights and updates in float32. Faster
                      where the device has such units (GPUs; CPUs with AMX), slower elsewhere
     heldout          [M,3,H,W]: evaluated without adaptation every `evaluate_every` images (online)
+    calm             brakes of the online mode, see `calm.Calm`: average, pull, restore. With
+                     `average` the averaged weights predict, and are what `model` ends with
 
     A loss or prediction that is not finite fails that image: its later updates are void, its
     predictions from then on are the unadapted model's, `failed` says so and the run goes on.
@@ -106,6 +112,9 @@ def run(
         raise ValueError(f"{len(images)} images but {len(ids)} ids")
     if heldout is not None and (not online or evaluate_every < 1):
         raise ValueError("heldout needs online=True and evaluate_every of 1 or more")
+    if calm and not online:
+        raise ValueError("calm needs online=True: standard TTT starts every image at the source")
+    brakes = _calm(calm)
 
     def draw(index: range) -> Tensor:
         if orders is not None:
@@ -118,7 +127,17 @@ def run(
         if online:
             stream = tqdm(range(len(images)), "online TTT", unit="image", disable=not progress)
             return run_online(
-                model, images, draw, names, how, reset_optimizer, heldout, evaluate_every, stream
+                model,
+                images,
+                draw,
+                names,
+                how,
+                reset_optimizer=reset_optimizer,
+                calm=brakes,
+                seed=seed,
+                heldout=heldout,
+                evaluate_every=evaluate_every,
+                stream=stream,
             )
         masks = masks_at_once(model, batch_size, visible)
         most = len(images) if fixed else fitting(model, names, masks, optimizer, visible)
@@ -160,6 +179,14 @@ def _wanted(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int, ...]:
             f"not {evaluate_at!r}"
         )
     return tuple(sorted(int(k) for k in wanted))
+
+
+def _calm(values: Mapping[str, float] | None) -> Calm:
+    known = [field.name for field in fields(Calm)]
+    for name in values or {}:
+        if name not in known:
+            raise ValueError(f"unknown brake {name!r} in calm; known are {', '.join(known)}")
+    return Calm(**(values or {}))
 
 
 def _fixed_parallel(parallel: int | str | None) -> int | None:

@@ -1,13 +1,13 @@
-"""The loops of test-time training: a stack of images, each from the source; a stream of them.
+"""The steps of test-time training on a stack of images, and the standard loop over stacks.
 
-`ttt.run` is the way in; it checks the settings, draws the masks and chooses the loop.
+`ttt.run` is the way in; it checks the settings, draws the masks and chooses the loop (the other one
+is in `online.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -90,30 +90,36 @@ def run_standard(
                     net.reset()
                     net.start(how.rule)
                     chunk = images[start : start + n].to(device)
-                    parts.append(_adapt(net, chunk, draw(index), how, net.reset))
+                    parts.append(adapt(net, chunk, draw(index), how, net.reset))
             except RuntimeError as error:
                 net = None
                 size.shrink(n, error)  # raises what is not for want of memory
                 continue
             start += n
             bar.update(n)
-    return _joined(parts, how)
+    return joined(parts, how)
 
 
 Part = tuple[Tensor, Tensor, Tensor, Tensor]  # losses, logits, latents, failed: S of each
 
 
-def _adapt(
+def adapt(
     net: StackedAutoencoder,
     images: Tensor,
     orders: Tensor,
     how: Settings,
     undo: Callable[[], None],
+    *,
+    predictor: StackedAutoencoder | None = None,
+    after_update: Callable[[], None] | None = None,
 ) -> Part:
     """All steps on S images [S,3,H,W] with patch orders [S,steps,b,L]; `net` ends adapted.
 
-    undo  gives the weights back as they were before, to predict what failed images keep
+    undo          gives the weights back as they were before, to predict what failed images keep
+    predictor     predicts in `net`'s place
+    after_update  what else happens to the weights
     """
+    predictor = predictor or net
     model, steps = net.model, orders.shape[1]
     visible = model.num_visible(how.mask_ratio)
     target = model.target(images)  # [S,L,p*p*3], the same for every mask and step
@@ -121,14 +127,16 @@ def _adapt(
     losses, tokens = [], []
     for step in range(steps + 1):
         if step in how.wanted:
-            tokens.append(_tokens(net, images, how))  # [S,1+L,D]
+            tokens.append(tokens_of(predictor, images, how))  # [S,1+L,D]
         if step < steps:
             losses.append(_update(net, images, target, orders[:, step], visible, how))
-    logits, latents = _predictions(model, tokens, how)
+            if after_update is not None:
+                after_update()
+    logits, latents = predictions(model, tokens, how)
 
     def unadapted() -> tuple[Tensor, Tensor]:
         undo()
-        return _predictions(model, [_tokens(net, images, how)], how)
+        return predictions(model, [tokens_of(predictor, images, how)], how)
 
     return _void_failures(torch.stack(losses, 1).cpu(), logits, latents, how, unadapted)
 
@@ -155,13 +163,13 @@ def _update(
 
 
 @torch.no_grad()
-def _tokens(net: StackedAutoencoder, images: Tensor, how: Settings) -> Tensor:
+def tokens_of(net: StackedAutoencoder, images: Tensor, how: Settings) -> Tensor:
     with how.precision(images.device):
         return net.tokens(images)
 
 
 @torch.no_grad()
-def _predictions(
+def predictions(
     model: MaskedAutoencoder, tokens: list[Tensor], how: Settings
 ) -> tuple[Tensor, Tensor]:
     """Logits [S,K,C] and latents [S,K,D] on the CPU, from K times [S,1+L,D].
@@ -198,80 +206,7 @@ def _void_failures(
     return losses, logits, latents, failed
 
 
-def _joined(parts: list[Part], how: Settings) -> TTTResult:
+def joined(parts: list[Part], how: Settings) -> TTTResult:
     losses, logits, latents, failed = (torch.cat(p) for p in zip(*parts, strict=True))
     kept = latents if how.latents else None
     return TTTResult(losses, logits, failed, kept, how.wanted)
-
-
-def run_online(
-    model: MaskedAutoencoder,
-    images: Tensor,
-    draw: Callable[[range], Tensor],
-    names: tuple[str, ...],
-    how: Settings,
-    reset_optimizer: bool,
-    heldout: Tensor | None,
-    evaluate_every: int,
-    stream: Iterable[int],
-) -> TTTResult:
-    """One image after the other, a stack of one; weights (and momenta) stay."""
-    device = model.cls_token.device
-    net = StackedAutoencoder(model, names, 1)
-    net.start(how.rule)
-    before = net.copy_of_weights()
-    parts: list[Part] = []
-    heldout_at, heldout_logits = [], []
-    try:
-        for i in stream:
-            if heldout is not None and i % evaluate_every == 0:
-                heldout_at.append(i)
-                heldout_logits.append(_predict(net, heldout, how))
-            if reset_optimizer:
-                net.start(how.rule)
-            image, orders = images[i : i + 1].to(device), draw(range(i, i + 1))
-            if not torch.isfinite(image).all():
-                parts.append(_broken(net, image, orders.shape[1], how))
-                continue
-            net.copy_of_weights(into=before)
-            restore = partial(net.set_weights, before)
-            part = _adapt(net, image, orders, how, restore)
-            if part[3] and not torch.isfinite(part[0][0, 0]):
-                net.reset()  # the weights it met were already beyond use
-                net.copy_of_weights(into=before)
-                net.start(how.rule)
-                again = _adapt(net, image, orders, how, restore)
-                part = (*again[:3], torch.ones(1, dtype=torch.bool))
-                if again[3]:
-                    restore()
-                    net.start(how.rule)
-            elif part[3]:
-                restore()  # its own updates made them so
-                net.start(how.rule)
-            parts.append(part)
-    finally:
-        net.write_to_model()
-    result = _joined(parts, how)
-    if heldout is None:
-        return result
-    heldout_at.append(len(images))
-    heldout_logits.append(_predict(net, heldout, how))
-    return replace(result, heldout_at=heldout_at, heldout_logits=torch.stack(heldout_logits))
-
-
-def _broken(net: StackedAutoencoder, image: Tensor, steps: int, how: Settings) -> Part:
-    """What an image [1,3,H,W] with non-finite pixels gets: no update."""
-    logits, latents = _predictions(net.model, [_tokens(net, image, how)] * len(how.wanted), how)
-    return torch.full((1, steps), float("nan")), logits, latents, torch.ones(1, dtype=torch.bool)
-
-
-@torch.no_grad()
-def _predict(
-    net: StackedAutoencoder, images: Tensor, how: Settings, batch_size: int = 250
-) -> Tensor:
-    """Logits [M,C] of a stack of one as it is."""
-    net.write_to_model()
-    device = net.model.cls_token.device
-    with how.precision(device):
-        parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
-    return torch.cat(parts)

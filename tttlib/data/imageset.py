@@ -75,8 +75,7 @@ class ImageSet:
     def subset(self, index: Tensor | Sequence[int] | np.ndarray) -> ImageSet:
         """The images at `index` (int [M] positions or bool [N]), in that order; ids stay."""
         where = torch.as_tensor(np.asarray(index))
-        if where.dtype == torch.bool:
-            where = where.nonzero().squeeze(1)
+        where = where.nonzero().squeeze(1) if where.dtype == torch.bool else where.long()
         return replace(
             self,
             images=take(self.images, where),

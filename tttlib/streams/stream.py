@@ -1,0 +1,149 @@
+"""A stream: the table of what arrives when, and the batches made from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tttlib import corruptions
+from tttlib.data import ImageSet
+
+CLEAN = "clean"
+"""The domain without a corruption, allowed wherever a corruption's name is."""
+
+MIXED = "mixed"
+"""The domain of a batch whose images have several."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images, as they arrive.
+
+    images      float32 [B,3,H,W] in [0,1], on the grey levels of 8-bit files
+    labels      int64 [B]
+    domain      corruption or "clean", "mixed" when the images have several
+    severity    0 for clean, nan when the images have several
+    index       int64 [B], positions in the dataset
+    domains     the domain of each image
+    severities  float64 [B]
+    block       number of the stretch of the stream the batch belongs to
+    """
+
+    images: Tensor
+    labels: Tensor
+    domain: str
+    severity: float
+    index: Tensor
+    domains: tuple[str, ...]
+    severities: Tensor
+    block: int
+
+
+class Stream(Iterator[Batch]):
+    """Batches of `dataset` in the order of `plan`; an iterator, started anew by `iter`.
+
+    plan  one row per arrival: index (position in the dataset), domain, severity (0 for clean),
+          block. Batches do not cross blocks, so a block's last batch may be smaller.
+    name  of the order, for records
+    Raises ValueError for an unknown domain, a severity outside 1..5 or a batch_size below 1.
+    """
+
+    def __init__(
+        self, dataset: ImageSet, plan: pd.DataFrame, *, batch_size: int, seed: int, name: str
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+        self.dataset, self.batch_size, self.seed, self.name = dataset, batch_size, seed, name
+        clean = plan["domain"] == CLEAN
+        self.plan = plan.assign(severity=plan["severity"].astype(float).mask(clean, 0.0))
+        self.plan = self.plan.reset_index(drop=True)
+        for domain, severity in self.plan.groupby("domain", sort=False)["severity"]:
+            for extreme in {severity.min(), severity.max()}:  # told before the first batch
+                corrupted(dataset.images[:1], str(domain), extreme, ids=dataset.ids[:1], seed=seed)
+        self._spans = list(_spans(self.plan["block"].to_numpy(), batch_size))
+        self._next = 0
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._spans)
+
+    def __iter__(self) -> Stream:
+        self._next = 0
+        return self
+
+    def __next__(self) -> Batch:
+        if self._next == len(self._spans):
+            raise StopIteration
+        self._next += 1
+        return self.batch(self._next - 1)
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of the stream, 0 … len - 1."""
+        rows = self.plan.iloc[slice(*self._spans[number])]
+        index = torch.tensor(rows["index"].to_numpy())
+        domains, severities = rows["domain"].unique(), rows["severity"].unique()
+        return Batch(
+            images=self._images(rows).float() / 255,  # [B,3,H,W]
+            labels=self.dataset.labels[index],
+            domain=str(domains[0]) if len(domains) == 1 else MIXED,
+            severity=float(severities[0]) if len(severities) == 1 else float("nan"),
+            index=index,
+            domains=tuple(rows["domain"]),
+            severities=torch.tensor(rows["severity"].to_numpy()),
+            block=int(rows["block"].iloc[0]),
+        )
+
+    def images(self) -> Tensor:
+        """Everything that arrives, float32 [N,3,H,W] in [0,1]."""
+        return self._images(self.plan).float() / 255
+
+    def rows(self) -> pd.DataFrame:
+        """The plan with position, id, label and the dataset's clusters of every arrival."""
+        index = torch.tensor(self.plan["index"].to_numpy())
+        columns = {"id": self.dataset.ids, "label": self.dataset.labels, **self.dataset.clusters}
+        return self.plan.drop(columns="index").assign(
+            position=np.arange(len(self.plan)), **{k: v[index].numpy() for k, v in columns.items()}
+        )
+
+    def fingerprint(self) -> str:
+        """16 hex digits of what arrives when: plan, ids and seed."""
+        rows = self.rows()[["id", "domain", "severity", "block"]]
+        text = rows.to_csv(index=False) + f"seed {self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _images(self, rows: pd.DataFrame) -> Tensor:
+        """uint8 [B,3,H,W]; one call of the corruption per domain and severity."""
+        made = torch.empty((len(rows), *self.dataset.images.shape[1:]), dtype=torch.uint8)
+        rows = rows.reset_index(drop=True)
+        for _, part in rows.groupby(["domain", "severity"], sort=False):
+            name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
+            index = torch.tensor(part["index"].to_numpy())
+            ids = self.dataset.ids[index]
+            pixels = self.dataset.images[index]
+            where = torch.tensor(part.index.to_numpy())
+            made[where] = corrupted(pixels, name, severity, ids=ids, seed=self.seed)
+        return made
+
+
+def corrupted(
+    images: Tensor, name: str, severity: float, *, ids: Tensor | None = None, seed: int = 0
+) -> Tensor:
+    """`corruptions.corrupt`, with "clean" as the identity."""
+    if name == CLEAN:
+        return images
+    return corruptions.corrupt(images, name, severity, ids=ids, seed=seed)
+
+
+def _spans(blocks: np.ndarray, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Start and end of every batch: at most batch_size rows of one block."""
+    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), len(blocks)]
+    for start, end in pairwise(edges):
+        for first in range(start, end, batch_size):
+            yield int(first), int(min(first + batch_size, end))
