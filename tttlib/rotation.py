@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import TURNS, RotationNet, rotated
 from tttlib.stacked_rotation import StackedRotationNet
-from tttlib.ttt import TTTResult, check_images, updates_to_predict_after
+from tttlib.ttt import TTTResult, check_images, prediction_times
 
 __all__ = ["BORDERS", "FINETUNE", "Views", "draw_views", "run", "trained_parameters", "views_of"]
 
@@ -88,7 +88,7 @@ def run(
     ids = torch.arange(len(images)) if ids is None else ids.cpu()
     if len(ids) != len(images):
         raise ValueError(f"{len(images)} images but {len(ids)} ids")
-    wanted = updates_to_predict_after(evaluate_at, steps)
+    wanted = prediction_times(evaluate_at, steps)
     device = model.mean.device
     stack = 1 if online else parallel or (1 if device.type == "cpu" else 16)
     net: StackedRotationNet | None = None
@@ -176,7 +176,7 @@ def _adapt(
                 net.descend(loss * moving, lr)
             losses.append(loss.detach().masked_fill(bad | ~moving, float("nan")).float().cpu())
     bad |= ~net.finite()
-    net.set_weights_where(bad, before)
+    net.set_weights(before, where=bad)
     return torch.stack(losses, 1), torch.stack(logits, 1), bad.cpu()
 
 

@@ -33,10 +33,16 @@ class StackedRotationNet:
         }
 
     @torch.no_grad()
-    def set_weights(self, values: dict[str, Tensor] | None = None) -> None:
-        """The parameters from what `copy_of_weights` gave; None: the model's at the start."""
+    def set_weights(
+        self, values: dict[str, Tensor] | None = None, where: Tensor | None = None
+    ) -> None:
+        """The parameters from what `copy_of_weights` gave; None: the model's at the start.
+
+        where  bool [S]: of these replicas only
+        """
+        chosen = slice(None) if where is None else where
         for name, value in self.parameters.items():
-            value.copy_((values or self._source)[name].expand_as(value))
+            value[chosen] = (values or self._source)[name].expand_as(value)[chosen]
 
     def copy_of_weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.parameters.items()}
