@@ -86,7 +86,7 @@ def test_rows(tmp_path: Path) -> None:
     assert (rows.correct == (rows.prediction == rows.label)).all()
     assert rows.loss.isna().tolist() == (rows.step == 2).tolist()
     assert not rows.failed.any()
-    constant = {"steps": 2, "batch_size": 4, "lr": 0.1, "seed": 0, "severity": 5, "model": "toy"}
+    constant = {"steps": 2, "batch_size": 4, "lr": 0.1, "seed": 0, "model": "toy"}
     constant |= {
         "dataset": "scenes",
         "split": "test",
@@ -127,14 +127,14 @@ def test_predict_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_a_failed_image_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = streams.continual
+    original = streams.Stream.images_of
 
-    def broken(*args: object, **kwargs: object) -> object:
-        for batch in original(*args, **kwargs):  # type: ignore[arg-type]
-            batch.images[1] = float("nan")
-            yield batch
+    def broken(stream: streams.Stream, plan: pd.DataFrame) -> Tensor:
+        images = original(stream, plan)
+        images[1] = float("nan")
+        return images
 
-    monkeypatch.setattr(streams, "continual", broken)
+    monkeypatch.setattr(streams.Stream, "images_of", broken)
     rows = adapted(tmp_path, scenes())
     assert set(rows[rows.failed].id) == {1} and len(rows) == 2 * 6 * 3
 
@@ -198,7 +198,8 @@ def test_units_of_100_images(tmp_path: Path) -> None:
         lr=0.1,
     )
     assert (
-        evaluate.standard.IMAGES_PER_UNIT == 100 and len(list(tmp_path.glob("ttt-*.parquet"))) == 3
+        evaluate.standard_ttt.IMAGES_PER_UNIT == 100
+        and len(list(tmp_path.glob("ttt-*.parquet"))) == 3
     )
     assert rows.groupby("images", sort=False).size().to_dict() == {100: 400, 30: 60}
     assert rows.id[rows.step == 0].tolist() == list(range(230))
@@ -312,3 +313,73 @@ def test_gradient_alignment_is_the_cosine_of_the_two_gradients() -> None:
     )[0]
     expected = (a @ b) / ((a @ a + token.double().square().sum()).sqrt() * b.norm())
     assert rows.loc[4, "cosine"] == pytest.approx(float(expected), abs=1e-5)
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def test_standard_does_not_care_for_the_order_of_the_stream(tmp_path: Path) -> None:
+    dataset, store = scenes(8), results.Store(tmp_path)
+    shared = {"store": store, "progress": False, **RUN}
+    domains = ["zoom_blur", "contrast"]
+    mixed = streams.mixed(dataset, domains, batch_size=1)
+    rows = evaluate.standard(model(), mixed, **shared)
+    files = set(tmp_path.iterdir())
+    again = evaluate.standard(
+        model(), streams.consecutive(dataset, domains, batch_size=1), **shared
+    )
+    assert set(tmp_path.iterdir()) == files  # the same units
+    key = ["domain", "id", "step"]
+    a, b = (t.sort_values(key).reset_index(drop=True) for t in (rows, again))
+    pd.testing.assert_frame_equal(a, b)
+    assert len(rows) == 8 * 3
+    source = evaluate.source(model(), mixed).set_index("id")["prediction"]
+    first = rows[rows.step == 0].set_index("id")["prediction"]
+    assert first.to_dict() == source.to_dict()
+
+
+def test_standard_with_a_severity_of_its_own_for_every_image(tmp_path: Path) -> None:
+    dataset = scenes(5)
+    stream = streams.interpolated(dataset, "contrast", batch_size=1)
+    rows = evaluate.standard(model(), stream, store=results.Store(tmp_path), progress=False, **RUN)
+    assert len(list(tmp_path.iterdir())) == 1 and len(rows) == 15
+    expected = stream.rows().set_index("id")["severity"].to_dict()
+    assert rows[rows.step == 1].set_index("id")["severity"].to_dict() == expected
+
+
+def test_online_rows_are_those_of_ttt(tmp_path: Path) -> None:
+    dataset, net = scenes(7), model()
+    before = state(net)
+    stream = streams.mixed(dataset.subset(range(5)), ["contrast", "fog"], batch_size=1, seed=3)
+    heldout = streams.mixed(dataset.subset([5, 6]), ["contrast", "fog"], batch_size=2)
+    settings = {"batch_size": 4, "lr": 0.1}
+    rows = evaluate.online(
+        net, stream, store=results.Store(tmp_path), heldout=heldout, evaluate_every=2,
+        progress=False, **settings,
+    )  # fmt: skip
+    assert same(state(net), before)
+    seen = rows[rows.part == "stream"]
+    expected = ttt.run(
+        model(), stream.images(), ids=torch.tensor(stream.rows()["id"].to_numpy()), seed=3,
+        online=True, steps=1, **settings,
+    )  # fmt: skip
+    assert seen.position.tolist() == [0, 1, 2, 3, 4] and set(seen.step) == {1}
+    assert seen.prediction.tolist() == expected.logits[:, 1].argmax(-1).tolist()
+    np.testing.assert_allclose(seen.loss, expected.losses[:, 0].numpy(), rtol=1e-5)
+    assert (seen.correct == (seen.prediction == seen.label)).all()
+    looked = rows[rows.part == "held-out"]
+    assert looked.position.tolist() == [0, 0, 2, 2, 4, 4, 5, 5]
+    assert set(looked.id) == {5, 6}
+    untouched = evaluate.source(net, heldout)["prediction"].tolist()
+    assert looked[looked.position == 0].prediction.tolist() == untouched
+
+
+def test_a_finished_stream_is_not_run_again(tmp_path: Path) -> None:
+    stream = streams.mixed(scenes(3), ["contrast"], batch_size=1)
+    shared = {"store": results.Store(tmp_path), "progress": False, "batch_size": 2}
+    first = evaluate.online(model(), stream, lr=0.1, **shared)
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    pd.testing.assert_frame_equal(evaluate.online(model(), stream, lr=0.1, **shared), first)
+    evaluate.online(model(), stream, lr=0.1, calm={"pull": 0.1}, **shared)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in times.items())

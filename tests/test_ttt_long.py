@@ -21,7 +21,7 @@ from pathlib import Path
 from tttlib import data, evaluate, results
 from tttlib.models import zoo
 
-evaluate.standard.IMAGES_PER_UNIT = {IMAGES}
+evaluate.standard_ttt.IMAGES_PER_UNIT = {IMAGES}
 images = data.load("scenes", "valid", n={UNITS * IMAGES})
 print("ready", flush=True)
 evaluate.test_time_training(

@@ -1,5 +1,6 @@
 """Intervals, projections, separability: the uncertainty and geometry behind tables and figures."""
 
+from tttlib.statistics.fluctuation import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.intervals import Interval, bootstrap, paired
 from tttlib.statistics.projection import Projection, pca
 from tttlib.statistics.separation import (
@@ -11,10 +12,13 @@ from tttlib.statistics.separation import (
 )
 
 __all__ = [
+    "Fluctuation",
     "Interval",
     "Projection",
     "Separability",
     "bootstrap",
+    "fluctuation",
+    "moving_average",
     "paired",
     "pca",
     "separability",

@@ -90,7 +90,7 @@ class Stream(Iterator[Batch]):
         index = torch.tensor(rows["index"].to_numpy())
         domains, severities = rows["domain"].unique(), rows["severity"].unique()
         return Batch(
-            images=self._images(rows).float() / 255,  # [B,3,H,W]
+            images=self.images_of(rows),
             labels=self.dataset.labels[index],
             domain=str(domains[0]) if len(domains) == 1 else MIXED,
             severity=float(severities[0]) if len(severities) == 1 else float("nan"),
@@ -102,7 +102,11 @@ class Stream(Iterator[Batch]):
 
     def images(self) -> Tensor:
         """Everything that arrives, float32 [N,3,H,W] in [0,1]."""
-        return self._images(self.plan).float() / 255
+        return self.images_of(self.plan)
+
+    def images_of(self, plan: pd.DataFrame) -> Tensor:
+        """The images of some rows of the plan, float32 [B,3,H,W] in [0,1]."""
+        return self._images(plan).float() / 255
 
     def rows(self) -> pd.DataFrame:
         """The plan with position, id, label and the dataset's clusters of every arrival."""

@@ -1,0 +1,105 @@
+"""Online test-time training on a stream, as result rows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tttlib import streams, ttt
+from tttlib.devices import best_device
+from tttlib.evaluate.rows import describe
+from tttlib.models import MaskedAutoencoder
+from tttlib.results import Store
+
+PROTOCOL = {
+    "reset": "never: each image starts where the one before it ended",
+    "prediction": "after this image's updates, on the whole image",
+    "held-out": "no adaptation on these images; before image `position` of the stream",
+    "corruption": "made in memory, not passed through JPEG",
+}
+
+
+def online(
+    model: MaskedAutoencoder,
+    stream: streams.Stream,
+    *,
+    store: Store,
+    heldout: streams.Stream | None = None,
+    evaluate_every: int = 100,
+    progress: bool = True,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Online TTT along `stream`: a row per arrival, and rows of the held-out images.
+
+    heldout   evaluated without adaptation after every `evaluate_every` arrivals and at the end
+    settings  of `ttt.run`: batch_size, lr, optimizer, calm …; steps 1 and evaluate_at (steps,)
+              unless given
+    Columns: part ("stream" or "held-out"), position (in the stream; for held-out rows the number of
+    images adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
+    (before the first update of the image), failed, the dataset's clusters, and the settings.
+    `model` is left as it is. A whole stream is one unit of work.
+    """
+    settings = {"steps": 1, **settings}
+    settings.setdefault("evaluate_at", [settings["steps"]])
+    unit = {
+        "experiment": "online",
+        "method": "online TTT-MAE",
+        **describe(model, stream.dataset),
+        "stream": stream.name,
+        "stream_fingerprint": stream.fingerprint(),
+        "heldout_fingerprint": heldout and heldout.fingerprint(),
+        "evaluate_every": evaluate_every if heldout else None,
+        "seed": stream.seed,
+        **settings,
+    }
+
+    def adapt() -> pd.DataFrame:
+        plan = stream.rows()
+        net = copy.deepcopy(model).to(best_device())
+        result = ttt.run(
+            net,
+            stream.images(),
+            ids=torch.tensor(plan["id"].to_numpy()),
+            seed=stream.seed,
+            online=True,
+            heldout=None if heldout is None else heldout.images(),
+            evaluate_every=evaluate_every,
+            progress=progress,
+            **settings,
+        )
+        seen = _stream_rows(plan, result)
+        return seen if heldout is None else pd.concat([seen, _heldout_rows(heldout, result)])
+
+    return store.run(unit, adapt, protocol=PROTOCOL)
+
+
+def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:
+    """One row per arrival and prediction."""
+    k = len(result.evaluated_at)
+    rows = plan.loc[plan.index.repeat(k)].assign(
+        part="stream",
+        step=np.tile(result.evaluated_at, len(plan)),
+        prediction=result.logits.argmax(-1).flatten().numpy(),
+        loss=result.losses[:, 0].repeat_interleave(k).numpy(),
+        failed=result.failed.repeat_interleave(k).numpy(),
+    )
+    return rows.assign(correct=rows["prediction"] == rows["label"])
+
+
+def _heldout_rows(heldout: streams.Stream, result: ttt.TTTResult) -> pd.DataFrame:
+    """One row per held-out image and evaluation."""
+    assert result.heldout_logits is not None
+    predictions = result.heldout_logits.argmax(-1).numpy()  # [E,M]
+    plan = heldout.rows()
+    parts = [
+        plan.assign(part="held-out", position=at, prediction=prediction)
+        for at, prediction in zip(result.heldout_at, predictions, strict=True)
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(
+        step=0, loss=np.nan, failed=False, correct=rows["prediction"] == rows["label"]
+    )
