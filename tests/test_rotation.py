@@ -114,6 +114,20 @@ def test_online_is_the_obvious_loop_without_reset(border: str, flip: bool) -> No
         torch.testing.assert_close(other.state_dict()[name], value, atol=1e-9, rtol=0)
 
 
+def test_online_evaluates_on_held_out_images() -> None:
+    net, x, heldout = model(), images(), images(7)[4:]
+    result = run(net, x, online=True, heldout=heldout, evaluate_every=2)
+    assert result.heldout_at == [0, 2, 4] and result.heldout_logits is not None
+    after_two, at_end = model(), net.classify(heldout).detach().float()
+    first = run(after_two, x[:2], online=True)
+    torch.testing.assert_close(first.losses, result.losses[:2])
+    for at, expected in enumerate((model(), after_two)):
+        found = expected.classify(heldout).detach().float()
+        torch.testing.assert_close(result.heldout_logits[at], found, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.heldout_logits[2], at_end)
+    assert not torch.allclose(result.heldout_logits[0], at_end, atol=1e-3)
+
+
 def test_only_the_declared_parameters_move() -> None:
     for finetune in rotation.FINETUNE:
         net = model()
@@ -228,6 +242,7 @@ def test_an_exploding_learning_rate_is_flagged(
         ({"parallel": 0}, "parallel must be 1 or more, or None, not 0"),
         ({"finetune": "encoder"}, "unknown finetune 'encoder'; known are all, shared"),
         ({"evaluate_at": (9,)}, "evaluate_at must be"),
+        ({"heldout": images(1)}, "heldout needs online=True"),
         ({"ids": torch.arange(3)}, "4 images but 3 ids"),
     ],
 )

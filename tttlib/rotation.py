@@ -17,6 +17,7 @@ alone). The prediction follows the update.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,8 @@ def run(
     seed: int = 0,
     parallel: int | None = None,
     evaluate_at: Sequence[int] | None = None,
+    heldout: Tensor | None = None,
+    evaluate_every: int = 100,
     progress: bool = False,
 ) -> TTTResult:
     """Adapt `model` to each of `images` [N,3,H,H] in [0,1] and predict after every step.
@@ -77,6 +80,7 @@ def run(
     parallel     images adapted at once (standard mode); None: 1 on a CPU, where a stack is slower,
                  else 16. Results do not depend on it beyond rounding
     evaluate_at  numbers of updates, 0 … steps, after which to predict; None: after every one
+    heldout      [M,3,H,H]: evaluated without adaptation every `evaluate_every` images (online)
 
     A loss, weight or prediction that is not finite fails that image: its updates are void, its
     predictions from then on are those before them, and `failed` says so.
@@ -88,17 +92,22 @@ def run(
     ids = torch.arange(len(images)) if ids is None else ids.cpu()
     if len(ids) != len(images):
         raise ValueError(f"{len(images)} images but {len(ids)} ids")
+    if heldout is not None and (not online or evaluate_every < 1):
+        raise ValueError("heldout needs online=True and evaluate_every of 1 or more")
     wanted = prediction_times(evaluate_at, steps)
     device = model.mean.device
     stack = 1 if online else parallel or (1 if device.type == "cpu" else 16)
     net: StackedRotationNet | None = None
-    parts = []
+    parts, heldout_at, heldout_logits = [], [], []
     bar = tqdm(total=len(images), desc="TTT", unit="image", disable=not progress)
     for index in torch.arange(len(images)).split(stack):
         if net is None or net.replicas != len(index):
             net = StackedRotationNet(model, names, len(index))
         elif not online:
             net.set_weights()
+        if heldout is not None and int(index[0]) % evaluate_every == 0:
+            heldout_at.append(int(index[0]))
+            heldout_logits.append(_predict(net, heldout))
         chunk = images[index].to(device)
         drawn = [draw_views(steps, batch_size, shift, flip, seed, int(ids[i])) for i in index]
         views = Views(*(torch.stack(x, 1) for x in zip(*drawn, strict=True)))  # [steps,S,B]
@@ -107,8 +116,14 @@ def run(
     bar.close()
     if online and net is not None:
         net.write_to_model()
+    if heldout is not None and net is not None:
+        heldout_at.append(len(images))
+        heldout_logits.append(_predict(net, heldout))
     losses, logits, failed = (torch.cat(part) for part in zip(*parts, strict=True))
-    return TTTResult(losses, logits, failed, evaluated_at=wanted)
+    result = TTTResult(losses, logits, failed, evaluated_at=wanted)
+    if heldout is None:
+        return result
+    return replace(result, heldout_at=heldout_at, heldout_logits=torch.stack(heldout_logits))
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:
@@ -178,6 +193,15 @@ def _adapt(
     bad |= ~net.finite()
     net.set_weights(before, where=bad)
     return torch.stack(losses, 1), torch.stack(logits, 1), bad.cpu()
+
+
+@torch.no_grad()
+def _predict(net: StackedRotationNet, images: Tensor, batch_size: int = 250) -> Tensor:
+    """Logits [M,C] of a stack of one as it is, on the CPU."""
+    net.write_to_model()
+    device = net.model.mean.device
+    parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
+    return torch.cat(parts)
 
 
 @torch.no_grad()

@@ -12,11 +12,10 @@ import torch
 
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
-from tttlib.models import MaskedAutoencoder
 from tttlib.models.verify import mismatch
 
 
-def describe(model: MaskedAutoencoder, dataset: ImageSet) -> dict[str, Any]:
+def describe(model: Any, dataset: ImageSet) -> dict[str, Any]:
     """What identifies a model and a selection of images in a unit of work.
 
     A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
