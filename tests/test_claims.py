@@ -6,6 +6,7 @@ from math import nan
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tttlib import claims, results
@@ -86,3 +87,16 @@ def test_claims_become_rows_that_are_replaced_only_when_they_change(tmp_path: Pa
     assert claims.keep(store, unit, some(0.06)).loc[0, "high"] == 0.06
     assert path.stat().st_mtime_ns != written
     assert results.load(tmp_path)["unit"].tolist() == ["images", "classes"]
+
+
+def test_claims_of_several_notebooks_are_collected(tmp_path: Path) -> None:
+    store = results.Store(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no claims in"):
+        claims.collect(store)
+    row = pd.Series({"difference": 0.1, "low": 0.05, "high": 0.2, "n": 7})
+    for notebook in ("03", "02"):
+        one = claims.of_difference(f"of {notebook}", row, unit="images", measure="b - a")
+        claims.keep(store, {"notebook": notebook}, [one])
+    found = claims.collect(store)
+    assert found["claim"].tolist() == ["of 02", "of 03"]
+    assert set(found["verdict"]) == {"supported"} and set(found["n"]) == {7}

@@ -37,6 +37,8 @@ def test_the_ratio_is_one_for_noise_and_above_for_a_drift() -> None:
     assert 0.5 < noise.ratio < 1.6
     rising = statistics.fluctuation(random.random(1000) < np.linspace(0.3, 0.8, 1000), 100)
     assert rising.p < 0.01 and rising.ratio > 2
+    assert 1 < rising.low < rising.ratio < rising.high
+    assert noise.low < 1 < noise.high
     assert rising.observed == pytest.approx(rising.ratio * rising.expected)
 
 

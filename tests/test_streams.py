@@ -202,6 +202,26 @@ def test_a_stream_starts_anew_and_knows_its_length() -> None:
     assert torch.equal(torch.cat([b.images for b in stream]), stream.images())
 
 
+def test_thinning_keeps_the_order_and_the_pixels() -> None:
+    stream = streams.mixed(scenes(20), BLURS, batch_size=3)
+    few = stream.thinned(5)
+    where = [0, 5, 10, 14, 19]
+    assert few.rows()["id"].tolist() == stream.rows()["id"].iloc[where].tolist()
+    assert torch.equal(few.images(), stream.images()[where])
+    assert len(stream.thinned(99).plan) == 20
+    with pytest.raises(ValueError, match="n must be 1 or more"):
+        stream.thinned(0)
+
+
+def test_one_domain_of_a_stream_alone() -> None:
+    stream = streams.mixed(scenes(9), BLURS, batch_size=3)
+    alone = stream.where(domain="zoom_blur")
+    kept = (stream.plan["domain"] == "zoom_blur").to_numpy()
+    assert torch.equal(alone.images(), stream.images()[torch.tensor(kept)])
+    with pytest.raises(ValueError, match="no 'fog' in this stream; it has"):
+        stream.where(domain="fog")
+
+
 def test_the_fingerprint_tells_orders_and_seeds_apart() -> None:
     dataset = scenes()
     found = {

@@ -63,3 +63,27 @@ def test_verdicts_count_intervals_by_their_side_of_zero() -> None:
 @pytest.mark.parametrize(("middle", "text"), [(0.012, "+1.2"), (-0.012, "-1.2")])
 def test_interval_is_printed_in_points(middle: float, text: str) -> None:
     assert tables.interval(middle, -0.031, 0.027) == f"{text} [-3.1, +2.7]"
+
+
+def test_after_peak_finds_a_fall_and_no_fall_in_noise() -> None:
+    random = np.random.default_rng(0)
+    steps, n = 21, 400
+    chance = 0.5 + 0.2 * np.sin(
+        np.linspace(0, np.pi, steps)
+    )  # best at step 10, as at first at last
+    right = random.random(n)[:, None] < chance
+    falling = pd.DataFrame(
+        {
+            "domain": "fog",
+            "id": np.repeat(np.arange(n), steps),
+            "step": np.tile(np.arange(steps), n),
+            "correct": right.ravel(),
+        }
+    )
+    found = tables.after_peak(falling).iloc[0]
+    assert found["high"] < -0.1 and found["n"] == n
+    noise = falling.assign(correct=random.random(len(falling)) < 0.5)
+    best = noise.groupby("step")["correct"].mean()
+    assert best.max() - best.iloc[-1] > 0.02  # what a naive peak would call a fall
+    found = tables.after_peak(noise).iloc[0]
+    assert found["low"] < 0 < found["high"]

@@ -91,6 +91,41 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def of_difference(
+    claim: str,
+    row: pd.Series,
+    *,
+    unit: str,
+    measure: str,
+    expected: str = "above",
+    margin: float = 0.0,
+) -> Claim:
+    """A claim on one row of `results.paired_difference` (difference, low, high, n)."""
+    values = {name: float(row[name]) for name in ("low", "high")}
+    return Claim(
+        claim,
+        float(row["difference"]),
+        **values,
+        n=int(row["n"]),
+        unit=unit,
+        expected=expected,
+        margin=margin,
+        measure=measure,
+    )
+
+
+def collect(store: Store) -> pd.DataFrame:
+    """All claims kept in a folder of results, with the notebook that made each, in their order.
+
+    Raises FileNotFoundError when there are none.
+    """
+    paths = sorted(store.folder.glob("claims-*.parquet"))
+    if not paths:
+        raise FileNotFoundError(f"no claims in {store.folder}; run a notebook that ends with some")
+    found = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return found.sort_values("notebook", kind="stable", ignore_index=True)
+
+
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
     """One row per claim, columns `COLUMNS`."""
     return pd.DataFrame([asdict(one) for one in claims], columns=list(COLUMNS)).astype(

@@ -84,6 +84,25 @@ def replication(
     return shown.reset_index(drop=True)
 
 
+def after_peak(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Accuracy at the last step minus that at the best step; one row as of `paired_difference`.
+
+    The best of many noisy steps looks better than it is, so the images are halved (by their place
+    in the order of their ids): the best step of one half is scored on the other, both ways round.
+    rows  of `evaluate.test_time_training`, one setting
+    """
+    rank = rows["id"].rank(method="dense").astype(int)
+    parts = []
+    for half in (0, 1):
+        here, other = rows[rank % 2 == half], rows[rank % 2 != half]
+        best = other.groupby("step")["correct"].mean().idxmax()
+        for when, step in {"peak": best, "last": rows["step"].max()}.items():
+            parts.append(here[here["step"] == step].assign(when=when))
+    return results.paired_difference(
+        pd.concat(parts), method_column="when", baseline="peak", clusters=clusters
+    )
+
+
 def percent(fractions: pd.Series) -> pd.Series:
     """Fractions -> per cent with one digit."""
     return (100 * fractions).round(1)

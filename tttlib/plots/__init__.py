@@ -8,6 +8,7 @@ from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.pictures import corruption_gallery, image_grid
+from tttlib.plots.streams import along_stream, cost
 from tttlib.plots.style import (
     COLUMN,
     DOMAIN_COLORS,
@@ -27,7 +28,9 @@ __all__ = [
     "PALETTE",
     "accuracy_by_step",
     "accuracy_curves",
+    "along_stream",
     "corruption_gallery",
+    "cost",
     "gains",
     "image_grid",
     "latent_scatter",

@@ -14,12 +14,16 @@ class Fluctuation(NamedTuple):
     observed  variance over positions
     expected  mean variance over permutations: what chance alone gives
     ratio     observed / expected
+    low, high observed over the 97.5 and the 2.5 % quantile of the permutations: above 1 (both), the
+              variance is larger than 97.5 % of chance's
     p         share of permutations (and the data themselves) with at least the observed variance
     """
 
     observed: float
     expected: float
     ratio: float
+    low: float
+    high: float
     p: float
 
 
@@ -60,4 +64,5 @@ def fluctuation(
     )
     expected = float(shuffled.mean())
     p = float((1 + (shuffled >= observed - 1e-15).sum()) / (1 + permutations))
-    return Fluctuation(observed, expected, observed / expected, p)
+    few, many = np.quantile(shuffled, [0.025, 0.975])
+    return Fluctuation(observed, expected, observed / expected, observed / many, observed / few, p)

@@ -116,6 +116,24 @@ class Stream(Iterator[Batch]):
             position=np.arange(len(self.plan)), **{k: v[index].numpy() for k, v in columns.items()}
         )
 
+    def thinned(self, n: int) -> Stream:
+        """`n` arrivals, evenly spread over this stream, in their order; all when it has fewer."""
+        if n < 1:
+            raise ValueError(f"n must be 1 or more, not {n}")
+        kept = np.unique(np.linspace(0, len(self.plan) - 1, min(n, len(self.plan))).round())
+        plan = self.plan.iloc[kept.astype(int)]
+        name = f"{self.name}, {len(plan)} of {len(self.plan)}"
+        return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
+
+    def where(self, *, domain: str) -> Stream:
+        """The arrivals of one domain, in their order."""
+        plan = self.plan[self.plan["domain"] == domain]
+        if plan.empty:
+            known = ", ".join(self.plan["domain"].unique())
+            raise ValueError(f"no {domain!r} in this stream; it has {known}")
+        name = f"{self.name}, {domain} alone"
+        return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
+
     def fingerprint(self) -> str:
         """16 hex digits of what arrives when: plan, ids and seed."""
         rows = self.rows()[["id", "domain", "severity", "block"]]
