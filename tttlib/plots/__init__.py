@@ -5,6 +5,7 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
+from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.pictures import corruption_gallery, image_grid
@@ -31,7 +32,9 @@ __all__ = [
     "along_stream",
     "corruption_gallery",
     "cost",
+    "early_stopping_grid",
     "gains",
+    "gains_along",
     "image_grid",
     "latent_scatter",
     "pretty",
