@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def best_device() -> torch.device:
     """The first CUDA device, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_back(x: Tensor) -> Callable[[], list[Any]]:
+    """Start copying `x` to the host; the function returned waits for that and gives a list.
+
+    What is queued on a GPU in between keeps it busy while the host waits.
+    """
+    if x.device.type != "cuda":
+        return x.tolist
+    host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+    host.copy_(x, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> list[Any]:
+        arrived.synchronize()
+        return host.tolist()
+
+    return wait
 
 
 @functools.cache

@@ -1,0 +1,45 @@
+"""Continual test-time adaptation: one method, one file.
+
+`create(name, model)` gives an `Adapter`, which is called with a batch of images and answers with
+their logits while it learns from them. A module of this package that defines a subclass of
+`Adapter` is a method; nothing else has to be told of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from torch import nn
+
+from tttlib.adapt.adapter import METHODS, Adapter, Config
+
+__all__ = ["METHODS", "NAMES", "PRESETS", "Adapter", "Config", "create"]
+
+PRESETS = ("cifar10-c", "cifar100-c", "imagenet-c")
+# Rows of the papers' tables; a method that is not listed follows.
+_ORDER = ("source", "bn1", "tent", "cotta", "ecotta", "adacontrast", "surgical", "dss", "law")
+
+for _module in sorted(found.name for found in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+NAMES: tuple[str, ...] = tuple(
+    sorted(METHODS, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+)
+"""The methods, in the order of the papers' tables."""
+
+
+def create(name: str, model: nn.Module, *, preset: str | None = None, **overrides: Any) -> Adapter:
+    """A method on a copy of `model`, which maps images [B,3,H,W] in [0,1] to logits [B,C].
+
+    preset     constants of the papers for "cifar10-c" (also without one), "cifar100-c" or
+               "imagenet-c"
+    overrides  replace single constants, see the method's `Config`
+    Raises ValueError for an unknown name, preset or constant, or a model that the method has no
+    meaning for.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; known are {', '.join(NAMES)}")
+    method = METHODS[name]
+    return method(model, method.settings(preset, overrides))

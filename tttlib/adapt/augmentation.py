@@ -1,0 +1,128 @@
+"""CoTTA's test-time augmentation: the second view of CoTTA, LAW, Surgical and PALM.
+
+Paper: Wang et al., Continual Test-Time Domain Adaptation, CVPR 2022, arXiv 2203.13591, and its
+code, whose constants these are. In this order: colour jitter (brightness, contrast, saturation, hue
+and gamma in a random order), rotation, shift and scale, Gaussian blur, flip, Gaussian noise. Each
+number is drawn once and holds for the whole batch, but for the noise.
+
+The code pads the image to twice its size by its edge, moves, blurs and crops it. Here only what the
+crop keeps is computed: a sample outside the image takes the nearest edge pixel, which is the same.
+Constants of geometry are relative to the image's size (4 pixels of 32, 28 of 224).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+JITTER = {  # uniform ranges
+    "brightness": (0.6, 1.4),
+    "contrast": (0.7, 1.3),
+    "saturation": (0.5, 1.5),
+    "hue": (-0.06, 0.06),
+    "gamma": (0.7, 1.3),
+}
+DEGREES, SHIFT, SCALE, SIGMA = 15.0, 1 / 8, (0.9, 1.1), (0.001, 0.5)  # SHIFT in image sizes
+FLIP, NOISE = 0.5, 0.005
+_RADIUS = 2  # of the blur
+
+
+@dataclass(frozen=True)
+class View:
+    """What is drawn for one call.
+
+    jitter    operations in their order, each with its factor
+    degrees   of the rotation; shift (x, y) in pixels; scale; sigma of the blur in pixels
+    seed      of the noise
+    """
+
+    jitter: tuple[tuple[str, float], ...]
+    degrees: float
+    shift: tuple[int, int]
+    scale: float
+    sigma: float
+    flip: bool
+    seed: int
+
+
+def draw(size: int, generator: torch.Generator) -> View:
+    """A random view of images of `size` pixels; 13 draws of a CPU generator."""
+    order = torch.randperm(len(JITTER), generator=generator).tolist()
+    u = torch.rand(len(JITTER) + 6, generator=generator, dtype=torch.float64).tolist()
+    names = list(JITTER)
+    factors = {name: _between(*JITTER[name], u[i]) for i, name in enumerate(names)}
+    degrees, x, y, scale, sigma, flip = u[len(JITTER) :]
+    far = SHIFT * size
+    return View(
+        jitter=tuple((names[i], factors[names[i]]) for i in order),
+        degrees=_between(-DEGREES, DEGREES, degrees),
+        shift=(round(_between(-far, far, x)), round(_between(-far, far, y))),
+        scale=_between(*SCALE, scale),
+        sigma=_between(*SIGMA, sigma),
+        flip=flip < FLIP,
+        seed=int(torch.randint(2**62, (), generator=generator)),
+    )
+
+
+@torch.no_grad()
+def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One random view of images [B,3,H,W] in [0,1]; `generator` on the CPU."""
+    view = draw(images.shape[-1], generator)
+    x = jittered(images.clamp(0, 1), view.jitter)
+    x = moved_and_blurred(x, view)
+    if view.flip:
+        x = x.flip(-1)
+    noise = torch.empty_like(x).normal_(
+        0, NOISE, generator=torch.Generator(x.device).manual_seed(view.seed)
+    )
+    return noise.add_(x).clamp_(0, 1)
+
+
+def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tensor:
+    """Colour operations, one after the other, each clamped to [0,1]."""
+    from torchvision.transforms.v2 import functional as colour  # here: slow to import
+
+    for name, factor in operations:
+        if name == "gamma":
+            images = colour.adjust_gamma(images.clamp(1e-8, 1), factor)
+        else:
+            images = getattr(colour, f"adjust_{name}")(images, factor)
+    return images
+
+
+def moved_and_blurred(images: Tensor, view: View) -> Tensor:
+    """Rotation, shift and scale about the centre, bilinear, then a 5x5 Gaussian blur."""
+    height, width = images.shape[-2:]
+    tall, wide = height + 2 * _RADIUS, width + 2 * _RADIUS  # what the blur sees of the crop
+    sin, cos = math.sin(math.radians(view.degrees)), math.cos(math.radians(view.degrees))
+    # From a pixel of the output to where it comes from, both from the centre, in half images
+    to_source = torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float64) / view.scale
+    shift = torch.tensor(view.shift, dtype=torch.float64)
+    half_in = torch.tensor([width, height], dtype=torch.float64) / 2
+    half_out = torch.tensor([wide, tall], dtype=torch.float64) / 2
+    linear = to_source * half_out / half_in[:, None]  # [2,2]
+    constant = -(to_source @ shift) / half_in  # [2]
+    theta = _beside(torch.cat([linear, constant[:, None]], 1)[None], images)  # [1,2,3]
+    grid = F.affine_grid(theta, [1, 1, tall, wide], align_corners=False)
+    grid = grid.expand(len(images), -1, -1, -1)
+    moved = F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / view.sigma) ** 2)
+    weights = _beside(weights / weights.sum(), images)
+    channels = moved.shape[1]
+    rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    columns = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    return F.conv2d(F.conv2d(moved, rows, groups=channels), columns, groups=channels)
+
+
+def _beside(x: Tensor, images: Tensor) -> Tensor:
+    """On the images' device, without waiting for it."""
+    return x.to(images.device, images.dtype, non_blocking=True)
+
+
+def _between(low: float, high: float, u: float) -> float:
+    return low + (high - low) * u

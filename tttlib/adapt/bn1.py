@@ -1,0 +1,45 @@
+"""BN-1: BatchNorm layers normalise with the statistics of the batch instead of the source's.
+
+Papers: Nado et al., 2020, arXiv 2006.10963; Schneider et al., Improving robustness against common
+corruptions by covariate shift adaptation, NeurIPS 2020, arXiv 2006.16971, section 3:
+    mean = N/(N+n) mean_source + n/(N+n) mean_batch, the variance likewise, n images in the batch.
+N = 0 is the BN-1 of the tables. Nothing is kept from batch to batch, so the order is irrelevant.
+
+Known deviations: none in the numbers. The released codes also update running statistics, which
+nothing reads. They write the mixture with a fixed share a of the batch; N = n (1-a)/a is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tttlib.adapt.adapter import Adapter, Config
+from tttlib.adapt.batch_norm import use_batch_statistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class BN1Config(Config):
+    """prior: N, how many images the source's statistics count for."""
+
+    prior: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.prior >= 0:
+            raise ValueError(f"prior must be 0 or more, not {self.prior}")
+
+
+class BN1(Adapter, name="bn1"):
+    presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), BN1Config())
+
+    def configure(self) -> list[str]:
+        if not use_batch_statistics(self.model, prior=self.config.prior):
+            raise ValueError(
+                "bn1 replaces the statistics of BatchNorm layers, and this model has none; "
+                "source, tent, law and palm work without"
+            )
+        return []
+
+    def step(self, images: Tensor) -> Tensor:
+        return self.predict(images)

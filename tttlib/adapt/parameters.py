@@ -1,0 +1,61 @@
+"""Which parameters a method trains.
+
+A parameter is considered if its own name is `weight` or `bias` (class tokens and position
+embeddings are not) and if the logits depend on it (the decoder of a masked autoencoder is not).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tttlib.models.mae import MaskedAutoencoder
+
+_FIRST = re.compile(r"(^|\.)(layer1|block1|stage_1|blocks\.0)(\.|$)")
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def all_weights(model: nn.Module) -> list[str]:
+    """Every weight and bias."""
+    return _names(model, lambda name, module: True)
+
+
+def norm_affine(model: nn.Module) -> list[str]:
+    """Weights and biases of the normalisation layers."""
+    return _names(model, lambda name, module: isinstance(module, NORMS))
+
+
+def convolutions_and_norms(model: nn.Module) -> list[str]:
+    """Weights and biases of convolutions and normalisation layers; no linear layer."""
+    return _names(model, lambda name, module: isinstance(module, NORMS + CONVOLUTIONS))
+
+
+def first_block(model: nn.Module) -> list[str]:
+    """Weights and biases of the first stage of a CNN, or of a transformer's first block.
+
+    That is `layer1`, `block1` or `stage_1` without the stem, or `blocks.0`.
+    """
+    return _names(model, lambda name, module: bool(_FIRST.search(name)))
+
+
+def _names(model: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> list[str]:
+    """In the order of `named_parameters`."""
+    found = {
+        f"{name}.{own}".lstrip(".")
+        for name, module in classifying(model)
+        for own, _ in module.named_parameters(recurse=False)
+        if own in ("weight", "bias") and wanted(name, module)
+    }
+    return [name for name, _ in model.named_parameters() if name in found]
+
+
+def classifying(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Named modules that the logits depend on."""
+    decoder = isinstance(model, MaskedAutoencoder)
+    for name, module in model.named_modules():
+        if not (decoder and name.startswith("decoder_")):
+            yield name, module
