@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tttlib import results
+from tttlib import corruptions, results
 
 UNIT = {"experiment": "ttt", "domain": "zoom_blur", "severity": 5, "lr": 1e-3, "ids": [1, 2]}
 
@@ -267,3 +267,14 @@ def test_comparison_stands_beside_the_published_number(runs: pd.DataFrame) -> No
     assert 40 < row["low"] < row["mean"] < row["high"] < 60
     assert "ImageNet-C" in row["protocol"]
     assert np.isnan(table.loc[("fog", "Baseline"), "published"])
+
+
+def test_published_means_are_the_means_of_the_published_corruptions() -> None:
+    table = results.published("palm")
+    table = table[table["setting"] == "continual"]
+    single, mean = table[table["domain"] != "mean"], table[table["domain"] == "mean"]
+    counts = single.groupby(["dataset", "method"])["value"].agg(["size", "mean"])
+    assert (counts["size"] == 15).all() and len(counts) == 28
+    stated = mean.set_index(["dataset", "method"])["value"].reindex(counts.index)
+    assert (counts["mean"] - stated).abs().max() < 0.1  # rounding to one digit, and their own
+    assert set(single["domain"]) == set(corruptions.NAMES)

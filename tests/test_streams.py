@@ -234,12 +234,40 @@ def test_the_fingerprint_tells_orders_and_seeds_apart() -> None:
     assert streams.mixed(dataset, BLURS, batch_size=1).fingerprint() in found
 
 
+def test_gradual_rises_and_falls() -> None:
+    stream = streams.gradual(scenes(2), BLURS, batch_size=2)
+    assert [b.severity for b in stream] == [1, 2, 3, 4, 5, 4, 3, 2, 1] * 2
+    assert [b.domain for b in stream] == ["zoom_blur"] * 9 + ["defocus_blur"] * 9
+    assert [b.block for b in stream] == list(range(18))
+    rows = stream.rows()
+    up = rows[streams.rising(rows)].drop_duplicates("block")
+    assert up["severity"].tolist() == [1, 2, 3, 4, 5] * 2 and up["block"].tolist()[5] == 9
+
+
+def test_the_full_gradual_streams_have_the_published_numbers_of_blocks() -> None:
+    for schedule, blocks in {"released": 135, "cotta": 131}.items():
+        stream = streams.gradual(scenes(1), schedule=schedule, batch_size=1)
+        assert stream.plan["block"].nunique() == blocks
+    first = stream.plan[stream.plan["domain"] == "gaussian_noise"]["severity"]
+    assert first.tolist() == [5, 4, 3, 2, 1]
+
+
+def test_random_orders_start_with_the_given_one_and_differ() -> None:
+    found = streams.orders(DOMAINS, 6)
+    assert found[0] == DOMAINS and len(set(found)) == 6
+    assert all(sorted(order) == sorted(DOMAINS) for order in found)
+    assert found == streams.orders(DOMAINS, 6) != streams.orders(DOMAINS, 6, seed=1)
+    with pytest.raises(ValueError, match="3 domains do not have 7"):
+        streams.orders(DOMAINS, 7)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda d: streams.mixed(d, BLURS, batch_size=1, clean=2), "clean must be a share"),
         (lambda d: streams.consecutive(d, (), batch_size=1), "at least one domain"),
         (lambda d: streams.continual(d, ["fog", "fog"], batch_size=1), "a domain occurs twice"),
+        (lambda d: streams.gradual(d, schedule="x", batch_size=1), "known are released, cotta"),
         (lambda d: streams.correlated(d, concentration=-1, batch_size=1), "concentration"),
         (lambda d: streams.interpolated(d, "fog", low=0, batch_size=1), "severity"),
         (lambda d: streams.levels(d, "fog", (1, 7), batch_size=1), "severity"),

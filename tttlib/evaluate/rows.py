@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.models.verify import mismatch
 
 
-def describe(model: Any, dataset: ImageSet) -> dict[str, Any]:
+def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
     """What identifies a model and a selection of images in a unit of work.
 
     A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
     """
     selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
-    verified = model.card.get("verified", {"ok": None})
+    card: dict[str, Any] = getattr(model, "card", {})  # a network of the caller's own has none
+    verified = card.get("verified", {"ok": None})
     doubt = {"model_mismatch": mismatch(verified)} if verified["ok"] is False else {}
     return {
         "dataset": dataset.name,
@@ -30,8 +32,8 @@ def describe(model: Any, dataset: ImageSet) -> dict[str, Any]:
         "selection": selection,
         "images": len(dataset),
         "corruptions_version": corruptions.VERSION,
-        "model": model.card.get("name", "unnamed"),
-        "weights_sha256": model.card.get("weights_sha256", "unknown"),
+        "model": card.get("name", "unnamed"),
+        "weights_sha256": card.get("weights_sha256", "unknown"),
         **doubt,
     }
 

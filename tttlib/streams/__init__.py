@@ -5,26 +5,31 @@ corruption of an image depends on its id, the domain, the severity and the seed 
 place in the stream, so the same pair of image and corruption can be compared across orders.
 """
 
-from tttlib.streams.orders import (
-    consecutive,
+from tttlib.streams.continual_orders import (
+    SCHEDULES,
     continual,
     correlated,
-    interpolated,
-    levels,
-    mixed,
+    gradual,
+    orders,
+    rising,
 )
+from tttlib.streams.online_orders import consecutive, interpolated, levels, mixed
 from tttlib.streams.stream import CLEAN, MIXED, Batch, Stream, corrupted
 
 __all__ = [
     "CLEAN",
     "MIXED",
+    "SCHEDULES",
     "Batch",
     "Stream",
     "consecutive",
     "continual",
     "correlated",
     "corrupted",
+    "gradual",
     "interpolated",
     "levels",
     "mixed",
+    "orders",
+    "rising",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -99,6 +99,14 @@ class Stream(Iterator[Batch]):
             severities=torch.tensor(rows["severity"].to_numpy()),
             block=int(rows["block"].iloc[0]),
         )
+
+    def block_of(self, number: int) -> int:
+        """The block of batch `number`."""
+        return int(self.plan["block"].iloc[self._spans[number][0]])
+
+    def span(self, numbers: Sequence[int]) -> slice:
+        """The rows of the plan that consecutive batches hold."""
+        return slice(self._spans[numbers[0]][0], self._spans[numbers[-1]][1])
 
     def images(self) -> Tensor:
         """Everything that arrives, float32 [N,3,H,W] in [0,1]."""

@@ -1,0 +1,103 @@
+"""Adaptation along a stream: the rows are the adapter's answers, and a killed run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tttlib import adapt, data, evaluate, results, streams
+from tttlib.evaluate import continual_adaptation as loop
+from tttlib.models import zoo
+
+DOMAINS = ["gaussian_noise", "contrast", "clean"]
+
+
+@pytest.fixture(scope="module")
+def net() -> torch.nn.Module:
+    return zoo.load("wrn-scenes")
+
+
+def stream() -> streams.Stream:
+    return streams.continual(data.load("scenes", "test", n=20), DOMAINS, batch_size=8)
+
+
+def run(net: torch.nn.Module, folder: Path, **settings: object) -> evaluate.Adaptation:
+    method = settings.pop("method", "palm")
+    return evaluate.adaptation(
+        net, stream(), method, store=results.Store(folder), progress=False, **settings
+    )
+
+
+def test_rows_are_the_answers_of_the_adapter(net: torch.nn.Module, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    rows, diagnostics = run(net, tmp_path)
+    adapter = adapt.create("palm", net)
+    answers = torch.cat([adapter(batch.images).argmax(1) for batch in stream()])
+    assert rows["prediction"].tolist() == answers.tolist()
+    assert rows["domain"].tolist() == [d for d in DOMAINS for _ in range(20)]
+    assert rows["position"].tolist() == list(range(60)) and set(rows["method"]) == {"palm"}
+    assert (rows["correct"] == (rows["prediction"] == rows["label"])).all()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    shares = diagnostics[diagnostics["name"] == "share_moving"]
+    assert shares["block"].tolist() == [0, 1, 2] and (shares["tensor"] == "").all()
+    rates = diagnostics[(diagnostics["name"] == "lr") & (diagnostics["block"] == 0)]
+    assert rates["tensor"].tolist() == list(adapter.trained)
+
+
+@pytest.mark.parametrize("killed_after", [0, 1])
+def test_a_killed_run_goes_on_and_gives_the_same(
+    net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
+) -> None:
+    whole = run(net, tmp_path / "whole")
+    original, asked = loop._Run.block, []
+
+    def broken(self: loop._Run, numbers: list[int]) -> object:
+        if len(asked) > killed_after:
+            raise KeyboardInterrupt
+        asked.append(numbers)
+        return original(self, numbers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "block", broken)
+        with pytest.raises(KeyboardInterrupt):
+            run(net, tmp_path / "broken")
+    assert len(list((tmp_path / "broken" / "states").iterdir())) == 1
+    counted = []
+    monkeypatch.setattr(
+        loop._Run, "block", lambda self, numbers: counted.append(0) or original(self, numbers)
+    )
+    again = run(net, tmp_path / "broken")
+    assert len(counted) == 2 - killed_after
+    pd.testing.assert_frame_equal(again.rows, whole.rows)
+    pd.testing.assert_frame_equal(again.diagnostics, whole.diagnostics)
+    assert not list((tmp_path / "broken" / "states").iterdir())
+    run(net, tmp_path / "broken")
+    assert len(counted) == 2 - killed_after  # finished: nothing runs again
+
+
+def test_reset_at_every_block_forgets_the_blocks_before(
+    net: torch.nn.Module, tmp_path: Path
+) -> None:
+    kept, reset = run(net, tmp_path, lr=0.01), run(net, tmp_path, lr=0.01, reset="block")
+    images = data.load("scenes", "test", n=20)
+    alone = streams.continual(images, ["contrast"], batch_size=8)
+    expected = evaluate.adaptation(
+        net, alone, "palm", store=results.Store(tmp_path), progress=False, lr=0.01
+    ).rows
+    found = reset.rows[reset.rows["domain"] == "contrast"]
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert len(list(tmp_path.glob("adaptation-*.parquet"))) == 3 + 3 + 1
+    assert len(kept.rows) == len(reset.rows)
+
+
+def test_wrong_settings_are_refused(net: torch.nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown reset 'batch'; known are never, block"):
+        run(net, tmp_path, reset="batch")
+    with pytest.raises(ValueError, match="given holds a int"):
+        run(net, tmp_path, given={"source": 3})
+    with pytest.raises(ValueError, match="unknown method 'pal'"):
+        run(net, tmp_path, method="pal")
+    assert not list(tmp_path.glob("*"))

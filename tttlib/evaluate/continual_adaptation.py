@@ -1,0 +1,193 @@
+"""Continual test-time adaptation along a stream, as result rows; killed runs go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from tttlib import adapt, streams
+from tttlib.data import ImageSet
+from tttlib.devices import best_device
+from tttlib.evaluate.rows import describe
+from tttlib.results import Store, unit_key
+
+RESETS = ("never", "block")
+
+
+class Adaptation(NamedTuple):
+    """What a method did along a stream.
+
+    rows         one per arrival: block, domain, severity, position, id, label, prediction, correct,
+                 the dataset's clusters, method, preset and its changed constants
+    diagnostics  means over a block's batches: block, domain, severity, name (of the diagnostic),
+                 tensor (a parameter's name; empty for what the method has one number of), value
+    """
+
+    rows: pd.DataFrame
+    diagnostics: pd.DataFrame
+
+
+def adaptation(
+    model: nn.Module,
+    stream: streams.Stream,
+    method: str,
+    *,
+    store: Store,
+    preset: str | None = None,
+    reset: str = "never",
+    given: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    **constants: Any,
+) -> Adaptation:
+    """The answers of an adaptation method (`adapt.NAMES`) to a stream, and what it did meanwhile.
+
+    reset      "never" or "block" (before every block of the stream)
+    given      what the method needs that is no constant, for instance {"source": an ImageSet}
+    constants  that replace the preset's, see the method's `Config`
+    The unit of work is a block. The adapter's state after the last finished block lies in
+    <store>/states/ until the stream is done, so a killed run goes on where it was and gives the
+    same answers. Predictions are those of the call that adapts (CoTTA's and PALM's protocol).
+    """
+    if reset not in RESETS:
+        raise ValueError(f"unknown reset {reset!r}; known are {', '.join(RESETS)}")
+    given = dict(given or {})
+    base = {
+        "method": method,
+        "preset": preset,
+        "reset": reset,
+        **describe(model, stream.dataset),
+        "stream": stream.name,
+        "stream_fingerprint": stream.fingerprint(),
+        "batch_size": stream.batch_size,
+        "seed": stream.seed,
+        **{name: _identity(value) for name, value in given.items()},
+        "constants": dict(constants),
+    }
+    blocks = [list(numbers) for _, numbers in groupby(range(len(stream)), stream.block_of)]
+    units = [
+        [{"experiment": name, **base, "block": b} for name in ("adaptation", "diagnostics")]
+        for b in range(len(blocks))
+    ]
+    run = _Run(model, stream, method, preset, {**given, **constants}, reset, store.folder, base)
+    first = run.first_open(all(store.path(u).exists() for pair in units for u in pair), len(blocks))
+    bar = tqdm(blocks[first:], desc=method, unit="block", disable=not progress)
+    for b, numbers in enumerate(bar, first):
+        for unit, table in zip(units[b], run.block(numbers), strict=True):
+            _keep(store, unit, table)
+        run.done(b + 1, len(blocks))
+    parts = [[_keep(store, unit) for unit in pair] for pair in units]
+    rows, diagnostics = (
+        pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)
+    )
+    return Adaptation(rows, diagnostics)
+
+
+_PROTOCOL = {
+    "prediction": "the logits of the call that adapts to the batch",
+    "corruption": "made in memory, not passed through JPEG",
+}
+
+
+class _Run:
+    """An adapter on its way along a stream."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stream: streams.Stream,
+        method: str,
+        preset: str | None,
+        settings: Mapping[str, Any],
+        reset: str,
+        folder: Path,
+        base: Mapping[str, Any],
+    ) -> None:
+        self._make = lambda: adapt.create(
+            method, model.to(best_device()), preset=preset, **settings
+        )
+        self._stream, self._reset, self._labels = stream, reset, stream.rows()
+        self._state = folder / "states" / f"{unit_key(base)}.pt"
+        self._adapter: adapt.Adapter | None = None
+
+    def first_open(self, finished: bool, blocks: int) -> int:
+        """The block to go on with; 0 without a state, `blocks` when all are there."""
+        if finished:
+            return blocks
+        self._adapter = self._make()
+        if not self._state.exists():
+            return 0
+        saved = torch.load(self._state, weights_only=True)
+        self._adapter.load_state_dict(saved["adapter"])
+        return int(saved["blocks"])
+
+    def block(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Adapt to the batches `numbers`; their rows and diagnostics."""
+        adapter = self._adapter
+        assert adapter is not None
+        if self._reset == "block":
+            adapter.reset()
+        predictions, found = [], []
+        for number in numbers:
+            predictions.append(adapter(self._stream.batch(number).images).argmax(1))
+            found.append(dict(adapter.diagnostics))
+        rows = self._labels.iloc[self._stream.span(numbers)]
+        rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
+        rows = rows.assign(correct=rows["prediction"] == rows["label"])
+        table = pd.DataFrame(
+            list(_means(found, adapter.trained)), columns=["name", "tensor", "value"]
+        )
+        where = {name: _common(rows[name]) for name in ("domain", "severity")}
+        return rows, table.astype({"value": "float64"}).assign(**where)
+
+    def done(self, block: int, blocks: int) -> None:
+        """Keep the state after `block` blocks; nothing once the stream has ended."""
+        assert self._adapter is not None
+        if block == blocks:
+            self._state.unlink(missing_ok=True)
+            return
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._state.with_name(f".{self._state.name}.{os.getpid()}.tmp")
+        torch.save({"blocks": block, "adapter": self._adapter.state_dict()}, temporary)
+        os.replace(temporary, self._state)
+
+
+def _means(found: list[dict[str, Tensor]], trained: tuple[str, ...]) -> Iterator[tuple]:
+    """Name, tensor and mean over batches of every diagnostic."""
+    for name in [name for name in found[0] if all(name in one for one in found)]:
+        mean = torch.stack([one[name].double() for one in found]).mean(0).cpu()
+        if mean.ndim == 0:
+            yield name, "", mean.item()
+        elif len(mean) == len(trained):
+            yield from (
+                (name, tensor, value) for tensor, value in zip(trained, mean.tolist(), strict=True)
+            )
+
+
+def _common(values: pd.Series) -> Any:
+    """The one value of a block, or None when it has several."""
+    return values.iloc[0] if values.nunique() == 1 else None
+
+
+def _identity(value: Any) -> Any:
+    """What identifies an argument that is no constant."""
+    if isinstance(value, ImageSet):
+        return f"{value.name} {value.split} {value.fingerprint} {len(value)}"
+    raise ValueError(f"given holds a {type(value).__name__}; only image sets can be identified")
+
+
+def _keep(store: Store, unit: dict[str, Any], table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Write the rows of a unit, or read those that are there."""
+
+    def rows() -> pd.DataFrame:
+        assert table is not None, "a unit that was written is gone"
+        return table
+
+    return store.run(unit, rows, protocol=_PROTOCOL)
