@@ -89,6 +89,15 @@ def test_claims_become_rows_that_are_replaced_only_when_they_change(tmp_path: Pa
     assert results.load(tmp_path)["unit"].tolist() == ["images", "classes"]
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(4, U), (150, U), (151, S)])
+def test_few_unchanged_images_do_not_show_that_nothing_changes(n: int, verdict: str) -> None:
+    row = pd.Series({"difference": 0.0, "low": 0.0, "high": 0.0, "n": n})
+    one = claims.of_difference(
+        "unchanged", row, unit="images", measure="b - a", expected="zero", margin=0.02
+    )
+    assert one.verdict == verdict and (one.low, one.high) == (-3 / n, 3 / n)
+
+
 def test_claims_of_several_notebooks_are_collected(tmp_path: Path) -> None:
     store = results.Store(tmp_path)
     with pytest.raises(FileNotFoundError, match="no claims in"):

@@ -38,12 +38,29 @@ TINY = {
         "batch_sizes": [1, 2],
         "batch_size": 2,
     },
+    "06_beyond": {
+        "corruptions_shown": ["gaussian_noise", "contrast"],
+        "n_stream": 8,
+        "n_standard": 3,
+        "n_grid": 2,
+        "n_heldout": 4,
+        "steps": 2,
+        "batch_size": 2,
+        "online_candidates": [["sgd", 0.001]],
+        "rotation_lrs": [0.001],
+        "adamw_lrs": [0.0001, 0.001],
+        "weight_decays": [0.0],
+        "stops": [1, 2],
+        "clean_shares": [0.0, 0.5],
+        "compute": 4,
+        "masks": [1, 4],
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run folder in which both notebooks were executed at tiny size."""
+    """One run folder in which all notebooks were executed at tiny size."""
     folder = tmp_path_factory.mktemp("run")
     for name, parameters in TINY.items():
         given = {**parameters, "run_dir": str(folder)}
@@ -95,6 +112,31 @@ def test_tables_and_figures_of_both_notebooks_are_there(run: Path) -> None:
     table = pd.read_csv(run / "tables" / "02_headline.csv")
     assert set(table["model"]) == {"mae-scenes", "mae-scenes-probed"}
     assert (table["domain"] == "mean of corruptions").sum() == 2
+
+
+def test_beyond_compares_both_tasks_on_the_same_images(run: Path) -> None:
+    table = pd.read_csv(run / "tables" / "06_rotation.csv")
+    assert set(table["method"]) == {
+        f"{task}, {mode}"
+        for task in ("reconstruction", "rotation")
+        for mode in ("standard", "online")
+    }
+    n = table[table["domain"] == "contrast"].set_index("method")["n"]
+    assert (n.filter(like="standard") == 3).all() and (n.filter(like="online") == 8).all()
+    claims = pd.read_csv(run / "tables" / "06_claims.csv")
+    assert claims["verdict"].isin(["supported", "contradicted", "undecided"]).all()
+    rows = results.load(run / "results")
+    tuned = rows[rows["weight_decay"].notna() & (rows["split"] == "valid")]
+    assert not set(tuned["domain"]) & {"clean", "gaussian_noise", "contrast"}
+
+
+def test_beyond_without_a_rotation_network_says_so(tmp_path: Path) -> None:
+    name = "06_beyond"
+    given = {**TINY[name], "rotation_model": "", "clean_shares": [0.5], "run_dir": str(tmp_path)}
+    sweep.run_notebook(sweep.find_notebook(name), tmp_path / "notebooks", given, progress=False)
+    assert "no rotation network for scenes" in (tmp_path / "tables" / "06_models.txt").read_text()
+    table = pd.read_csv(tmp_path / "tables" / "06_rotation.csv")
+    assert set(table["method"]) == {"reconstruction, standard", "reconstruction, online"}
 
 
 def test_a_second_run_computes_nothing_again(run: Path) -> None:

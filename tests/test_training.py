@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tttlib import data, training
 from tttlib.data import ImageSet
-from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.models import MaskedAutoencoder, RotationNet, zoo
 from tttlib.training import Phase, Recipe
 
 CPU = torch.device("cpu")
@@ -459,6 +459,33 @@ def test_joint_loss_sharing_one_encoder_pass(ratio: float, visible: int) -> None
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=str(p.shape))
 
 
+def rotation_net() -> RotationNet:
+    torch.manual_seed(0)
+    return zoo.create("rot-10-1")
+
+
+def test_rotation_loss() -> None:
+    """Class and turn on the same batch, one turn for each image, all four of them drawn."""
+    net, (x, y) = rotation_net(), batch(40)
+    got = training._loss(net, Phase("rotation", 1, 1), x, y, torch.Generator().manual_seed(1))
+    turns = torch.randint(4, (40,), generator=torch.Generator().manual_seed(1))
+    assert set(turns.tolist()) == {0, 1, 2, 3}
+    turned = torch.stack([torch.rot90(a, int(k), (1, 2)) for a, k in zip(x, turns, strict=True)])
+    expected = torch.nn.functional.cross_entropy(net.classify(x), y)
+    expected = expected + torch.nn.functional.cross_entropy(net.rotation_logits(turned), turns)
+    torch.testing.assert_close(got, expected)
+
+
+def test_rotation_recipe(tmp_path: Path, final: list[dict[str, Tensor]]) -> None:
+    """Everything moves, and the file loads as what it is."""
+    what = recipe(Phase("rotation", 1, 1e-2, 16), preset="rot-10-1", architecture={})
+    path = train(tmp_path, replace(what, shift=2))
+    start = rotation_net().state_dict()
+    assert all(not value.equal(start[name]) for name, value in final[0].items())
+    net = zoo.load(path)
+    assert isinstance(net, RotationNet) and net.card["recipe"]["phases"][0]["loss"] == "rotation"
+
+
 # -- schedule and augmentation ---------------------------------------------------------------------
 
 
@@ -558,7 +585,7 @@ def test_recipes_fit_together(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "ttt"}, "must be mae, probe, joint or supervised, not 'ttt'"),
+        ({"loss": "ttt"}, "must be one of mae, probe, joint, supervised, rotation; not 'ttt'"),
         ({"mask_ratio": 0.0}, "mask_ratio must lie strictly between 0 and 1 .*not 0.0"),
         ({"mask_ratio": 1.0}, "mask_ratio must lie strictly between 0 and 1 .*not 1.0"),
         ({"mask_ratio": float("nan")}, "mask_ratio must .*not nan"),

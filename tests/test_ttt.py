@@ -275,6 +275,50 @@ def test_masks_in_groups_are_the_same_step(optimizer: str, monkeypatch: pytest.M
         assert_equal(run(net, x, optimizer=optimizer, **mode), expected, atol=1e-10)
 
 
+class _Torch:
+    """PyTorch's own optimiser with its own arguments, in the place of a `Rule`."""
+
+    def __init__(self, kind: type[torch.optim.Optimizer], **arguments: object) -> None:
+        self.kind, self.arguments = kind, arguments
+
+    def make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return self.kind(parameters, **self.arguments)
+
+
+@pytest.mark.parametrize("groups", [False, True], ids=["", "masks in groups"])
+@pytest.mark.parametrize(
+    ("optimizer", "weight_decay", "same_as"),
+    [
+        ("adamw", None, _Torch(torch.optim.AdamW, lr=0.05, betas=(0.9, 0.95), weight_decay=0.01)),
+        ("adamw", 0.3, _Torch(torch.optim.AdamW, lr=0.05, betas=(0.9, 0.95), weight_decay=0.3)),
+        ("adamw", 0, _Torch(torch.optim.Adam, lr=0.05, betas=(0.9, 0.95))),
+        ("adam", 0.3, _Torch(torch.optim.Adam, lr=0.05, betas=(0.9, 0.95), weight_decay=0.3)),
+        ("adam", None, _Torch(torch.optim.Adam, lr=0.05, betas=(0.9, 0.95))),
+        ("sgd", 0.3, _Torch(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.3)),
+        ("sgd", None, _Torch(torch.optim.SGD, lr=0.05, momentum=0.9)),
+    ],
+)
+def test_weight_decay_is_pytorchs(
+    optimizer: str,
+    weight_decay: float | None,
+    same_as: _Torch,
+    groups: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net, x = model(), images(3)
+    orders = torch.stack([ttt._orders(net, 3, 4, 0, i) for i in range(3)])
+    names = ttt.trained_parameters(net, "encoder")
+    losses, logits = plain_ttt.run(net, x, orders, names, same_as)  # type: ignore[arg-type]
+    if groups:
+        monkeypatch.setattr(ttt_loops, "masks_at_once", lambda *_: 3)
+    result = run(net, x, optimizer=optimizer, weight_decay=weight_decay)
+    torch.testing.assert_close(result.losses, losses, atol=1e-9, rtol=0)
+    torch.testing.assert_close(result.logits, logits, atol=1e-5, rtol=0)
+    if weight_decay:  # and it matters
+        without = run(net, x, optimizer=optimizer, weight_decay=0)
+        assert not torch.allclose(without.losses[:, -1], result.losses[:, -1], atol=1e-6)
+
+
 # -- how many images at once -----------------------------------------------------------------------
 
 
@@ -525,6 +569,7 @@ def test_a_failure_voids_all_that_follows() -> None:
         ({"batch_size": 0}, "steps and batch_size must be 1 or more, not 3 and 0"),
         ({"lr": -0.1}, "lr must be 0 or more, not -0.1"),
         ({"lr": float("nan")}, "lr must be 0 or more, not nan"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more, or None, not -0.1"),
         ({"optimizer": "lion"}, "unknown optimizer 'lion'; known are sgd, adamw, adam"),
         ({"finetune": "decoder"}, "unknown finetune 'decoder'; known are encoder, all"),
         ({"parallel": 0}, "parallel must be 1 or more, or 'auto', not 0"),

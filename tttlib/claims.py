@@ -100,13 +100,20 @@ def of_difference(
     expected: str = "above",
     margin: float = 0.0,
 ) -> Claim:
-    """A claim on one row of `results.paired_difference` (difference, low, high, n)."""
-    values = {name: float(row[name]) for name in ("low", "high")}
+    """A claim on one row of `results.paired_difference` (difference, low, high, n).
+
+    A bootstrap interval has no width when all n values are equal, which 4 unchanged images are as
+    well as 4,000. It is then widened by 3 / n, what n equal values leave open at 95 % (the rule of
+    three: Hanley and Lippman-Hand, JAMA 249, 1983), so that few images do not support "no effect".
+    """
+    n, low, high = int(row["n"]), float(row["low"]), float(row["high"])
+    room = 3 / n if low == high else 0.0
     return Claim(
         claim,
         float(row["difference"]),
-        **values,
-        n=int(row["n"]),
+        low - room,
+        high + room,
+        n=n,
         unit=unit,
         expected=expected,
         margin=margin,

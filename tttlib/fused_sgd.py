@@ -20,20 +20,31 @@ from torch import Tensor
 class Rule:
     """An optimiser that acts on each element alone, hence on each replica alone.
 
-    name  "sgd" (momentum, no decay), "adamw" (betas (0.9,0.95), decay 0.01) or "adam" (no decay)
+    name          "sgd" (momentum), "adamw" or "adam" (both betas (0.9,0.95))
+    weight_decay  decoupled with "adamw", else added to the gradient as weight_decay * w; None: 0.01
+                  with "adamw" (PyTorch's default), else 0
     """
 
     name: str
     lr: float
     momentum: float = 0.9
+    weight_decay: float | None = None
+
+    @property
+    def decay(self) -> float:
+        """`weight_decay` as a number."""
+        if self.weight_decay is None:
+            return 0.01 if self.name == "adamw" else 0.0
+        return self.weight_decay
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """The optimiser of PyTorch that does this."""
         if self.name == "sgd":
-            return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
-        if self.name == "adamw":
-            return torch.optim.AdamW(parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=0.01)
-        return torch.optim.Adam(parameters, lr=self.lr, betas=(0.9, 0.95))
+            return torch.optim.SGD(
+                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.decay
+            )
+        adam = torch.optim.AdamW if self.name == "adamw" else torch.optim.Adam
+        return adam(parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.decay)
 
 
 class Momentum:
@@ -45,12 +56,13 @@ class Momentum:
         self.of_bias = torch.empty_like(bias.detach())
 
     def start(self, rule: Rule) -> None:
-        self.lr, self.momentum, self.beta = rule.lr, rule.momentum, 0.0  # nothing is kept at first
+        self.lr, self.momentum, self.decay = rule.lr, rule.momentum, rule.decay
+        self.beta = 0.0  # nothing is kept at first
         self.first = self.last = True
 
     @torch.no_grad()
     def update(self, x: Tensor, dy: Tensor) -> None:
-        """m <- mu m + g, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out].
+        """m <- mu m + g + decay w, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out].
 
         Of a loss in parts: m is scaled with the first, w moves with the last.
         """
@@ -63,7 +75,11 @@ class Momentum:
         _decay(self.of_bias, beta).add_(dy.sum(1, dtype=self.of_bias.dtype))
         if self.last:
             self.beta = self.momentum
-            self.weight.flatten(2).transpose(1, 2).sub_(self.of_weight, alpha=self.lr)
+            weight = self.weight.flatten(2).transpose(1, 2)
+            if self.decay:
+                self.of_weight.add_(weight, alpha=self.decay)
+                self.of_bias.add_(self.bias, alpha=self.decay)
+            weight.sub_(self.of_weight, alpha=self.lr)
             self.bias.sub_(self.of_bias, alpha=self.lr)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Loss = Literal["mae", "probe", "joint", "supervised", "rotation"]
 
 
 @dataclass(frozen=True)
 class Phase:
     """One stretch of training with one loss and one cosine."""
 
-    loss: Literal["mae", "probe", "joint", "supervised"]
+    loss: Loss
     epochs: float
     lr: float
     batch_size: int = 256
@@ -20,10 +22,9 @@ class Phase:
     dataset: str | None = None  # instead of the recipe's (pretraining needs no labels)
 
     def __post_init__(self) -> None:
-        if self.loss not in ("mae", "probe", "joint", "supervised"):
-            raise ValueError(
-                f"phase loss must be mae, probe, joint or supervised, not {self.loss!r}"
-            )
+        if self.loss not in get_args(Loss):
+            known = ", ".join(get_args(Loss))
+            raise ValueError(f"phase loss must be one of {known}; not {self.loss!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {self.batch_size}")
         if not (self.epochs > 0 and self.lr > 0):
@@ -120,6 +121,15 @@ RECIPES: dict[str, Recipe] = {
             "scenes",
             "wrn-10-1",
             (Phase("supervised", 25, 0.1, 128, warmup_epochs=0.5),),
+            flip=False,
+            shift=2,
+        ),
+        # Class and rotation on a shared trunk: the original TTT.
+        Recipe(
+            "rot-scenes",
+            "scenes",
+            "rot-10-1",
+            (Phase("rotation", 20, 0.1, 128, warmup_epochs=0.5),),
             flip=False,
             shift=2,
         ),

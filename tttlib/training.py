@@ -1,6 +1,6 @@
 """Training the bundled models: MAE pretraining, head probing, joint training.
 
-Four losses, one loop. A recipe is a sequence of phases:
+Five losses, one loop. A recipe is a sequence of phases:
 
 * `mae`    reconstruction only (He et al. 2022): AdamW betas (0.9,0.95), weight decay 0.05;
 * `probe`  the head on a frozen encoder, as TTT-MAE trains it (Gandelsman et al. 2022, "ViT
@@ -10,7 +10,9 @@ Four losses, one loop. A recipe is a sequence of phases:
            patches and both losses share one encoder pass (as SupMAE, Liang et al. 2022, does),
            which costs a quarter; a last phase on whole images then adapts the head;
 * `supervised`  cross-entropy alone, for the classifiers (Zagoruyko and Komodakis 2016): SGD with
-           Nesterov momentum 0.9, weight decay 5e-4.
+           Nesterov momentum 0.9, weight decay 5e-4;
+* `rotation`  cross-entropy of the class, and of the turn on the same batch with every image turned
+           by 0, 90, 180 or 270 degrees (Sun et al. 2020); the same optimiser.
 
 Warm-up and half-cosine per iteration. The state is checkpointed every few minutes and a killed run
 resumes to the same weights: all randomness is a function of (seed, phase, step).
@@ -37,6 +39,7 @@ from tttlib.data import ImageSet
 from tttlib.devices import best_device, bf16_helps
 from tttlib.environment import git_state
 from tttlib.models import zoo
+from tttlib.models.rotation_net import TURNS, rotated
 from tttlib.recipes import RECIPES, Phase, Recipe
 
 __all__ = ["RECIPES", "Phase", "Recipe", "augment", "clean_accuracy", "cosine_lr", "train"]
@@ -188,7 +191,7 @@ def _run_phase(
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
-    if phase.loss == "supervised":
+    if phase.loss in ("supervised", "rotation"):
         return torch.optim.SGD(parameters, phase.lr, 0.9, weight_decay=5e-4, nesterov=True)
     if phase.loss == "probe":
         return torch.optim.AdamW(parameters, lr=phase.lr, betas=(0.9, 0.999), weight_decay=0.2)
@@ -198,6 +201,10 @@ def _optimizer(parameters: list[torch.nn.Parameter], phase: Phase) -> torch.opti
 def _loss(model: Any, phase: Phase, x: Tensor, y: Tensor, random: torch.Generator) -> Tensor:
     if phase.loss == "supervised":
         return F.cross_entropy(model(x).float(), y)
+    if phase.loss == "rotation":
+        turns = torch.randint(TURNS, (len(x),), generator=random).to(x.device)
+        rotation = F.cross_entropy(model.rotation_logits(rotated(x, turns)).float(), turns)
+        return F.cross_entropy(model(x).float(), y) + rotation
     if phase.loss == "probe":
         with torch.no_grad():
             tokens = model.tokens(x)
@@ -223,7 +230,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _trained_parameters(model: Any, phase: Phase) -> list[torch.nn.Parameter]:
     """Switch gradients for the phase: probing freezes all but the classifier."""
-    if phase.loss == "supervised":
+    if phase.loss in ("supervised", "rotation"):
         return list(model.parameters())
     heads = ("classifier", "head.")
     for name, parameter in model.named_parameters():

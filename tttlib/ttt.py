@@ -52,6 +52,7 @@ def run(
     mask_ratio: float = 0.75,
     optimizer: str = "sgd",
     momentum: float = 0.9,
+    weight_decay: float | None = None,
     finetune: str = "encoder",
     online: bool = False,
     reset_optimizer: bool = False,
@@ -71,7 +72,8 @@ def run(
 
     batch_size       masks of the same image per step
     lr               used as it is; `scaled_lr` gives the released rule
-    optimizer        "sgd" (momentum, no decay), "adamw" (betas (0.9,0.95), decay 0.01), "adam"
+    optimizer        "sgd" (momentum), "adamw" or "adam" (both betas (0.9,0.95))
+    weight_decay     decoupled with "adamw", else an L2 term; None: 0.01 with "adamw", else 0
     finetune         "encoder" (released command: decoder* frozen, mask token trained), "all"
                      (as the paper writes), "encoder_no_cls_no_msk"
     online           keep the weights (and, unless `reset_optimizer`, the optimiser) from image to
@@ -100,9 +102,12 @@ def run(
             f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
             f"{type(model).__name__}; of the bundled networks the mae-… ones"
         )
+    check_images(images)
     _check(model, images, steps, batch_size, lr, optimizer, finetune, orders)
+    if weight_decay is not None and not weight_decay >= 0:
+        raise ValueError(f"weight_decay must be 0 or more, or None, not {weight_decay}")
     visible = model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or predict
-    wanted = _wanted(evaluate_at, steps)
+    wanted = prediction_times(evaluate_at, steps)
     if autocast not in (None, "bfloat16"):
         raise ValueError(f"autocast must be None or 'bfloat16', not {autocast!r}")
     fixed = _fixed_parallel(parallel)
@@ -123,8 +128,9 @@ def run(
             [mask_orders(model, steps, batch_size, seed, int(ids[i])) for i in index]
         )
 
+    rule = Rule(optimizer, lr, momentum, weight_decay)
     half = torch.bfloat16 if autocast else None
-    how = Settings(Rule(optimizer, lr, momentum), mask_ratio, record_latents, wanted, half)
+    how = Settings(rule, mask_ratio, record_latents, wanted, half)
     with _evaluating(model):
         if online:
             stream = tqdm(range(len(images)), "online TTT", unit="image", disable=not progress)
@@ -169,7 +175,7 @@ def mask_orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, ima
     return torch.rand(steps, batch, model.num_patches, generator=random).argsort(-1)
 
 
-def _wanted(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int, ...]:
+def prediction_times(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int, ...]:
     """The numbers of updates to predict after, ascending."""
     if evaluate_at is None:
         return tuple(range(steps + 1))
@@ -197,6 +203,15 @@ def _fixed_parallel(parallel: int | str | None) -> int | None:
     if isinstance(parallel, bool) or not isinstance(parallel, Integral) or parallel < 1:
         raise ValueError(f"parallel must be 1 or more, or 'auto', not {parallel!r}")
     return int(parallel)
+
+
+def check_images(images: Tensor) -> None:
+    """ValueError for anything but floating point [N,3,H,W], N > 0."""
+    if not images.is_floating_point() or images.ndim != 4 or len(images) == 0:
+        raise ValueError(
+            f"images must be floating point [N,3,H,W] in [0,1] with N > 0, got {images.dtype} "
+            f"{list(images.shape)}; divide uint8 images by 255"
+        )
 
 
 @contextmanager
@@ -230,11 +245,6 @@ def _check(
         raise ValueError(f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}")
     if finetune not in FINETUNE:
         raise ValueError(f"unknown finetune {finetune!r}; known are {', '.join(FINETUNE)}")
-    if not images.is_floating_point() or images.ndim != 4 or len(images) == 0:
-        raise ValueError(
-            f"images must be floating point [N,3,H,W] in [0,1] with N > 0, got {images.dtype} "
-            f"{list(images.shape)}; divide uint8 images by 255"
-        )
     wanted = (len(images), steps, batch_size, model.num_patches)
     if orders is not None and tuple(orders.shape) != wanted:
         raise ValueError(f"orders must be {list(wanted)}, got {list(orders.shape)}")

@@ -1,4 +1,4 @@
-"""Whether the reconstruction gradient points where the classification improves."""
+"""Whether the self-supervised gradient points where the classification improves."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tttlib import ttt
+from tttlib import rotation, ttt
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
+from tttlib.evaluate.engines import TrainableAtTest
 from tttlib.evaluate.rows import latent_rows, stream_of
-from tttlib.models import MaskedAutoencoder
+from tttlib.models import RotationNet
+from tttlib.models.rotation_net import TURNS, rotated
 
 
 def gradient_alignment(
-    model: MaskedAutoencoder,
+    model: TrainableAtTest,
     dataset: ImageSet,
     domains: Sequence[str],
     *,
@@ -27,18 +29,22 @@ def gradient_alignment(
     masks: int = 16,
     finetune: str = "encoder",
 ) -> pd.DataFrame:
-    """Does the reconstruction gradient point where the classification improves? One row per image.
+    """Does the self-supervised gradient point where the classification improves? A row per image.
 
     cosine  between the gradient of the MAE loss (mean over `masks` masks) and that of the
             cross-entropy with the true label, over the parameters TTT trains; the first-order
-            effect of a TTT step on the cross-entropy has the opposite sign
+            effect of a TTT step on the cross-entropy has the opposite sign. For a `RotationNet`
+            the rotation loss (mean over the four turns), over the shared trunk
     Positive alignment is what makes TTT help in Sun et al., "Test-Time Training with
     Self-Supervision for Generalization under Distribution Shifts", ICML 2020, theorem 1. Uses the
     labels: a diagnosis, nothing a method may do.
     """
     device = best_device()
     model = copy.deepcopy(model).to(device).eval()
-    names = ttt.trained_parameters(model, finetune)
+    if isinstance(model, RotationNet):
+        names = rotation.trained_parameters(model, "shared")
+    else:
+        names = ttt.trained_parameters(model, finetune)
     parameters = [p.requires_grad_() for n, p in model.named_parameters() if n in names]
     rows = []
     for batch in stream_of(dataset, domains, severity, seed, len(dataset)):
@@ -46,16 +52,26 @@ def gradient_alignment(
         cosines = []
         for i, (image, label) in enumerate(zip(images.split(1), labels.split(1), strict=True)):
             random = torch.Generator().manual_seed(int(dataset.ids[batch.index[i]]))
-            copies = image.expand(masks, -1, -1, -1)
-            reconstruction = model.reconstruction_loss(copies, generator=random)
+            task = _self_supervised_loss(model, image, masks, random)
             classification = F.cross_entropy(model.classify(image), label)
-            a = _flat_gradient(reconstruction, parameters)
+            a = _flat_gradient(task, parameters)
             b = _flat_gradient(classification, parameters)
             cosines.append(F.cosine_similarity(a, b, dim=0))
         table = latent_rows(dataset, batch).assign(cosine=torch.stack(cosines).cpu().numpy())
         clusters = {k: v[batch.index].numpy() for k, v in dataset.clusters.items()}
         rows.append(table.assign(**clusters))
     return pd.concat(rows, ignore_index=True)
+
+
+def _self_supervised_loss(
+    model: TrainableAtTest, image: Tensor, masks: int, random: torch.Generator
+) -> Tensor:
+    """Of one image [1,3,H,W]: reconstruction under `masks` masks, or its four turns told apart."""
+    if isinstance(model, RotationNet):
+        turns = torch.arange(TURNS, device=image.device)
+        copies = rotated(image.expand(TURNS, -1, -1, -1), turns)
+        return F.cross_entropy(model.rotation_logits(copies), turns)
+    return model.reconstruction_loss(image.expand(masks, -1, -1, -1), generator=random)
 
 
 def _flat_gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:

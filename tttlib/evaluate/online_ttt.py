@@ -11,8 +11,8 @@ import torch
 
 from tttlib import streams, ttt
 from tttlib.devices import best_device
+from tttlib.evaluate.engines import TrainableAtTest, engine
 from tttlib.evaluate.rows import describe
-from tttlib.models import MaskedAutoencoder
 from tttlib.results import Store
 
 PROTOCOL = {
@@ -24,7 +24,7 @@ PROTOCOL = {
 
 
 def online(
-    model: MaskedAutoencoder,
+    model: TrainableAtTest,
     stream: streams.Stream,
     *,
     store: Store,
@@ -36,18 +36,19 @@ def online(
     """Online TTT along `stream`: a row per arrival, and rows of the held-out images.
 
     heldout   evaluated without adaptation after every `evaluate_every` arrivals and at the end
-    settings  of `ttt.run`: batch_size, lr, optimizer, calm …; steps 1 and evaluate_at (steps,)
-              unless given
+    settings  of `ttt.run`, for a `RotationNet` of `rotation.run`: batch_size, lr, optimizer,
+              calm …; steps 1 and evaluate_at (steps,) unless given
     Columns: part ("stream" or "held-out"), position (in the stream; for held-out rows the number of
     images adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
     (before the first update of the image), failed, the dataset's clusters, and the settings.
     `model` is left as it is. A whole stream is one unit of work.
     """
+    method, run = engine(model)
     settings = {"steps": 1, **settings}
     settings.setdefault("evaluate_at", [settings["steps"]])
     unit = {
         "experiment": "online",
-        "method": "online TTT-MAE",
+        "method": f"online {method}",
         **describe(model, stream.dataset),
         "stream": stream.name,
         "stream_fingerprint": stream.fingerprint(),
@@ -60,7 +61,7 @@ def online(
     def adapt() -> pd.DataFrame:
         plan = stream.rows()
         net = copy.deepcopy(model).to(best_device())
-        result = ttt.run(
+        result = run(
             net,
             stream.images(),
             ids=torch.tensor(plan["id"].to_numpy()),

@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from tttlib import streams, ttt
+from tttlib import streams
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
+from tttlib.evaluate.engines import TrainableAtTest, engine
 from tttlib.evaluate.rows import describe, prediction_rows
-from tttlib.models import MaskedAutoencoder
 from tttlib.results import Store
 
 IMAGES_PER_UNIT = 100
@@ -26,7 +26,7 @@ PROTOCOL = {
 
 
 def test_time_training(
-    model: MaskedAutoencoder,
+    model: TrainableAtTest,
     dataset: ImageSet,
     domains: Sequence[str],
     *,
@@ -38,17 +38,18 @@ def test_time_training(
 ) -> pd.DataFrame:
     """Standard TTT on every image of every domain: one row per image and prediction.
 
-    settings  of `ttt.run`: steps, batch_size, lr, optimizer, evaluate_at …
+    settings  of `ttt.run`, for a `RotationNet` of `rotation.run`: steps, batch_size, lr,
+              optimizer, evaluate_at …
     Columns: domain, severity, id, label, step (0 = before any update), prediction, correct, loss
-    (MAE loss of the weights after `step` updates; missing for the last), failed, the dataset's
-    clusters, and the settings. Work is done, kept and resumed in units of 100 images.
+    (self-supervised loss of the weights after `step` updates; missing for the last), failed, the
+    dataset's clusters, and the settings. Work is done, kept and resumed in units of 100 images.
     """
     stream = streams.continual(dataset, domains, severity=severity, batch_size=1, seed=seed)
     return standard(model, stream, store=store, progress=progress, **settings)
 
 
 def standard(
-    model: MaskedAutoencoder,
+    model: TrainableAtTest,
     stream: streams.Stream,
     *,
     store: Store,
@@ -61,6 +62,7 @@ def standard(
     image that arrives twice under one corruption is adapted once.
     """
     parts = []
+    method, run = engine(model)
     model = model.to(best_device())
     for plan in tqdm(list(_units(stream.plan)), desc="TTT", unit="unit", disable=not progress):
         index = torch.tensor(plan["index"].to_numpy())
@@ -68,7 +70,7 @@ def standard(
         severities = plan["severity"].unique()
         unit = {
             "experiment": "ttt",
-            "method": "TTT-MAE",
+            "method": method,
             **describe(model, part),
             "domain": str(plan["domain"].iloc[0]),
             "severity": float(severities[0]) if len(severities) == 1 else _digest(plan["severity"]),
@@ -78,7 +80,7 @@ def standard(
 
         def adapt(plan: pd.DataFrame = plan, part: ImageSet = part) -> pd.DataFrame:
             images = stream.images_of(plan)
-            result = ttt.run(model, images, ids=part.ids, seed=stream.seed, **settings)
+            result = run(model, images, ids=part.ids, seed=stream.seed, **settings)
             rows = prediction_rows(part, result)
             times = len(rows) // len(plan)
             return rows.assign(severity=plan["severity"].repeat(times).to_numpy())
@@ -110,7 +112,7 @@ def _digest(severities: pd.Series) -> str:
 
 
 def predict(
-    model: MaskedAutoencoder,
+    model: Any,
     dataset: ImageSet,
     domains: Sequence[str],
     *,
@@ -126,7 +128,7 @@ def predict(
 
 
 @torch.no_grad()
-def source(model: MaskedAutoencoder, stream: streams.Stream) -> pd.DataFrame:
+def source(model: Any, stream: streams.Stream) -> pd.DataFrame:
     """The unadapted model on a stream: its rows with `prediction` and `correct`, in its order."""
     device = best_device()
     model = model.to(device).eval()

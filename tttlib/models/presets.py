@@ -13,6 +13,7 @@ import torch
 
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.models.resnext import ResNeXt
+from tttlib.models.rotation_net import RotationNet
 from tttlib.models.wide_resnet import WideResNet
 
 _SMALL_DECODER = {"decoder_embed_dim": 512, "decoder_depth": 8, "decoder_num_heads": 16}
@@ -81,6 +82,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
     "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
     "wrn-10-1": {"family": "wide_resnet", "depth": 10, "width": 1, "num_classes": 10},
+    # Class and rotation on a shared trunk (Sun et al. 2020), at a size for two processor cores.
+    "rot-10-1": {
+        "family": "rotation_net",
+        "depth": 10,
+        "width": 1,
+        "num_classes": 10,
+        "stem_stride": 2,
+        "split": 2,
+    },
     # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.
     "resnext-29": {
         "family": "resnext",
@@ -110,6 +120,7 @@ _FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
     "mae": MaskedAutoencoder,  # the default of a card that names none
     "wide_resnet": WideResNet,
     "resnext": ResNeXt,
+    "rotation_net": RotationNet,
     "resnet50": _resnet50,
 }
 

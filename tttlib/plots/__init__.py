@@ -6,6 +6,7 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
 from tttlib.plots.animation import save_animation, trajectory_animation
+from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
@@ -37,7 +38,9 @@ __all__ = [
     "corruption_gallery",
     "corruption_map",
     "cost",
+    "early_stopping_grid",
     "gains",
+    "gains_along",
     "image_grid",
     "latent_scatter",
     "pretty",

@@ -59,7 +59,8 @@ def gains(differences: pd.DataFrame, *, row: str = "domain", hue: str = "model")
     """
     rows, hues = list(dict.fromkeys(differences[row])), list(dict.fromkeys(differences[hue]))
     height = 0.7 + 0.17 * len(rows) * (len(hues) + 0.7)
-    figure, axis = plt.subplots(figsize=(PAGE * 0.62, height))
+    width = PAGE * (0.62 if max(len(str(name)) for name in hues) < 16 else 0.85)
+    figure, axis = plt.subplots(figsize=(width, height))
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = differences[differences[hue] == name].set_index(row).reindex(rows)
