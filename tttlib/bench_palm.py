@@ -24,10 +24,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tttlib import adapt, data, plots, streams
-from tttlib.adapt.augmentation import cotta_view
 from tttlib.devices import best_device
 from tttlib.models import zoo
-from tttlib.plain_palm import PlainPalm
+from tttlib.plain_palm import PlainPalm, plain_view
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +120,9 @@ def _rows(
 
 
 def _plain(net: nn.Module, case: Case) -> PlainPalm:
-    """With the views that `adapt.palm` draws."""
+    """With the views that `adapt.palm` draws, made step by step."""
     random = torch.Generator().manual_seed(0)
-    return PlainPalm(net, lambda x: cotta_view(x, random), threshold=case.threshold)
+    return PlainPalm(net, lambda x: plain_view(x, random), threshold=case.threshold)
 
 
 def _difference(net: nn.Module, case: Case, batches: Sequence[Tensor]) -> float:
