@@ -62,8 +62,8 @@ class MeanTeacher(Adapter):
             raise ValueError(f"{self.name} trains weights and biases, and this model has none")
         teacher = dict(self.teacher.named_parameters())
         source = dict(self.anchor.named_parameters())
-        self._teacher = [teacher[name] for name in names]
-        self._source = [source[name] for name in names]
+        self._teacher: list[Tensor] = [teacher[name] for name in names]
+        self._source: list[Tensor] = [source[name] for name in names]
         return names
 
     def predict(self, images: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class MeanTeacher(Adapter):
         self.diagnostics["augmented"] = torch.tensor(augmented)
         if not augmented:
             return self.teacher(images)
-        return sum(self._view_logits(images)) / self.config.n_augmentations  # type: ignore[return-value]
+        return sum(self._view_logits(images)) / self.config.n_augmentations
 
     def _unsure(self, images: Tensor) -> bool:
         """Whether views are needed. One number is read back, which can save all of them."""
