@@ -118,7 +118,9 @@ def test_equals_the_loop(confidence: float, symmetric: bool, views_at_once: int 
         "cotta", model, restore=0, augment=Different(), views_at_once=views_at_once, **settings
     )
     for x, theirs in zip(batches, answers, strict=True):
-        torch.testing.assert_close(adapter(x), theirs, rtol=0, atol=1e-7)  # Adam turns noise into steps
+        torch.testing.assert_close(
+            adapter(x), theirs, rtol=0, atol=1e-7
+        )  # Adam turns noise into steps
     for ours, theirs in ((adapter.model, student), (adapter.networks["teacher"], teacher)):
         named = dict(theirs.named_parameters())
         for name, parameter in ours.named_parameters():

@@ -134,7 +134,9 @@ class AdaContrast(Adapter, name="adacontrast"):
         for module in (*_batch_norms(self.model), *_batch_norms(self.momentum)):
             module.train()
         with torch.no_grad():
-            labels = self._pseudo_labels(*self._through(self.model, weak))  # [B]
+            weakly = self._through(self.model, weak)
+            labels = self._pseudo_labels(*weakly)  # [B]
+            trust = torch.where(weakly[1].isfinite().all(), 1.0, torch.nan)  # NaN: no update
         features, logits = self._through(self.model, query)
         with torch.no_grad():
             lag = 1 - self.config.encoder_momentum
@@ -146,7 +148,7 @@ class AdaContrast(Adapter, name="adacontrast"):
             "loss_instance": self._instance_loss(F.normalize(features, dim=1), keys, labels),
             "loss_diversity": negative_entropy_of_mean(logits),
         }
-        loss = torch.stack(list(losses.values())).sum()
+        loss = torch.stack(list(losses.values())).sum() * trust
         assert self.optimizer is not None
         self.optimizer.step(self.gradients(loss))
         self.diagnostics = {name: value.detach() for name, value in losses.items()}
