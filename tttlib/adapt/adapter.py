@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tttlib.adapt.augmentation import cotta_view
 from tttlib.adapt.optimizers import Optimizer, make
 
+_CONTIGUOUS = torch.contiguous_format
 METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
 
@@ -93,7 +94,7 @@ def choose(name: str, value: object, legal: Sequence[object]) -> None:
 class Adapter(ABC):
     """A network that adapts itself to the images it is asked about.
 
-    model        the adapted network (a copy of the caller's)
+    model        the adapted network (a copy of the caller's; images get its memory format)
     networks     every network of the method by name; "model" is the one above
     trained      names of the parameters of `model` that the method may move; `parameters` are the
                  tensors, `sizes` [n] their numbers of elements
@@ -129,6 +130,7 @@ class Adapter(ABC):
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         like = next(self.model.parameters())
+        self._format = memory_format(self.model)
         self.sizes = like.new_tensor([p.numel() for p in self.parameters])
         if self.trained and self.optimizer is None:
             self.optimizer = self.make_optimizer()
@@ -256,7 +258,8 @@ class Adapter(ABC):
         if images.dtype == torch.uint8:
             images = images.to(like.device, non_blocking=True).to(like.dtype) / 255
         images = images.detach().to(like.device, like.dtype, non_blocking=True)
-        return torch.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0)
+        images = torch.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0)
+        return images.contiguous(memory_format=self._format)
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -265,6 +268,13 @@ def copy_of(model: nn.Module) -> nn.Module:
     for parameter in copied.parameters():
         parameter.grad = None
     return copied
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """Channels last if the convolutions have it (`model.to(memory_format=…)`), else contiguous."""
+    last = torch.channels_last
+    weights = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    return last if any(p.is_contiguous(memory_format=last) for p in weights) else _CONTIGUOUS
 
 
 def snapshot(value: Any, device: torch.device | None = None) -> Any:

@@ -1,0 +1,135 @@
+"""Making an adapter, and which networks a method has a meaning for."""
+
+from __future__ import annotations
+
+import pytest
+import small_networks as small
+import torch
+from torch import nn
+
+from tttlib import adapt
+from tttlib.adapt import parameters
+from tttlib.models import zoo
+
+
+def test_names() -> None:
+    assert adapt.NAMES[:3] == ("source", "bn1", "tent") and "palm" in adapt.NAMES
+    assert set(adapt.NAMES) == set(adapt.METHODS)
+    with pytest.raises(ValueError, match="unknown method 'TENT'; known are source, bn1, tent"):
+        adapt.create("TENT", small.wide_resnet())
+
+
+def test_constants_of_the_papers() -> None:
+    tent, palm, law = (adapt.METHODS[n].presets for n in ("tent", "palm", "law"))
+    assert [tent[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 2.5e-4]
+    assert [tent[p].optimizer for p in adapt.PRESETS] == ["adam", "adam", "sgd"]
+    rows = [(palm[p].lr, palm[p].alpha, palm[p].temperature) for p in adapt.PRESETS]
+    assert rows == [(5e-4, 0.5, 50), (5e-4, 0.9, 100), (5e-5, 0.5, 1000)]
+    assert [palm[p].threshold for p in adapt.PRESETS] == [1.0, 0.5, 0.3]
+    assert [palm[p].weight_decay for p in adapt.PRESETS] == [0, 5e-4, 0]
+    assert [(law[p].lr, law[p].tau) for p in adapt.PRESETS] == [(1e-3, 1), (5e-5, 0.6), (2e-4, 1)]
+    surgical = adapt.METHODS["surgical"].presets
+    assert [surgical[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 5e-4]
+    assert surgical["imagenet-c"].optimizer == "sgd" and surgical["imagenet-c"].nesterov
+
+
+# Tensors and elements that the released codes train (methods of the tables).
+@pytest.mark.parametrize(
+    ("preset", "palm", "first", "norms"),
+    [
+        ("wrn-28-10", (78, 36_472_784), (25, 1_640_672), (50, 17_952)),
+        ("resnext-29", (93, 6_797_632), (30, 302_592), (62, 25_216)),
+        ("resnet-50", (159, 23_508_032), (30, 215_808), (106, 53_120)),
+    ],
+)
+def test_trained_sizes(
+    preset: str, palm: tuple[int, int], first: tuple[int, int], norms: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        net = zoo.create(preset)
+    sizes = {name: p.numel() for name, p in net.named_parameters()}
+    for of, expected in (
+        (parameters.convolutions_and_norms, palm),
+        (parameters.first_block, first),
+        (parameters.norm_affine, norms),
+    ):
+        names = of(net)
+        assert (len(names), sum(sizes[n] for n in names)) == expected
+    assert len(parameters.all_weights(net)) == len(sizes)
+
+
+def test_a_transformer_adapts_what_its_logits_depend_on() -> None:
+    net = small.transformer()
+    for name in ("source", "tent", "law", "palm", "surgical"):
+        adapter = adapt.create(name, net, **({} if name == "source" else {"lr": 0.01}))
+        before = {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
+        for t in range(2):
+            logits = adapter(small.images(seed=t))
+        assert logits.shape == (6, 5) and logits.isfinite().all()
+        assert not any(n.startswith(("decoder", "mask_token")) for n in adapter.trained)
+        moved = {n for n, p in adapter.model.named_parameters() if not torch.equal(p, before[n])}
+        assert bool(moved) == (name != "source")
+        if name == "tent":
+            assert {n.split(".")[-2] for n in moved} == {"norm1", "norm2", "norm"} | {
+                "classifier_norm"
+            }
+        if name == "surgical":
+            assert {n.split(".")[:2] == ["blocks", "0"] for n in moved} == {True}
+
+
+def test_bn1_needs_batch_norm() -> None:
+    with pytest.raises(ValueError, match="bn1 replaces the statistics of BatchNorm layers"):
+        adapt.create("bn1", small.transformer())
+    adapter = adapt.create("bn1", small.transformer("linear"))  # one BatchNorm layer, on CLS
+    source = adapt.create("source", small.transformer("linear"))
+    assert not torch.equal(adapter(small.images()), source(small.images()))
+    one = small.images(1)
+    torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own
+
+
+@pytest.mark.parametrize("name", ["tent", "law", "palm", "surgical"])
+def test_a_network_without_anything_to_train_is_refused(name: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
+    with pytest.raises(ValueError, match=f"{name} trains"):
+        adapt.create(name, net)
+
+
+def test_source_is_the_network_itself() -> None:
+    net = small.wide_resnet()
+    with torch.no_grad():
+        expected = net(small.images())
+    assert torch.equal(adapt.create("source", net)(small.images()), expected)
+
+
+def test_memory_format_is_the_callers() -> None:
+    net = small.wide_resnet()
+    contiguous = adapt.create("tent", net)(small.images())
+    adapter = adapt.create("tent", net.to(memory_format=torch.channels_last))
+    seen = []
+    adapter.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(adapter(small.images()), contiguous, atol=1e-4, rtol=0)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("tent", {"lr": -1.0}),
+        ("tent", {"lr": float("nan")}),
+        ("tent", {"optimizer": "rmsprop"}),
+        ("bn1", {"prior": -1}),
+        ("palm", {"alpha": 1.5}),
+        ("palm", {"temperature": 0}),
+        ("palm", {"threshold": -1}),
+        ("palm", {"variant": "written"}),
+        ("palm", {"optimizer": "sgd"}),
+        ("palm", {"importance": "labels"}),
+        ("palm", {"selection_granularity": "element"}),
+        ("law", {"variant": "code"}),
+        ("law", {"tau": -1}),
+        ("surgical", {"consistency": -1}),
+    ],
+)
+def test_values_out_of_range_are_refused(name: str, overrides: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(overrides))):
+        adapt.create(name, small.wide_resnet(), **overrides)

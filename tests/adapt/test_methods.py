@@ -1,0 +1,255 @@
+"""What must hold for every method; a new one is tested as soon as it exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import inspect
+import io
+from typing import Any
+
+import pytest
+import small_networks as small
+import torch
+from torch import Tensor, nn
+
+from tttlib import adapt
+
+# What a method needs besides a network, or to be small: NAME -> overrides, NAME -> network.
+OVERRIDES: dict[str, dict[str, Any]] = {}
+NETWORKS: dict[str, Any] = {}
+
+pytestmark = pytest.mark.parametrize("name", adapt.NAMES)
+
+
+def network(name: str) -> nn.Module:
+    return NETWORKS.get(name, small.wide_resnet)()
+
+
+def create(name: str, net: nn.Module | None = None, **overrides: Any) -> adapt.Adapter:
+    """The method with large steps, so that it moves; without what it does not have."""
+    net = network(name) if net is None else net
+    known = {field.name for field in dataclasses.fields(adapt.METHODS[name].preset(None))}
+    wanted = {"lr": 0.01, **OVERRIDES.get(name, {}), **overrides}
+    return adapt.create(name, net, **{k: v for k, v in wanted.items() if k in known})
+
+
+def run(adapter: adapt.Adapter, batches: range) -> list[Tensor]:
+    return [adapter(small.images(seed=t)) for t in batches]
+
+
+def weights(adapter: adapt.Adapter) -> dict[str, Tensor]:
+    return {
+        f"{part}/{name}": value.detach().clone()
+        for part, net in adapter.networks.items()
+        for name, value in net.state_dict().items()
+    }
+
+
+def parameters(adapter: adapt.Adapter) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def all_finite(adapter: adapt.Adapter) -> bool:
+    tensors = [t for net in adapter.networks.values() for t in net.state_dict().values()]
+    return all(bool(t.isfinite().all()) for t in tensors)
+
+
+def test_logits_are_those_of_the_batch(name: str) -> None:
+    adapter = create(name)
+    for logits in run(adapter, range(2)):
+        assert logits.shape == (6, 5) and not logits.requires_grad and logits.isfinite().all()
+
+
+def test_reset_is_bit_exact(name: str) -> None:
+    adapter = create(name)
+    start = weights(adapter)
+    first = run(adapter, range(3))
+    after = weights(adapter)
+    adapter.reset()
+    assert same(weights(adapter), start)
+    assert all(map(torch.equal, run(adapter, range(3)), first))
+    assert same(weights(adapter), after)
+
+
+def test_state_in_mid_stream_continues_bit_by_bit(name: str) -> None:
+    whole, half = create(name), create(name)
+    expected = run(whole, range(4))
+    run(half, range(2))
+    file = io.BytesIO()
+    torch.save(half.state_dict(), file)
+    file.seek(0)
+    run(half, range(2, 3))  # must not reach what was saved
+    resumed = create(name)
+    run(resumed, range(7, 8))  # must leave nothing behind
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert all(map(torch.equal, run(resumed, range(2, 4)), expected[2:]))
+    assert same(weights(resumed), weights(whole))
+
+
+def test_a_state_of_another_method_or_architecture_is_refused(name: str) -> None:
+    adapter = create(name)
+    state = adapter.state_dict()
+    with pytest.raises(ValueError, match="state of 'nothing'"):
+        adapter.load_state_dict({**state, "method": "nothing"})
+    networks = {
+        part: {**values, "extra": torch.ones(1)} for part, values in state["networks"].items()
+    }
+    with pytest.raises(ValueError, match="another architecture"):
+        adapter.load_state_dict({**state, "networks": networks})
+
+
+def test_without_a_learning_rate_nothing_is_learned(name: str) -> None:
+    adapter = create(name, lr=0.0, augment=small.flip, restore=0.0)
+    before = parameters(adapter)
+    for t in range(3):
+        x = small.images(seed=t)
+        logits = adapter(x)
+        assert torch.equal(logits, adapter.predict(x))
+    assert same(parameters(adapter), before)
+
+
+def test_only_declared_parameters_move(name: str) -> None:
+    adapter = create(name)
+    before = parameters(adapter)
+    assert set(adapter.trained) <= set(before)
+    run(adapter, range(3))
+    moved = {n for n, value in parameters(adapter).items() if not torch.equal(value, before[n])}
+    assert moved <= set(adapter.trained)
+    assert bool(moved) == bool(adapter.trained)
+
+
+def test_the_callers_network_is_untouched(name: str) -> None:
+    net = network(name).train()
+    next(net.parameters()).requires_grad_(False)
+    before = {n: v.clone() for n, v in net.state_dict().items()}
+    flags = [p.requires_grad for p in net.parameters()]
+    run(create(name, net), range(2))
+    assert same({n: v.clone() for n, v in net.state_dict().items()}, before)
+    assert [p.requires_grad for p in net.parameters()] == flags and net.training
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_nothing_but_the_images_matters(name: str) -> None:
+    assert list(inspect.signature(adapt.METHODS[name].__call__).parameters) == ["self", "images"]
+    torch.manual_seed(1)
+    first = run(create(name, net := network(name)), range(2))
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    adapter = create(name, net)
+    with torch.no_grad():
+        second = run(adapter, range(1))
+    with torch.inference_mode():
+        second += run(adapter, range(1, 2))
+    assert all(map(torch.equal, first, second))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_are_not_changed(name: str) -> None:
+    x = small.images()
+    create(name)(x)
+    assert torch.equal(x, small.images())
+
+
+def test_memory_is_flat(name: str) -> None:
+    adapter = create(name)
+
+    def held() -> int:
+        gc.collect()
+        return sum(o.nbytes for o in gc.get_objects() if type(o) in (Tensor, nn.Parameter))
+
+    run(adapter, range(3))
+    after_three = held()
+    run(adapter, range(3, 8))
+    assert held() <= after_three * 1.01
+
+
+@pytest.mark.parametrize(
+    "case", ["one image", "one class", "constant images", "black", "a pixel is NaN", "infinite"]
+)
+def test_unusual_batches(name: str, case: str) -> None:
+    adapter = create(name)
+    x = small.images()
+    if case == "one image":
+        x = x[:1]
+    elif case == "one class":
+        x = x[:1].expand(6, -1, -1, -1)
+    elif case == "constant images":
+        x = torch.full_like(x, 0.5)
+    elif case == "black":
+        x = torch.zeros_like(x)
+    elif case == "a pixel is NaN":
+        x[2, 1, 3, 4] = torch.nan
+    else:
+        x[2] = torch.inf
+    for _ in range(3):
+        assert adapter(x).isfinite().all()
+    assert all_finite(adapter)
+    assert all(logits.isfinite().all() for logits in run(adapter, range(2)))
+
+
+def test_logits_that_are_not_finite_teach_nothing(name: str) -> None:
+    adapter = create(name)
+    run(adapter, range(2))
+    huge = torch.full((6, 3, 16, 16), 3e38) * small.images()
+    huge[:3] *= -1
+    assert not adapter(huge).isfinite().all()
+    assert all_finite(adapter)
+    assert all(logits.isfinite().all() for logits in run(adapter, range(2)))
+
+
+def test_what_is_no_batch_is_refused(name: str) -> None:
+    adapter = create(name)
+    for x in (small.images()[0], small.images()[:0]):
+        with pytest.raises(ValueError, match=r"\[B,3,H,W\]"):
+            adapter(x)
+
+
+def test_bytes_are_images_too(name: str) -> None:
+    x = (small.images() * 255).byte()
+    net = network(name)
+    assert torch.equal(create(name, net)(x), create(name, net)(x.float() / 255))
+
+
+def test_diagnostics_are_of_the_last_batch_and_detached(name: str) -> None:
+    adapter = create(name)
+    run(adapter, range(2))
+    assert all(isinstance(v, Tensor) and not v.requires_grad for v in adapter.diagnostics.values())
+    adapter.reset()
+    assert adapter.diagnostics == {}
+
+
+def test_unknown_constants_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has no learning_rate; it has"):
+        adapt.create(name, network(name), learning_rate=1)
+
+
+def test_presets(name: str) -> None:
+    presets = adapt.METHODS[name].presets
+    assert set(presets) <= set(adapt.PRESETS) and "cifar10-c" in presets
+    for config in presets.values():
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            config.lr = 1  # type: ignore[misc]
+    assert adapt.METHODS[name].settings(None, {}) == presets["cifar10-c"]
+    with pytest.raises(ValueError, match=f"{name} has no preset 'cifar'"):
+        adapt.create(name, network(name), preset="cifar")
+
+
+def test_steps(name: str) -> None:
+    """Two steps on a batch are two batches; the last logits are returned."""
+    if "steps" not in {f.name for f in dataclasses.fields(adapt.METHODS[name].preset(None))}:
+        with pytest.raises(ValueError, match="has no steps"):
+            adapt.create(name, network(name), steps=2)
+        return
+    net = network(name)
+    once, twice = create(name, net), create(name, net, steps=2)
+    x = small.images()
+    once(x)
+    assert torch.equal(once(x), twice(x))
+    assert same(weights(once), weights(twice))
+    with pytest.raises(ValueError, match="steps must"):
+        create(name, net, steps=0)

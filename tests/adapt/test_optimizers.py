@@ -1,0 +1,144 @@
+"""The optimisers equal PyTorch's, and pass over gradients that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tttlib.adapt import optimizers
+
+
+def tensors(seed: int) -> list[Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    shapes = ((4, 3, 3, 3), (4,), (4,), (6, 4))
+    return [torch.randn(s, generator=random, dtype=torch.float64) for s in shapes]
+
+
+def config(optimizer: str, **values: object) -> SimpleNamespace:
+    how = {"lr": 0.01, "betas": (0.9, 0.999), "momentum": 0.9, "nesterov": True}
+    return SimpleNamespace(**{**how, "weight_decay": 0.0, "optimizer": optimizer, **values})
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("name", "values", "theirs"),
+    [
+        ("adam", {}, lambda p, wd: torch.optim.Adam(p, 0.01, weight_decay=wd)),
+        (
+            "adam",
+            {"betas": (0.0, 0.9)},
+            lambda p, wd: torch.optim.Adam(p, 0.01, (0.0, 0.9), weight_decay=wd),
+        ),
+        ("sgd", {}, lambda p, wd: torch.optim.SGD(p, 0.01, 0.9, weight_decay=wd, nesterov=True)),
+        ("sgd", {"nesterov": False}, lambda p, wd: torch.optim.SGD(p, 0.01, 0.9, weight_decay=wd)),
+        (
+            "sgd",
+            {"momentum": 0.0, "nesterov": False},
+            lambda p, wd: torch.optim.SGD(p, 0.01, weight_decay=wd),
+        ),
+    ],
+)
+def test_equal_to_pytorchs(name: str, values: dict, theirs: Callable, weight_decay: float) -> None:
+    ours, other = tensors(0), [p.requires_grad_() for p in tensors(0)]
+    optimizer = optimizers.make(ours, config(name, weight_decay=weight_decay, **values))
+    reference = theirs(other, weight_decay)
+    for t in range(1, 6):
+        optimizer.step(tensors(t))
+        for p, g in zip(other, tensors(t), strict=True):
+            p.grad = g
+        reference.step()
+        for a, b in zip(ours, other, strict=True):
+            torch.testing.assert_close(a, b.detach(), atol=1e-14, rtol=0)
+
+
+def test_normalised_is_the_first_step_of_a_new_adam() -> None:
+    ours, other = tensors(0), [p.requires_grad_() for p in tensors(0)]
+    for t in range(1, 4):
+        rates = torch.tensor([0.1, 0.0, 0.02, 0.3], dtype=torch.float64)
+        _, g = optimizers.gated(tensors(t), ours, 0.1)
+        optimizers.move(ours, optimizers.normalised(g), rates)
+        groups = [{"params": [p], "lr": lr} for p, lr in zip(other, rates.tolist(), strict=True)]
+        adam = torch.optim.Adam(groups, weight_decay=0.1)
+        for p, g in zip(other, tensors(t), strict=True):
+            p.grad = g
+        adam.step()
+        for a, b in zip(ours, other, strict=True):
+            torch.testing.assert_close(a, b.detach(), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lars", "prodigy", "adafactor"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_gradient_that_is_not_finite_changes_nothing(name: str, bad: float, first: bool) -> None:
+    one, other = tensors(0), tensors(0)
+    with_bad, without = (optimizers.make(p, config(name)) for p in (one, other))
+    spoilt = tensors(9)
+    spoilt[1][2] = bad
+    for t in range(1, 5):
+        if t == (1 if first else 3):
+            with_bad.step(spoilt)
+        with_bad.step(tensors(t))
+        without.step(tensors(t))
+    assert all(map(torch.equal, one, other)) and all(p.isfinite().all() for p in one)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lars", "prodigy", "adafactor"])
+def test_state_continues(name: str) -> None:
+    one, other = tensors(0), tensors(0)
+    whole = optimizers.make(one, config(name))
+    for t in range(1, 4):
+        whole.step(tensors(t))
+    part = optimizers.make(other, config(name))
+    part.step(tensors(1))
+    resumed = optimizers.make(other, config(name))
+    resumed.load_state_dict(part.state_dict())
+    for t in range(2, 4):
+        resumed.step(tensors(t))
+    assert all(map(torch.equal, one, other))
+
+
+def test_lars_is_that_of_mae() -> None:
+    """q = 0.001 |theta| / |g| for tensors with two or more axes, 1 for the others."""
+    ours, m = tensors(0), [torch.zeros_like(p) for p in tensors(0)]
+    expected = tensors(0)
+    optimizer = optimizers.make(ours, config("lars", lr=0.5))
+    for t in range(1, 4):
+        optimizer.step(tensors(t))
+        for p, g, buffer in zip(expected, tensors(t), m, strict=True):
+            q = 1e-3 * p.norm() / g.norm() if p.ndim > 1 else 1.0
+            buffer.mul_(0.9).add_(q * g)
+            p.sub_(0.5 * buffer)
+        for a, b in zip(ours, expected, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+def test_prodigy_is_that_of_its_paper() -> None:
+    """The update as written: d grows from 1e-6 by what the steps have shown."""
+    p, start = tensors(0), tensors(0)
+    ours = tensors(0)
+    m, v, s = ([torch.zeros_like(x) for x in p] for _ in range(3))
+    d = d_max = d0 = 1e-6
+    r, beta = 0.0, 0.999**0.5
+    optimizer = optimizers.make(ours, config("prodigy", lr=1.0))
+    for t in range(1, 6):
+        gradients = tensors(t)
+        optimizer.step(gradients)
+        dlr = d
+        inner = sum((g * (a - b)).sum().item() for g, a, b in zip(gradients, start, p, strict=True))
+        r = beta * r + d / d0 * dlr * inner
+        for n, g in enumerate(gradients):
+            m[n] = 0.9 * m[n] + d * 0.1 * g
+            v[n] = 0.999 * v[n] + d**2 * 0.001 * g**2
+            s[n] = beta * s[n] + d / d0 * dlr * g
+        estimate = r / sum(x.abs().sum().item() for x in s)
+        d = max(d, estimate) if d == d0 else d
+        d_max = max(d_max, estimate)
+        d = d_max
+        for n in range(len(p)):
+            p[n] = p[n] - dlr * m[n] / (v[n].sqrt() + d * 1e-8)
+        for a, b in zip(ours, p, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-9, rtol=0)

@@ -1,0 +1,340 @@
+"""PALM: its formulas, each switch alone, and what happens at the edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import small_networks as small
+import torch
+from torch import Tensor
+
+from tttlib import adapt
+from tttlib.adapt import losses
+from tttlib.plain_palm import PlainPalm
+
+ETA = 0.7  # of the golden run: conv2.weight is never selected, conv1.weight in some batches
+
+
+def palm(**overrides: Any) -> adapt.Adapter:
+    how = {"threshold": ETA, "augment": small.flip, **overrides}
+    return adapt.create("palm", small.Golden(), **how)
+
+
+def run(adapter: adapt.Adapter, batches: int = 1) -> dict[str, Tensor]:
+    for t in range(batches):
+        adapter(small.golden_batch(t))
+    return adapter.diagnostics
+
+
+def values(adapter: adapt.Adapter) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
+
+
+# -- against the plain form --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
+def test_equals_the_plain_form(weight_decay: float) -> None:
+    ours = palm(weight_decay=weight_decay)
+    plain = PlainPalm(small.Golden(), small.flip, threshold=ETA, weight_decay=weight_decay)
+    for t in range(5):
+        x = small.golden_batch(t)
+        torch.testing.assert_close(ours(x), plain(x), atol=1e-12, rtol=0)
+        rates = dict(zip(ours.trained, ours.diagnostics["lr"].tolist(), strict=True))
+        assert rates == pytest.approx(plain.rates, rel=1e-10)
+    for name, value in plain.model.named_parameters():
+        torch.testing.assert_close(values(ours)[name], value.detach(), atol=1e-12, rtol=0)
+
+
+def test_equals_the_plain_form_on_a_wide_resnet() -> None:
+    net = small.wide_resnet().double()
+    settings = {"threshold": 0.05, "lr": 1e-3, "margin": 1.6}
+    ours = adapt.create("palm", net, augment=small.flip, **settings)
+    plain = PlainPalm(net, small.flip, **settings)
+    for t in range(4):
+        x = small.images(seed=t).double()
+        torch.testing.assert_close(ours(x), plain(x), atol=1e-9, rtol=0)
+    selected = ours.diagnostics["selected"]
+    assert selected.any() and not selected.all()
+    assert 0 < ours.diagnostics["reliable"] < 6
+
+
+# -- formulas --------------------------------------------------------------------------------------
+
+
+def test_gradient_of_the_uniform_loss_in_closed_form() -> None:
+    z = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    loss = losses.from_uniform(z / 50) * 5
+    (g,) = torch.autograd.grad(loss, z)
+    torch.testing.assert_close(g, (5 * (z / 50).softmax(1) - 1) / (4 * 50))
+
+
+def test_kl_directions() -> None:
+    """Each is a KL divergence, but for the constant log C in the first."""
+    z = torch.randn(4, 5, dtype=torch.float64)
+    p, u = z.softmax(1), torch.full((4, 5), 0.2, dtype=torch.float64)
+    forward = (u * (u / p).log()).sum(1).mean()
+    backward = (p * (p / u).log()).sum(1).mean()
+    torch.testing.assert_close(losses.from_uniform(z) - math.log(5), forward)
+    torch.testing.assert_close(losses.from_uniform(z, "p||u"), backward)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.9])
+def test_first_selection_has_the_rate_of_alpha(alpha: float) -> None:
+    found = run(palm(alpha=alpha))
+    rates = found["importance"][found["selected"]]
+    torch.testing.assert_close(
+        rates, torch.full_like(rates, (1 - alpha) / alpha), rtol=1e-2, atol=0
+    )
+
+
+def test_importance_by_element_is_bounded_and_obeys_its_identity() -> None:
+    """i = beta |S - E_old| / E_new <= max(1, beta / alpha), beta = 1 - alpha, but for 1e-8."""
+    adapter = palm(alpha=0.3, lr_granularity="element", lr=0.0)
+    run(adapter)
+    before = [e.clone() for e in adapter.memory["sensitivity"]]
+    adapter(small.golden_batch(1))
+    for n in adapter.diagnostics["selected"].nonzero().flatten().tolist():
+        new = adapter.memory["sensitivity"][n]
+        s = (new - 0.7 * before[n]) / 0.3
+        i = adapter.memory["importance"][n]
+        torch.testing.assert_close(i * (new + 1e-8), 0.7 * (s - before[n]).abs() + 1e-8)
+        assert i.min() >= 0 and i.max() <= 0.7 / 0.3 + 1e-6
+
+
+def test_step_is_no_longer_than_the_rate() -> None:
+    adapter = palm()
+    before = values(adapter)
+    found = run(adapter)
+    for n, (name, lr) in enumerate(zip(adapter.trained, found["lr"], strict=True)):
+        moved = (values(adapter)[name] - before[name]).abs()
+        assert moved.max() <= lr * (1 + 1e-9)
+        assert (lr > 0) == found["selected"][n]
+        if lr > 0:
+            assert moved.median() == pytest.approx(lr.item(), rel=1e-4)
+
+
+# -- switches --------------------------------------------------------------------------------------
+
+
+def test_released_keeps_the_rate_of_a_tensor_that_is_not_selected_any_more() -> None:
+    released, frozen = palm(), palm(freeze_unselected=True)
+    one, other = run(released, 2), run(frozen, 2)
+    conv1 = released.trained.index("conv1.weight")
+    assert not one["selected"][conv1] and one["lr"][conv1] == pytest.approx(5e-4, rel=1e-3)
+    assert not other["selected"][conv1] and other["lr"][conv1] == 0
+    assert torch.equal(one["score"], other["score"])
+    assert one["share_moving"] > one["share_selected"] == other["share_moving"]
+
+
+def test_a_tensor_that_was_never_selected_does_not_move() -> None:
+    adapter = palm()
+    run(adapter, 5)
+    assert torch.equal(values(adapter)["conv2.weight"], values(palm())["conv2.weight"])
+    assert torch.equal(values(adapter)["fc.weight"], values(palm())["fc.weight"])
+
+
+def test_target_scale_changes_scores_but_not_the_selection() -> None:
+    ones, mean = run(palm(), 2), run(palm(target_scale="1/C"), 2)
+    torch.testing.assert_close(mean["score"] * 5, ones["score"], rtol=1e-4, atol=0)
+    assert torch.equal(ones["selected"], mean["selected"])
+    torch.testing.assert_close(mean["lr"], ones["lr"], rtol=1e-2, atol=0)  # 1e-8 beside E
+
+
+def test_selection_by_layer_judges_the_sum() -> None:
+    tensors = run(palm())
+    score = dict(zip(palm().trained, tensors["score"].tolist(), strict=True))
+    eta = score["bn2.bias"] * 1.01  # both tensors of bn2 pass alone, not together
+    by_layer = palm(selection_granularity="layer", threshold=eta)
+    chosen = dict(zip(by_layer.trained, run(by_layer)["selected"].tolist(), strict=True))
+    alone = palm(threshold=eta)
+    assert run(alone)["selected"].tolist()[alone.trained.index("bn2.bias")]
+    assert not chosen["bn2.weight"] and not chosen["bn2.bias"]
+    assert chosen["bn1.weight"] and chosen["bn1.bias"]
+
+
+def test_rates_by_element_average_to_those_by_tensor() -> None:
+    tensor, element = palm(lr=0.0), palm(lr=0.0, lr_granularity="element")
+    torch.testing.assert_close(run(tensor, 3)["importance"], run(element, 3)["importance"])
+    moving = palm(lr_granularity="element")
+    before = values(moving)
+    run(moving, 2)
+    steps = (values(moving)["bn1.weight"] - before["bn1.weight"]).abs()
+    assert len({round(s, 8) for s in steps.tolist()}) == 4
+
+
+def test_margin_and_who_is_reliable() -> None:
+    """0.4 nats leave image 1 of batch 0, 0.4 ln 5 = 0.6438 also 0, 2, 3, 5 and 7."""
+    assert run(palm())["reliable"] == 1
+    assert run(palm(margin=None))["reliable"] == 6
+    entropy = losses.entropy(palm().predict(small.golden_batch(0)))[1].item()
+    assert run(palm(margin=entropy))["reliable"] == 0
+    assert run(palm(margin=entropy, margin_inclusive=True))["reliable"] == 1
+
+
+def test_terms_of_the_loss() -> None:
+    adapter = palm(lr=0.0)
+    z, other = (
+        adapter.predict(small.golden_batch(0).flip(-1) if f else small.golden_batch(0))
+        for f in (0, 1)
+    )
+    h = losses.entropy(z)
+    agreement = losses.cross_entropy(z, other)
+
+    def loss(**switch: Any) -> float:
+        return run(palm(**switch))["loss"].item()
+
+    six = h < 0.4 * math.log(5)
+    assert loss() == pytest.approx((h[1] + 0.05 * agreement).item())
+    assert loss(consistency_times_C=False) == pytest.approx((h[1] + 0.01 * agreement).item())
+    assert loss(consistency=0.0) == pytest.approx(h[1].item())
+    sums = loss(margin=None, entropy_mean="batch", consistency=0.0)
+    assert sums == pytest.approx(h[six].sum().item() / 8)
+    assert loss(margin=None, consistency=0.0) == pytest.approx(h[six].mean().item())
+
+
+def test_detached_target_changes_the_gradient_only() -> None:
+    both, one = palm(), palm(detach_target=True)
+    assert run(both)["loss"] == pytest.approx(run(one)["loss"].item())
+    assert any(not torch.equal(v, values(one)[n]) for n, v in values(both).items())
+
+
+def test_persistent_adam_is_pytorchs() -> None:
+    """With every tensor selected and rates by tensor, torch's Adam makes the same steps."""
+    settings = {"threshold": 1e9, "persistent_adam": True, "weight_decay": 5e-4}
+    ours = palm(**settings)
+    work = palm(**settings).model
+    named = dict(work.named_parameters())
+    groups = [{"params": [named[n].requires_grad_()]} for n in ours.trained]
+    adam = torch.optim.Adam(groups, weight_decay=5e-4)
+    for t in range(4):
+        x = small.golden_batch(t)
+        z = work(x)
+        ours(x)
+        for group, lr in zip(adam.param_groups, ours.diagnostics["lr"].tolist(), strict=True):
+            group["lr"] = lr
+        loss, _ = losses.reliable_entropy(z, 0.4)
+        (loss + 0.05 * losses.cross_entropy(z, work(x.flip(-1)))).backward()
+        adam.step()
+        adam.zero_grad()
+        for name, value in values(ours).items():
+            torch.testing.assert_close(value, named[name].detach(), atol=1e-12, rtol=0)
+
+
+def test_persistent_adam_leaves_the_moments_of_frozen_tensors() -> None:
+    adapter = palm(persistent_adam=True, freeze_unselected=True)
+    run(adapter, 1)
+    conv1 = adapter.trained.index("conv1.weight")
+    state = adapter.state_dict()["optimizer"]
+    adapter(small.golden_batch(1))  # conv1.weight is not selected
+    now = adapter.state_dict()["optimizer"]
+    assert torch.equal(now["means"][conv1], state["means"][conv1])
+    assert now["counts"][conv1] == 1 and now["counts"][adapter.trained.index("bn1.weight")] == 2
+
+
+def test_paper_is_all_of_its_switches() -> None:
+    written = adapt.create("palm", small.Golden(), variant="paper", preset="cifar100-c").config
+    assert (written.target_scale, written.lr_granularity) == ("1/C", "element")
+    assert written.freeze_unselected and written.persistent_adam and written.margin is None
+    assert written.margin_inclusive and not written.consistency_times_C
+    assert written.weight_decay == 0 and written.threshold == 0.5
+    own = adapt.create("palm", small.Golden(), variant="paper", margin=0.3).config
+    assert own.margin == 0.3 and own.freeze_unselected
+    assert run(palm(variant="paper"), 3)["lr"].isfinite().all()
+
+
+def test_reset_can_keep_the_sensitivities() -> None:
+    forgetful, released = palm(), palm(reset_sensitivity=False)
+    for adapter in (forgetful, released):
+        run(adapter, 2)
+        adapter.reset()
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(values(adapter).values(), values(palm()).values(), strict=True)
+        )
+    assert not any(e.any() for e in forgetful.memory["sensitivity"])
+    assert any(e.any() for e in released.memory["sensitivity"])
+    run(released)
+
+
+def test_pseudo_labels_select_by_their_likelihood() -> None:
+    adapter = palm(importance="pseudo-label", threshold=2.0)
+    z = adapter.predict(small.golden_batch(0))
+    found = run(adapter)
+    expected = -z.log_softmax(1).max(1).values.mean()
+    assert found["loss_importance"].item() == pytest.approx(expected.item())
+    assert found["selected"].any() and not torch.equal(found["score"], run(palm())["score"])
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "prodigy", "adafactor"])
+def test_plain_optimisers_follow_the_loss_with_everything(optimizer: str) -> None:
+    adapter = palm(optimizer=optimizer)
+    before = values(adapter)
+    found = run(adapter, 3)
+    assert set(found) == {"loss", "reliable"}
+    moved = {n for n, v in values(adapter).items() if not torch.equal(v, before[n])}
+    assert moved == set(adapter.trained)
+    state = adapter.state_dict()
+    adapter(small.golden_batch(3))
+    after = values(adapter)
+    again = palm(optimizer=optimizer)
+    again.load_state_dict(state)
+    again(small.golden_batch(3))
+    assert all(torch.equal(v, after[n]) for n, v in values(again).items())
+    adapter.reset()
+    assert all(torch.equal(v, before[n]) for n, v in values(adapter).items())
+
+
+# -- edges -----------------------------------------------------------------------------------------
+
+
+def test_without_a_reliable_image_it_is_the_run_without_entropy() -> None:
+    one, other = palm(margin=0.0), palm(margin=0.0, entropy_mean="batch")
+    assert run(one)["reliable"] == 0
+    run(other)
+    assert all(v.isfinite().all() for v in values(one).values())
+    assert all(torch.equal(v, values(other)[n]) for n, v in values(one).items())
+
+
+def test_nothing_selected_means_nothing_moves_and_no_second_view() -> None:
+    calls = []
+    adapter = palm(threshold=0.0)
+    adapter.model.register_forward_hook(lambda *_: calls.append(1))
+    before = values(adapter)
+    found = run(adapter, 3)
+    assert len(calls) == 3 and not found["selected"].any() and not found["lr"].any()
+    assert all(torch.equal(v, before[n]) for n, v in values(adapter).items())
+    assert found["share_moving"] == 0 and found["loss"].isfinite()
+
+
+def test_without_consistency_there_is_no_second_view() -> None:
+    calls = []
+    adapter = palm(consistency=0.0)
+    adapter.model.register_forward_hook(lambda *_: calls.append(1))
+    run(adapter, 2)
+    assert len(calls) == 2
+
+
+def test_gradients_of_the_second_pass_go_to_moving_tensors_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    grad = torch.autograd.grad
+
+    def spy(loss: Tensor, at: list[Tensor], **how: Any) -> Any:
+        asked.append(len(at))
+        return grad(loss, at, **how)
+
+    monkeypatch.setattr(torch.autograd, "grad", spy)
+    run(palm())
+    assert asked == [6, 5]  # conv2.weight is not selected
+
+
+def test_alpha_zero_explodes_without_breaking() -> None:
+    """E stays 0, so the rate is S / 1e-8."""
+    adapter = palm(alpha=0.0)
+    assert run(adapter)["importance"].max() > 1e3
+    run(adapter, 5)
+    assert all(v.isfinite().all() for v in values(adapter).values())
