@@ -1,12 +1,9 @@
-"""CoTTA: the released numbers, its equations in a plain loop, views, restoration."""
+"""CoTTA: its equations in a plain loop, views with their own statistics, restoration."""
 
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny_networks import Different, batch_statistics, convolutional, darker, images
@@ -14,62 +11,6 @@ from torch import Tensor, nn
 
 from tttlib import adapt
 from tttlib.adapt.batch_norm import views
-
-WIDTH = 8
-
-
-class Recorded(nn.Module):
-    """The network of ctta_reference.npz."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        w = WIDTH
-
-        def block(inside: int, outside: int, stride: int, bias: bool) -> nn.Sequential:
-            conv = nn.Conv2d(inside, outside, 3, stride, padding=1, bias=bias)
-            return nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU(), conv)
-
-        self.conv1 = nn.Conv2d(3, w, 3, padding=1, bias=False)
-        self.block1 = block(w, w, 1, False)
-        self.block2 = block(w, 2 * w, 2, False)
-        self.block3 = block(2 * w, 2 * w, 1, True)
-        self.bn = nn.BatchNorm2d(2 * w)
-        self.fc = nn.Linear(2 * w, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.block3(self.block2(self.block1(self.conv1(x)))))
-        return self.fc(torch.relu(x).mean((2, 3)))
-
-
-@pytest.mark.oracles
-@pytest.mark.parametrize("views_at_once", [1, 3, None])
-def test_the_released_cotta(oracles_root: Path, views_at_once: int | None) -> None:
-    recorded = np.load(oracles_root / "ctta_reference.npz")
-    model = Recorded()
-    init = {k[5:]: torch.from_numpy(recorded[k]) for k in recorded.files if k.startswith("init/")}
-    model.load_state_dict(init)
-    adapter = adapt.create(
-        "cotta",
-        model,
-        restore=0,
-        teacher_momentum=0.9,
-        n_augmentations=4,
-        augment=lambda x: x.flip(-1) * 0.9 + 0.05,
-        views_at_once=views_at_once,
-    )
-    for batch, logits in zip(recorded["images"], recorded["cotta/logits"], strict=True):
-        ours = adapter(torch.from_numpy(batch))
-        torch.testing.assert_close(ours, torch.from_numpy(logits), rtol=0, atol=1e-4)
-    final = adapter.model.state_dict()
-    compared = 0
-    for key in recorded.files:
-        name = key.removeprefix("cotta/final/")
-        if name == key or name == "block3.2.bias":  # a bias before BatchNorm: its gradient is noise
-            continue
-        theirs = torch.from_numpy(recorded[key])
-        torch.testing.assert_close(final[name], theirs, rtol=0, atol=1e-4, msg=name)
-        compared += 1
-    assert compared > 8
 
 
 def plain_cotta(
@@ -195,10 +136,5 @@ def test_presets_and_bad_constants() -> None:
     for wrong in ({"restore": 1.5}, {"teacher_momentum": -1}, {"n_augmentations": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             adapt.create("cotta", convolutional(), **wrong)
-    with pytest.raises(ValueError, match="restore.*confidence"):
+    with pytest.raises(ValueError, match="cotta has no p_th"):
         adapt.create("cotta", convolutional(), p_th=0.9)
-
-
-def test_the_record_names_the_settings_used_here(oracles_root: Path) -> None:
-    meta = json.loads(str(np.load(oracles_root / "ctta_reference.npz")["meta"]))
-    assert meta["width"] == WIDTH

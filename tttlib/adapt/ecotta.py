@@ -148,7 +148,7 @@ class Ecotta(Adapter, name="ecotta"):
             shapes = config.warmed["memory"]["shapes"]
         self.memory["shapes"] = shapes
         meta = nn.ModuleList(MetaNetwork(*shape, self.generator) for shape in shapes)
-        self.model.meta = meta.to(next(self.model.parameters()))
+        self.model.meta = meta.to(next(self.model.parameters())).to(memory_format=self._format)
         use_batch_statistics(self.model)
         for k, (start, end) in enumerate(ends):
             self.model.get_submodule(start).register_forward_pre_hook(self._enter(k))
