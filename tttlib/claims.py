@@ -1,0 +1,112 @@
+"""Claims and what intervals say about them: supported, contradicted or undecided.
+
+A claim is a statement on one number: that it lies above or below a margin, or within the margin of
+zero. An interval decides it only when all of its values agree. A claim of *no* effect is supported
+by an interval inside the margin, never by one that is merely wide enough to hold zero.
+
+Source of the rule for zero: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987
+(two one-sided tests): an interval of level 1 - 2a inside the margin rejects at a, so one of 95 %
+tests at 2.5 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from tttlib.results import Store
+
+EXPECTED = ("above", "below", "zero")
+VERDICTS = ("supported", "contradicted", "undecided")
+
+
+def decide(low: float, high: float, *, expected: str, margin: float = 0.0) -> str:
+    """What the interval [low, high] of an effect says of a claim; one of `VERDICTS`.
+
+    expected  the claim         supported when    contradicted when
+    "above"   effect > margin   low > margin      high < margin
+    "below"   effect < -margin  high < -margin    low > -margin
+    "zero"    |effect| < margin -margin < low and low > margin or high < -margin
+                                high < margin
+    Undecided otherwise: a bound that touches the margin, an interval without width on it, and
+    bounds that could not be computed (NaN) decide nothing.
+    margin    in the unit of the effect, 0 or more; above 0 for "zero", where it says how much is
+              still as good as nothing: choose it before looking
+    Raises ValueError for another `expected`, a margin out of range, and low > high.
+    """
+    if expected not in EXPECTED:
+        raise ValueError(f"unknown expected {expected!r}; known are {', '.join(EXPECTED)}")
+    if not 0 <= margin < float("inf") or (expected == "zero" and margin == 0):
+        raise ValueError(
+            f"margin must be 0 or more, and above 0 for a claim of no effect, not {margin}"
+        )
+    if low > high:
+        raise ValueError(f"an interval needs low <= high, not [{low}, {high}]; swap them")
+    if expected == "zero":
+        if -margin < low and high < margin:
+            return "supported"
+        return "contradicted" if low > margin or high < -margin else "undecided"
+    if expected == "below":
+        low, high = -high, -low
+    if low > margin:
+        return "supported"
+    return "contradicted" if high < margin else "undecided"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with the number it is about; `verdict` follows from the interval.
+
+    claim     the statement, in words
+    estimate, low, high   the effect and its interval; fractions, not per cent
+    n, unit   how many of what the interval is over: 10, "classes"
+    expected, margin      what the claim says of the effect, see `decide`
+    level     of the interval
+    measure   what the effect is: "Pearson r of area and accuracy"
+    """
+
+    claim: str
+    estimate: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    expected: str
+    margin: float = 0.0
+    level: float = 0.95
+    measure: str = ""
+    verdict: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = decide(self.low, self.high, expected=self.expected, margin=self.margin)
+        object.__setattr__(self, "verdict", found)
+
+
+COLUMNS = (
+    "claim", "verdict", "estimate", "low", "high", "n", "unit", "measure", "expected", "margin",
+    "level",
+)  # fmt: skip
+
+
+def table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """One row per claim, columns `COLUMNS`."""
+    return pd.DataFrame([asdict(one) for one in claims], columns=list(COLUMNS)).astype(
+        {"estimate": "float64", "low": "float64", "high": "float64"}
+    )
+
+
+def keep(store: Store, unit: Mapping[str, Any], claims: Sequence[Claim]) -> pd.DataFrame:
+    """The claims as result rows of `unit` (its experiment is "claims"); returns the rows.
+
+    Claims follow from rows that are kept already and cost nothing, so they are always computed
+    anew; the file is replaced only when they differ.
+    """
+    rows, unit = table(claims), {**unit, "experiment": "claims"}
+    kept = store.run(unit, lambda: rows)
+    same = list(kept.columns[: len(COLUMNS)]) == list(COLUMNS)
+    if not same or not kept[list(COLUMNS)].equals(rows):
+        kept = store.run(unit, lambda: rows, force=True)
+    return kept
