@@ -28,6 +28,15 @@ TINY = {
         "batch_sizes": [1, 2],
         "batch_size": 2,
     },
+    "04_bounding_box_errors": {
+        "corruptions_shown": ["contrast"],
+        "severities": [5],
+        "n_images": 8,
+        "n_unadapted": 40,
+        "steps": 2,
+        "batch_size": 2,
+        "permutations": 50,
+    },
 }
 
 

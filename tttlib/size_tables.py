@@ -69,7 +69,7 @@ def class_relations(
 
     classes  of `per_class`
     One row per quantity, outcome and method (Pearson, Spearman): r, low, high, p, n (classes), and
-    p corrected over all of them. Classes without a variance are left out of its rows.
+    p corrected over all of one method. Classes without a variance are left out of its rows.
     """
     records = []
     for quantity in ("area_mean", "area_variance"):
@@ -82,7 +82,7 @@ def class_relations(
                 names = {"quantity": quantity, "outcome": outcome, "method": method}
                 records.append(names | found._asdict())
     table = pd.DataFrame(records, columns=["quantity", "outcome", "method", *_RELATION])
-    return statistics.corrected(table)
+    return statistics.corrected(table, by="method")
 
 
 def image_relations(
@@ -112,7 +112,7 @@ def image_relations(
                 names = {"quantity": quantity, "outcome": outcome, "method": method}
                 records.append(names | found._asdict())
     table = pd.DataFrame(records, columns=["quantity", "outcome", "method", *_RELATION])
-    return statistics.corrected(table)
+    return statistics.corrected(table, by="method")
 
 
 def by_bin(

@@ -70,15 +70,16 @@ def examples(
         / 255
         for i, domain, severity in zip(places, chosen["domain"], chosen["severity"], strict=True)
     ]
-    changes = zip(chosen["answer_before"], chosen["answer_after"], chosen["domain"], strict=True)
+    columns = ["answer_before", "answer_after", "domain", "severity"]
+    changes = chosen[columns].itertuples(index=False, name=None)
     side = dataset.image_size
     names = dataset.classes
     return {
         "images": torch.stack(pictures) if pictures else torch.empty(0, 3, side, side),
         "boxes": None if dataset.boxes is None else dataset.boxes[places],
         "titles": [
-            f"{names[before]} → {names[after]}\n{str(domain).replace('_', ' ')}"
-            for before, after, domain in changes
+            f"{names[before]} → {names[after]}\n{domain.replace('_', ' ')} {severity:g}"
+            for before, after, domain, severity in changes
         ],
         "kinds": ["right to wrong" if g < 0 else "wrong to right" for g in chosen["gain"]],
     }

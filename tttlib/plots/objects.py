@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -98,7 +99,9 @@ def forest(table: pd.DataFrame, *, hue: str = "outcome") -> Figure:
         error = np.abs([middle - part["odds_low"], part["odds_high"] - middle])
         color = COLORS.get(name, PALETTE[i])
         axis.errorbar(middle, y, xerr=error, fmt="o", ms=3.5, lw=1.2, color=color, label=name)
-    axis.set_xscale("log")
+    axis.set_xscale("log", subs=[2, 5])
+    for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        which(StrMethodFormatter("{x:g}"))
     axis.set_yticks(range(len(terms)), [pretty(str(t)) for t in terms])
     axis.set_ylim(len(terms) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
@@ -135,7 +138,8 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
     axis.set_xlim(-0.7, c - 0.3)
     axis.set_ylabel("gain, points")
     axis.grid(axis="x", visible=False)
-    axis.legend(loc="upper left")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 

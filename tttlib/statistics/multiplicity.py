@@ -34,14 +34,20 @@ def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     return _filled(made, found)
 
 
-def corrected(table: pd.DataFrame, column: str = "p") -> pd.DataFrame:
-    """The table with `<column>_holm` and `<column>_bh`, all of its rows taken as one family."""
-    return table.assign(
-        **{
-            f"{column}_holm": holm(table[column]),
-            f"{column}_bh": benjamini_hochberg(table[column]),
-        }
-    )
+def corrected(table: pd.DataFrame, column: str = "p", *, by: str | None = None) -> pd.DataFrame:
+    """The table with `<column>_holm` and `<column>_bh`.
+
+    by  rows that share a value of this column are one family of tests; None: all rows are. Two
+        methods that test the same hypotheses are two families, not one of twice the size
+    """
+    keys = pd.Series(0, index=range(len(table))) if by is None else table[by].reset_index(drop=True)
+    p = table[column].to_numpy(np.float64)
+    adjusted = {"holm": np.full(len(p), np.nan), "bh": np.full(len(p), np.nan)}
+    for key in keys.unique():
+        mine = (keys == key).to_numpy()
+        adjusted["holm"][mine] = holm(p[mine])
+        adjusted["bh"][mine] = benjamini_hochberg(p[mine])
+    return table.assign(**{f"{column}_{name}": values for name, values in adjusted.items()})
 
 
 def _checked(p: ArrayLike) -> tuple[NDArray, NDArray]:
