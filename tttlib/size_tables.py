@@ -184,15 +184,21 @@ def class_blocks(pairs: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.Series
 
 
 def power_note(
-    classes: pd.DataFrame, relations: pd.DataFrame, bins: pd.DataFrame, pairs: pd.DataFrame
+    classes: pd.DataFrame,
+    relations: pd.DataFrame,
+    bins: pd.DataFrame,
+    pairs: pd.DataFrame,
+    *,
+    n_classes: int | None = None,
 ) -> pd.DataFrame:
     """What this many classes and images would have shown in 4 of 5 repetitions (two-sided, 5 %).
 
     relations  of `image_relations`: their effective number of images counts
     bins       of `by_bin`
+    n_classes  of the correlation over classes; None: those of `classes`
     Columns: question, n, smallest effect, and what it is measured in.
     """
-    n_classes = len(classes)
+    n_classes = n_classes or len(classes)
     rows: list[tuple[str, float, float, str]] = [
         ("correlation over classes", n_classes, statistics.smallest_correlation(n_classes), "|r|")
     ]

@@ -114,7 +114,8 @@ def class_intervals(
         record = {"label": name, "n": len(mine), "blocks": g - 2, "gain": mine.mean()}
         for suffix, tail in (("", 1 - level), ("_all", (1 - level) / len(names))):
             half = stats.t.ppf(1 - tail / 2, g - 1) * error
-            record |= {f"low{suffix}": middle - half, f"high{suffix}": middle + half}
+            record[f"low{suffix}"] = max(-1.0, middle - half)
+            record[f"high{suffix}"] = min(1.0, middle + half)
         records.append(record)
     table = pd.DataFrame(records).sort_values(["gain", "label"], kind="stable")
     return table.reset_index(drop=True)

@@ -18,7 +18,7 @@ class Correlation(NamedTuple):
     """A correlation of `n` pairs, its interval, two-sided p-value of zero and effective number.
 
     effective_n  how many independent pairs would give an interval of this width: fewer than `n`
-                 where pairs depend on each other
+                 where pairs depend on each other; never more
     All but `n` are NaN when a side is constant or there are fewer than 4 pairs.
     """
 
@@ -74,7 +74,7 @@ def correlate(
     centre = float(np.arctanh(np.clip(r, -_TOP, _TOP)))
     error = float(spread(z))
     low, high, p = student(centre, error, degrees(factors, used=1 if clusters else 2), level)
-    effective = 3 + 1 / error**2 if error > 0 else np.nan
+    effective = min(float(n), 3 + 1 / error**2) if error > 0 else np.nan
     return Correlation(r, float(np.tanh(low)), float(np.tanh(high)), float(p), n, effective)
 
 
