@@ -38,6 +38,21 @@ TINY = {
         "batch_sizes": [1, 2],
         "batch_size": 2,
     },
+    "03_online_vs_standard_ttt": {
+        "corruptions_shown": ["zoom_blur", "contrast"],
+        "blurs": ["defocus_blur", "zoom_blur"],
+        "n_stream": 10,
+        "n_standard": 3,
+        "n_heldout": 4,
+        "n_tuning": 4,
+        "standard_steps": [1, 2],
+        "candidates": [["sgd", 0.001]],
+        "n_orders": 2,
+        "evaluate_every": 5,
+        "window": 4,
+        "batch_size": 2,
+        "seeds": [0],
+    },
     "06_beyond": {
         "corruptions_shown": ["gaussian_noise", "contrast"],
         "n_stream": 8,
@@ -54,6 +69,15 @@ TINY = {
         "clean_shares": [0.0, 0.5],
         "compute": 4,
         "masks": [1, 4],
+    },
+    "04_bounding_box_errors": {
+        "corruptions_shown": ["contrast"],
+        "severities": [5],
+        "n_images": 8,
+        "n_unadapted": 40,
+        "steps": 2,
+        "batch_size": 2,
+        "permutations": 50,
     },
 }
 

@@ -2,9 +2,18 @@
 
 from tttlib.evaluate.alignment import gradient_alignment
 from tttlib.evaluate.continual_adaptation import Adaptation, adaptation
+from tttlib.evaluate.hidden import hidden_by_masks, patch_shares
 from tttlib.evaluate.latents import latent_trajectories, latents
 from tttlib.evaluate.layers import layer_latents, layer_names
+from tttlib.evaluate.objects import (
+    annotations_of,
+    coverage,
+    object_geometry,
+    object_ratios,
+    with_objects,
+)
 from tttlib.evaluate.online_ttt import online
+from tttlib.evaluate.pairs import before_after, examples
 from tttlib.evaluate.pictures import reconstructions
 from tttlib.evaluate.rows import describe
 from tttlib.evaluate.selection import of_each_class
@@ -24,8 +33,13 @@ __all__ = [
     "adaptation",
     "adaptation_steps",
     "adapted_latents",
+    "annotations_of",
+    "before_after",
+    "coverage",
     "describe",
+    "examples",
     "gradient_alignment",
+    "hidden_by_masks",
     "latent_map",
     "latent_paths",
     "latent_separability",
@@ -35,11 +49,15 @@ __all__ = [
     "latents",
     "layer_latents",
     "layer_names",
+    "object_geometry",
+    "object_ratios",
     "of_each_class",
     "online",
+    "patch_shares",
     "predict",
     "reconstructions",
     "source",
     "standard",
     "test_time_training",
+    "with_objects",
 ]

@@ -10,6 +10,13 @@ from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
+from tttlib.plots.objects import (
+    accuracy_by_size,
+    class_gains,
+    class_scatter,
+    forest,
+    object_examples,
+)
 from tttlib.plots.pictures import corruption_gallery, image_grid
 from tttlib.plots.streams import along_stream, cost
 from tttlib.plots.style import (
@@ -32,17 +39,22 @@ __all__ = [
     "FAMILIES",
     "PAGE",
     "PALETTE",
+    "accuracy_by_size",
     "accuracy_by_step",
     "accuracy_curves",
     "along_stream",
+    "class_gains",
+    "class_scatter",
     "corruption_gallery",
     "corruption_map",
     "cost",
     "early_stopping_grid",
+    "forest",
     "gains",
     "gains_along",
     "image_grid",
     "latent_scatter",
+    "object_examples",
     "pretty",
     "save",
     "save_animation",
