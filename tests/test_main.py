@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from tttlib import __main__ as cli
 from tttlib import study, sweep
@@ -34,7 +36,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setattr(sweep, "run_notebook", run_notebook)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "02_x.ipynb").write_text("{}")
+    cell = new_code_cell("steps = 1\nlr = 0.1\nrun_dir = ''", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "02_x.ipynb")
     (tmp_path / "p.yaml").write_text("steps: 5\nlr: 1e-3\n")
     return asked
 
@@ -102,7 +105,7 @@ def test_parameters_come_from_file_and_line(
         (["run", "02_x.ipynb", "-p", "a", "[1"], "error: value '[1' is no YAML"),
         (["run", "02_x.ipynb", "--parameters", "q.yaml"], "error: no parameter file q.yaml; "),
         (["study", "none"], "error: notebook 'none' does not exist; "),
-        (["study", "02_x.ipynb"], "02_x.ipynb is no notebook"),
+        (["study", "03_y.ipynb"], "03_y.ipynb is no notebook"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(
@@ -114,6 +117,7 @@ def test_an_error_is_one_line_and_exit_code_2(
     said: str,
 ) -> None:
     monkeypatch.setattr(sweep, "notebooks_folder", lambda: tmp_path)
+    (tmp_path / "03_y.ipynb").write_text("{}")
     assert _call(*words) == 2
     out, err = capsys.readouterr()
     assert said in err and err.startswith("error: ")

@@ -62,9 +62,11 @@ def study(
     unfinished run is resumed, unless parameters, notebooks or code changed.
     """
     from tttlib.study import read_record, run_study
+    from tttlib.sweep import read_parameters
 
     with interruptible("finished notebooks and results are kept; the same command resumes"):
-        given = _parameters(parameters, parameter)
+        given = read_parameters(parameters) if parameters is not None else {}
+        given |= _pairs(parameter)
         report = run_study(runs, notebooks or None, given, fresh)
     record = read_record(report.parent)
     for name, seconds in record["seconds"].items():
@@ -90,11 +92,15 @@ def run(
     The executed copy goes to RUN_DIR/notebooks. Result rows that are already in RUN_DIR/results are
     not computed again.
     """
-    from tttlib.sweep import find_notebook, run_notebook
+    from tttlib.parameter_files import of_notebook
+    from tttlib.sweep import find_notebook, read_parameters, run_notebook
 
-    given = {**_parameters(parameters, parameter), "run_dir": str(run_dir.resolve())}
+    path = find_notebook(notebook)
+    given = {} if parameters is None else of_notebook(path, read_parameters(parameters))
+    given |= _pairs(parameter)
     with interruptible("finished results are kept; the same command resumes"):
-        executed = run_notebook(find_notebook(notebook), run_dir / "notebooks", given)
+        given["run_dir"] = str(run_dir.resolve())
+        executed = run_notebook(path, run_dir / "notebooks", given)
     typer.echo(f"executed: {executed}")
 
 
@@ -154,11 +160,11 @@ def bench(
         benchmark.main(what, out)
 
 
-def _parameters(file: Path | None, pairs: list[str] | None) -> dict[str, Any]:
-    """The parameters of a YAML file, then those of the command line (as name=value)."""
-    from tttlib.sweep import parse_value, read_parameters
+def _pairs(pairs: list[str] | None) -> dict[str, Any]:
+    """The parameters of the command line (as name=value)."""
+    from tttlib.sweep import parse_value
 
-    found = read_parameters(file) if file is not None else {}
+    found = {}
     for pair in pairs or []:
         name, _, value = pair.partition("=")
         if not name or not value:

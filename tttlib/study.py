@@ -17,6 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from tttlib import __version__, environment, report, sweep
+from tttlib.parameter_files import share_out
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ def run_study(
     runs        folder of the runs; this one gets <runs>/<YYYYmmdd-HHMMSS>/ with notebooks/
                 (executed), results/, figures/, tables/, study.json and at last index.html
     notebooks   names or paths; all of notebooks/0*.ipynb when None
-    parameters  each notebook gets those it declares, and `run_dir`, the path of the run folder
+    parameters  each notebook gets those it declares (see `parameter_files`), and `run_dir`, the
+                path of the run folder
     fresh       start anew instead of resuming
 
     Resumes the newest unfinished run (one without index.html) when parameters, notebooks and code
@@ -46,7 +48,7 @@ def run_study(
     anything runs) and NotebookError when a cell fails.
     """
     paths = _notebooks(notebooks)
-    given = _shared_out(paths, parameters or {})
+    given = share_out(paths, parameters or {})
     identity = _identity(paths, parameters or {})
     with _run_folder(Path(runs).resolve(), identity, fresh) as run:
         record = read_record(run)
@@ -81,19 +83,6 @@ def _notebooks(names: Sequence[str | Path] | None) -> list[Path]:
     if not paths:
         raise ValueError("the study has no notebooks (0*.ipynb)")
     return paths
-
-
-def _shared_out(paths: list[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-    """What each notebook declares of `parameters`; ValueError if one is unknown to all."""
-    declared = {path: sweep.declared_parameters(path) for path in paths}
-    legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
-    for name in parameters:
-        if name not in legal:
-            raise ValueError(f"no notebook has a parameter {name!r}; they have {', '.join(legal)}")
-    given = {p: {n: v for n, v in parameters.items() if n in declared[p]} for p in paths}
-    for path in paths:
-        sweep.check_parameters(path, {**given[path], "run_dir": ""})
-    return given
 
 
 def _identity(paths: list[Path], parameters: Mapping[str, Any]) -> dict[str, Any]:

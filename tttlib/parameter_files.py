@@ -1,0 +1,56 @@
+"""One parameter file for many notebooks: each takes what it declares.
+
+dataset: tiny-imagenet-50     # every notebook with a parameter of this name
+notebook 03:                  # this notebook alone; goes before the line above
+  n_stream: 200
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tttlib import sweep
+
+_SECTION = re.compile(r"notebook +(\S+)")
+
+
+def share_out(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+    """What each notebook takes of `parameters`.
+
+    A section "notebook NAME" (a notebook, or the beginning of its name) goes to that one.
+    Raises ValueError for a name that no notebook declares, a section of no notebook, and a value
+    that a notebook cannot take.
+    """
+    declared = {path: sweep.declared_parameters(path) for path in paths}
+    legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
+    given: dict[Path, dict[str, Any]] = {path: {} for path in paths}
+    sections = {}
+    for name, value in parameters.items():
+        if (section := _SECTION.fullmatch(name)) is not None:
+            sections[section[1]] = value
+        elif name not in legal:
+            raise ValueError(f"no notebook has a parameter {name!r}; they have {', '.join(legal)}")
+        else:
+            for path in paths:
+                if name in declared[path]:
+                    given[path][name] = value
+    for name, section_values in sections.items():
+        found = [path for path in paths if path.stem.startswith(name)]
+        if len(found) != 1 or not isinstance(section_values, Mapping):
+            known = ", ".join(path.stem for path in paths)
+            raise ValueError(
+                f"'notebook {name}' needs lines 'name: value' for one notebook; there are {known}"
+            )
+        given[found[0]].update(section_values)
+    for path in paths:
+        sweep.check_parameters(path, {**given[path], "run_dir": ""})
+    return given
+
+
+def of_notebook(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What one notebook takes of a file that may serve its neighbours, too."""
+    paths = sorted({path, *path.parent.glob("0*.ipynb")})
+    return share_out(paths, parameters)[path]
