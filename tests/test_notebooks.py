@@ -19,6 +19,16 @@ TINY = {
         "n_trajectory": 3,
         "steps": 3,
         "corruptions_shown": ["gaussian_noise", "contrast"],
+        "corruptions_compared": ["fog", "contrast"],
+        "classes_compared": ["zero", 1],
+        "n_compared": 6,
+        "severities": [1, 5],
+        "layers": ["block 1", "norm"],
+        "corruptions_adapted": ["fog", "contrast"],
+        "n_adapted": 3,
+        "adapt_steps": 2,
+        "batch_size": 2,
+        "animate": True,
     },
     "02_mae_ttt_replication": {
         "n_images": 6,
@@ -27,6 +37,21 @@ TINY = {
         "optimizer_steps": 2,
         "batch_sizes": [1, 2],
         "batch_size": 2,
+    },
+    "03_online_vs_standard_ttt": {
+        "corruptions_shown": ["zoom_blur", "contrast"],
+        "blurs": ["defocus_blur", "zoom_blur"],
+        "n_stream": 10,
+        "n_standard": 3,
+        "n_heldout": 4,
+        "n_tuning": 4,
+        "standard_steps": [1, 2],
+        "candidates": [["sgd", 0.001]],
+        "n_orders": 2,
+        "evaluate_every": 5,
+        "window": 4,
+        "batch_size": 2,
+        "seeds": [0],
     },
     "06_beyond": {
         "corruptions_shown": ["gaussian_noise", "contrast"],
@@ -44,6 +69,15 @@ TINY = {
         "clean_shares": [0.0, 0.5],
         "compute": 4,
         "masks": [1, 4],
+    },
+    "04_bounding_box_errors": {
+        "corruptions_shown": ["contrast"],
+        "severities": [5],
+        "n_images": 8,
+        "n_unadapted": 40,
+        "steps": 2,
+        "batch_size": 2,
+        "permutations": 50,
     },
 }
 
@@ -145,3 +179,37 @@ def test_same_parameters_give_the_same_rows(run: Path, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(
             pd.read_parquet(file), pd.read_parquet(run / "results" / file.name)
         )
+
+
+def test_shares_of_variance_are_complete(run: Path) -> None:
+    rows = results.load(run / "results")
+    variance = rows[rows["experiment"] == "latent_variance"]
+    assert len(variance) == 2 * 2 * 6  # severities, layers, factors and their difference
+    assert (variance["low"] <= variance["share"]).all()
+    assert (variance["share"] <= variance["high"]).all()
+    sums = variance[variance["factor"] != "corruption - class"].groupby(["severity", "layer"])
+    assert (sums["share"].sum() - 1).abs().max() < 1e-9
+    adapted = rows[rows["experiment"] == "latent_variance_adapted"]
+    assert len(adapted) == 3 * 6 + 5 * 6  # states and changes, standard and online
+    assert set(adapted["state"]) == {"before", "after", "end of stream"}
+
+
+def test_claims_of_the_shift_follow_from_the_tables(run: Path) -> None:
+    rows = results.load(run / "results")
+    kept = rows[(rows["experiment"] == "claims") & (rows["notebook"] == "01")]
+    assert len(kept) == 3 + 1 + 3 and kept["n"].gt(0).all()
+    table = pd.read_csv(run / "tables" / "01_claims.csv")
+    assert table["verdict"].tolist() == kept["verdict"].tolist()
+    change = pd.read_csv(run / "tables" / "01_silhouette_change.csv").iloc[-1]
+    mine = table[table["measure"].str.startswith("silhouette by class")].iloc[0]
+    assert mine["estimate"] == pytest.approx(change["difference"], abs=1e-4)
+
+
+def test_the_view_of_one_image_has_a_figure_and_a_film(run: Path) -> None:
+    assert (run / "figures" / "01_one_image.png").stat().st_size > 5000
+    assert (run / "figures" / "01_trajectories.gif").stat().st_size > 5000
+    notebook = nbformat.read(run / "notebooks" / "01_distribution_shift_pca.ipynb", as_version=4)
+    outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
+    view = "application/vnd.jupyter.widget-view+json"
+    assert any(view in d and "open in JupyterLab" in d.get("text/plain", "") for d in outputs)
+    assert any("data:image/gif;base64" in d.get("text/html", "") for d in outputs)

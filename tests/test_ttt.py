@@ -48,7 +48,7 @@ def plain(net: MaskedAutoencoder, x: Tensor, **settings: object) -> ttt.TTTResul
     """The same by the plain loop, with the masks that `ttt.run` draws."""
     how = {**RUN, "optimizer": "sgd", "momentum": 0.9, "finetune": "encoder", **settings}
     orders = torch.stack(
-        [ttt._orders(net, how["steps"], how["batch_size"], 0, i) for i in range(len(x))]
+        [ttt.mask_orders(net, how["steps"], how["batch_size"], 0, i) for i in range(len(x))]
     )
     losses, logits = plain_ttt.run(
         net,
@@ -306,7 +306,7 @@ def test_weight_decay_is_pytorchs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     net, x = model(), images(3)
-    orders = torch.stack([ttt._orders(net, 3, 4, 0, i) for i in range(3)])
+    orders = torch.stack([ttt.mask_orders(net, 3, 4, 0, i) for i in range(3)])
     names = ttt.trained_parameters(net, "encoder")
     losses, logits = plain_ttt.run(net, x, orders, names, same_as)  # type: ignore[arg-type]
     if groups:

@@ -124,7 +124,9 @@ def run(
     def draw(index: range) -> Tensor:
         if orders is not None:
             return orders[index.start : index.stop].long()
-        return torch.stack([_orders(model, steps, batch_size, seed, int(ids[i])) for i in index])
+        return torch.stack(
+            [mask_orders(model, steps, batch_size, seed, int(ids[i])) for i in index]
+        )
 
     rule = Rule(optimizer, lr, momentum, weight_decay)
     half = torch.bfloat16 if autocast else None
@@ -167,8 +169,8 @@ def trained_parameters(model: MaskedAutoencoder, finetune: str) -> tuple[str, ..
     )
 
 
-def _orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, image: int) -> Tensor:
-    """Patch orders [steps,batch,L] of one image."""
+def mask_orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, image: int) -> Tensor:
+    """The patch orders [steps,batch,L] that `run` draws for the image with this id."""
     random = torch.Generator().manual_seed((seed * 1_000_003 + image) % 2**62)
     return torch.rand(steps, batch, model.num_patches, generator=random).argsort(-1)
 

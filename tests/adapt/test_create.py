@@ -31,6 +31,11 @@ def test_constants_of_the_papers() -> None:
     surgical = adapt.METHODS["surgical"].presets
     assert [surgical[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 5e-4]
     assert surgical["imagenet-c"].optimizer == "sgd" and surgical["imagenet-c"].nesterov
+    cotta, contrast = adapt.METHODS["cotta"].presets, adapt.METHODS["adacontrast"].presets
+    assert [cotta[p].confidence for p in adapt.PRESETS] == [0.92, 0.72, 0.1]
+    assert [cotta[p].restore for p in adapt.PRESETS] == [0.01, 0.01, 0.001]
+    assert [cotta[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 0.01]
+    assert [contrast[p].lr for p in adapt.PRESETS] == [2e-4] * 3
 
 
 # Tensors and elements that the released codes train (methods of the tables).
@@ -87,7 +92,7 @@ def test_bn1_needs_batch_norm() -> None:
     torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own
 
 
-@pytest.mark.parametrize("name", ["tent", "law", "palm", "surgical"])
+@pytest.mark.parametrize("name", ["tent", "law", "autolr", "palm", "surgical"])
 def test_a_network_without_anything_to_train_is_refused(name: str) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
     with pytest.raises(ValueError, match=f"{name} trains"):
@@ -128,6 +133,13 @@ def test_memory_format_is_the_callers() -> None:
         ("law", {"variant": "code"}),
         ("law", {"tau": -1}),
         ("surgical", {"consistency": -1}),
+        ("cotta", {"confidence": -1}),
+        ("cotta", {"views_at_once": 0}),
+        ("dss", {"restore": 2}),
+        ("adacontrast", {"temperature": 0}),
+        ("adacontrast", {"memory_size": 0}),
+        ("autolr", {"sorted_enough": 2}),
+        ("ecotta", {"regularisation": -1}),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, overrides: dict[str, float]) -> None:

@@ -14,10 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import adapt
+from tttlib.adapt.ecotta import WarmUp
 
 # What a method needs besides a network, or to be small: NAME -> overrides, NAME -> network.
-OVERRIDES: dict[str, dict[str, Any]] = {}
-NETWORKS: dict[str, Any] = {}
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "cotta": {"n_augmentations": 3},
+    "dss": {"n_augmentations": 3},
+    "ecotta": {"source": lambda epoch: SOURCE, "warm_up": WarmUp(epochs=2)},
+    "adacontrast": {"memory_size": 20, "refine_after": 6, "neighbours": 3},
+    "palm_ttt": {"masks": 2},
+}
+NETWORKS: dict[str, Any] = {"palm_ttt": small.transformer}
+SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]
 
 pytestmark = pytest.mark.parametrize("name", adapt.NAMES)
 

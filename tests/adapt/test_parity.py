@@ -19,6 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "goldens" / "palm_golden.json"
 RECORDED: dict[str, dict[str, Any]] = {
     "bn1": {},
     "tent": {},
+    "cotta": {"restore": 0, "teacher_momentum": 0.9, "n_augmentations": 4},
     "law": {"consistency": 0.1},
     "surgical": {"lr": 0.05},
     "palm": {"lr": 1e-3, "threshold": 0.1175},
@@ -29,6 +30,12 @@ GOLDENS: dict[str, tuple[str, dict[str, Any]]] = {
     "palm_wd": ("palm", {"threshold": 0.7, "weight_decay": 5e-4}),
     "law_official_fork": ("law", {"tau": 0.6}),
     "tent": ("tent", {}),
+    # Not cotta_plain: teacher and student begin equal and see the same, so its gradients are
+    # rounding alone, of which Adam makes steps.
+    "cotta_aug": (
+        "cotta",
+        {"restore": 0, "teacher_momentum": 0.9, "confidence": 1.1, "n_augmentations": 4},
+    ),
 }
 
 
@@ -71,6 +78,9 @@ def test_golden_run_in_float64(run: str) -> None:
         for key, of in (("psum", torch.sum), ("pabs", lambda p: p.abs().sum())):
             for n, expected in batch[key].items():
                 assert of(named[n]).item() == pytest.approx(expected, abs=1e-9), (t, key, n)
+        teacher = dict(adapter.networks.get("teacher", adapter.model).named_parameters())
+        for n, expected in batch.get("teacher_psum", {}).items():
+            assert teacher[n].sum().item() == pytest.approx(expected, abs=1e-9), (t, n)
         if "lr" in batch:
             rates = dict(zip(adapter.trained, adapter.diagnostics["lr"].tolist(), strict=True))
             assert rates == pytest.approx(batch["lr"], rel=1e-9, abs=1e-15)

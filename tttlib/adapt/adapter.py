@@ -119,6 +119,7 @@ class Adapter(ABC):
     def __init__(self, model: nn.Module, config: Any) -> None:
         self.config = config
         self.model = copy_of(model)
+        self._format = memory_format(self.model)
         self.networks: dict[str, nn.Module] = {"model": self.model}
         self.memory: dict[str, Any] = {}
         self.optimizer: Optimizer | None = None
@@ -130,7 +131,6 @@ class Adapter(ABC):
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         like = next(self.model.parameters())
-        self._format = memory_format(self.model)
         self.sizes = like.new_tensor([p.numel() for p in self.parameters])
         if self.trained and self.optimizer is None:
             self.optimizer = self.make_optimizer()

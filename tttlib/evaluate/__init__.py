@@ -2,23 +2,62 @@
 
 from tttlib.evaluate.alignment import gradient_alignment
 from tttlib.evaluate.continual_adaptation import Adaptation, adaptation
+from tttlib.evaluate.hidden import hidden_by_masks, patch_shares
 from tttlib.evaluate.latents import latent_trajectories, latents
+from tttlib.evaluate.layers import layer_latents, layer_names
+from tttlib.evaluate.objects import (
+    annotations_of,
+    coverage,
+    object_geometry,
+    object_ratios,
+    with_objects,
+)
 from tttlib.evaluate.online_ttt import online
+from tttlib.evaluate.pairs import before_after, examples
 from tttlib.evaluate.pictures import reconstructions
 from tttlib.evaluate.rows import describe
+from tttlib.evaluate.selection import of_each_class
+from tttlib.evaluate.shift import (
+    adapted_latents,
+    latent_map,
+    latent_paths,
+    latent_separability,
+    latent_variance,
+    latent_variance_adapted,
+)
 from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_training
+from tttlib.evaluate.steps import adaptation_steps
 
 __all__ = [
     "Adaptation",
     "adaptation",
+    "adaptation_steps",
+    "adapted_latents",
+    "annotations_of",
+    "before_after",
+    "coverage",
     "describe",
+    "examples",
     "gradient_alignment",
+    "hidden_by_masks",
+    "latent_map",
+    "latent_paths",
+    "latent_separability",
     "latent_trajectories",
+    "latent_variance",
+    "latent_variance_adapted",
     "latents",
+    "layer_latents",
+    "layer_names",
+    "object_geometry",
+    "object_ratios",
+    "of_each_class",
     "online",
+    "patch_shares",
     "predict",
     "reconstructions",
     "source",
     "standard",
     "test_time_training",
+    "with_objects",
 ]

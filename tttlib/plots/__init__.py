@@ -5,9 +5,18 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
+from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.beyond import early_stopping_grid, gains_along
+from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
+from tttlib.plots.objects import (
+    accuracy_by_size,
+    class_gains,
+    class_scatter,
+    forest,
+    object_examples,
+)
 from tttlib.plots.pictures import corruption_gallery, image_grid
 from tttlib.plots.streams import along_stream, cost
 from tttlib.plots.style import (
@@ -21,28 +30,41 @@ from tttlib.plots.style import (
     use_style,
 )
 from tttlib.plots.training import training_curves
+from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [
     "COLUMN",
     "DOMAIN_COLORS",
+    "FACTOR_COLORS",
+    "FAMILIES",
     "PAGE",
     "PALETTE",
+    "accuracy_by_size",
     "accuracy_by_step",
     "accuracy_curves",
     "along_stream",
+    "class_gains",
+    "class_scatter",
     "corruption_gallery",
+    "corruption_map",
     "cost",
     "early_stopping_grid",
+    "forest",
     "gains",
     "gains_along",
     "image_grid",
     "latent_scatter",
+    "object_examples",
     "pretty",
     "save",
+    "save_animation",
     "save_table",
     "shares",
     "training_curves",
     "trajectories",
+    "trajectory_animation",
     "use_style",
+    "variance_lines",
+    "variance_points",
     "y_network",
 ]

@@ -1,28 +1,57 @@
-"""Intervals, projections, separability: the uncertainty and geometry behind tables and figures."""
+"""Intervals, relations, projections, separability: the uncertainty behind tables and figures."""
 
+from tttlib.statistics.classes import ClassTest, class_intervals, class_test, lowest
+from tttlib.statistics.covariance import StreamingCovariance
 from tttlib.statistics.fluctuation import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.intervals import Interval, bootstrap, paired
+from tttlib.statistics.logistic import logistic
+from tttlib.statistics.multiplicity import benjamini_hochberg, corrected, holm
 from tttlib.statistics.projection import Projection, pca
+from tttlib.statistics.relation import (
+    Correlation,
+    correlate,
+    reliability,
+    smallest_correlation,
+    smallest_difference,
+)
 from tttlib.statistics.separation import (
     Separability,
+    linear_hits,
     separability,
     separability_table,
     silhouette,
     silhouette_values,
 )
+from tttlib.statistics.variance import variance_shares
 
 __all__ = [
+    "ClassTest",
+    "Correlation",
     "Fluctuation",
     "Interval",
     "Projection",
     "Separability",
+    "StreamingCovariance",
+    "benjamini_hochberg",
     "bootstrap",
+    "class_intervals",
+    "class_test",
+    "corrected",
+    "correlate",
     "fluctuation",
+    "holm",
+    "linear_hits",
+    "logistic",
+    "lowest",
     "moving_average",
     "paired",
     "pca",
+    "reliability",
     "separability",
     "separability_table",
     "silhouette",
     "silhouette_values",
+    "smallest_correlation",
+    "smallest_difference",
+    "variance_shares",
 ]

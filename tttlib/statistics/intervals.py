@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tttlib.statistics.resampling import draw_counts
+
 _BLOCK = 4_000_000  # resampled weights held at once (32 MB)
 
 
@@ -95,14 +97,8 @@ def _resample(
         r = min(block, resamples - start)
         weights = np.ones((r, len(sums)))
         for codes, k in zip(cells, sizes_of_factors, strict=True):
-            weights *= _draw_counts(r, k, rng)[:, codes]  # [r,M]
+            weights *= draw_counts(r, k, rng)[:, codes]  # [r,M]
         total = weights @ sizes
         # Two factors drawn apart can miss every occupied cell; such a sample has no mean.
         means.append((weights @ sums)[total > 0] / total[total > 0])
     return np.concatenate(means)
-
-
-def _draw_counts(r: int, k: int, rng: np.random.Generator) -> NDArray:
-    """How often each of k clusters occurs in k draws with replacement, r times: [r,k]."""
-    draws = rng.integers(0, k, size=(r, k)) + k * np.arange(r)[:, None]
-    return np.bincount(draws.ravel(), minlength=r * k).reshape(r, k)

@@ -19,6 +19,16 @@ class Projection(NamedTuple):
     explained: NDArray[np.float64]
     mean: NDArray[np.float64]
 
+    def project(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Coordinates [M,k] of other points [M,D] in these components."""
+        return (np.asarray(x, dtype=np.float64) - self.mean) @ self.components.T
+
+
+def oriented(components: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Components [k,D] with the sign that makes the largest entry of each positive."""
+    largest = np.abs(components).argmax(1)
+    return components * np.sign(components[np.arange(len(components)), largest])[:, None]
+
 
 def pca(x: ArrayLike, k: int = 2) -> Projection:
     """The first `k` principal components of the points `x` [N,D] (one fit per figure).
@@ -37,8 +47,6 @@ def pca(x: ArrayLike, k: int = 2) -> Projection:
     _, singular, components = np.linalg.svd(points - mean, full_matrices=False)
     if singular[0] <= np.finfo(np.float64).eps * max(1.0, float(np.abs(mean).max())):
         raise ValueError("all points are equal: there is no direction to project on")
-    components = components[:k]  # [k,D]
-    largest = np.abs(components).argmax(1)
-    components *= np.sign(components[np.arange(k), largest])[:, None]
+    components = oriented(components[:k])  # [k,D]
     explained = singular**2 / (singular**2).sum()
     return Projection((points - mean) @ components.T, components, explained[:k], mean)

@@ -76,6 +76,23 @@ def separability(
     Uses fewer folds where a class has fewer points (or groups) than `folds`. Raises ValueError for
     fewer than two classes, or when a class has a single point (or group).
     """
+    hits, folds = linear_hits(x, labels, groups, folds=folds, seed=seed)
+    _, counts = np.unique(np.asarray(labels), return_counts=True)
+    return Separability(float(hits.mean()), float(counts.max() / counts.sum()), folds)
+
+
+def linear_hits(
+    x: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[NDArray[np.bool_], int]:
+    """Which points the classifier of `separability` gets right, [N], and the number of folds.
+
+    Their mean is its accuracy; bootstrap them, by group, for an interval.
+    """
     points, codes = np.asarray(x, dtype=np.float64), _codes(x, labels)
     units = np.arange(len(codes)) if groups is None else np.asarray(groups)
     if len(units) != len(codes):
@@ -85,13 +102,12 @@ def separability(
         raise ValueError("a class has a single point or group: nothing is left to test on")
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
     split = splitter(folds, shuffle=True, random_state=seed)
-    right = 0
+    hits = np.zeros(len(codes), dtype=bool)
     for train, test in split.split(points, codes, None if groups is None else units):
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
         classifier.fit(points[train], codes[train])
-        right += int((classifier.predict(points[test]) == codes[test]).sum())
-    chance = float(np.bincount(codes).max() / len(codes))
-    return Separability(right / len(codes), chance, folds)
+        hits[test] = classifier.predict(points[test]) == codes[test]
+    return hits, folds
 
 
 def _codes(x: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:

@@ -1,0 +1,176 @@
+"""AdaContrast against its equations in a plain loop; ring, bank and statistics."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_networks import autoencoder, convolutional, images
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tttlib import adapt
+
+SIZE, NEIGHBOURS, REFINE, B = 20, 3, 12, 6
+
+
+def weak(x: Tensor) -> Tensor:
+    return x.flip(-1)
+
+
+class Strong:
+    """Query and key differ."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return (x.roll(self.calls, -2) * (1 - 0.1 * (self.calls % 3))).clamp(0, 1)
+
+
+def both(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.relu(model.bn1(model.conv1(x)))
+    features = torch.relu(model.bn2(model.conv2(y))).mean((2, 3))
+    return features, model.fc(features)
+
+
+def test_equals_the_loop() -> None:
+    source = convolutional()
+    adapter = adapt.create(
+        "adacontrast",
+        source,
+        lr=0.05,
+        memory_size=SIZE,
+        neighbours=NEIGHBOURS,
+        refine_after=REFINE,
+        encoder_momentum=0.9,
+        weak=weak,
+        augment=Strong(),
+    )
+    model, momentum, strong = copy.deepcopy(source), copy.deepcopy(source), Strong()
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    ring, labels = adapter.memory["keys"].clone(), adapter.memory["labels"].clone()
+    at = seen = refined = 0
+    bank: list[tuple[Tensor, Tensor]] = []
+    for seed in range(6):
+        x = images(B, seed)
+        query, key = strong(x), strong(x)
+        model.train()
+        momentum.train()
+        with torch.no_grad():
+            f, z = both(model, weak(x))
+            if seen < REFINE:
+                y, seen = z.argmax(1), seen + B
+            else:
+                refined += 1
+                rows = []
+                for b in range(B):
+                    held = torch.stack([F.cosine_similarity(f[b], g, dim=0) for g, _ in bank])
+                    near = held.argsort(descending=True)[:NEIGHBOURS]
+                    rows.append(torch.stack([bank[int(n)][1] for n in near]).mean(0))
+                y = torch.stack(rows).argmax(1)
+        f_q, z_q = both(model, query)
+        with torch.no_grad():
+            for slow, fast in zip(momentum.parameters(), model.parameters(), strict=True):
+                slow.copy_(0.9 * slow + 0.1 * fast)
+            k = F.normalize(both(momentum, key)[0], dim=1)
+        q = F.normalize(f_q, dim=1)
+        before = ring.clone()
+        for b in range(B):
+            ring[at], labels[at] = k[b], y[b]
+            at = (at + 1) % SIZE
+        instance = torch.zeros(())
+        for b in range(B):
+            near = [q[b] @ before[m] / 0.07 for m in range(SIZE) if labels[m] != y[b]]
+            scores = torch.stack([q[b] @ k[b] / 0.07, *near])
+            instance = instance - scores.log_softmax(0)[0] / B
+        mean = z_q.softmax(1).mean(0)
+        diversity = (mean * (mean + 1e-8).log()).sum()
+        loss = F.cross_entropy(z_q, y) + instance + diversity
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            f_m, z_m = both(momentum, weak(x))
+            bank += list(zip(f_m, z_m.softmax(1), strict=True))
+            bank = bank[-SIZE:]
+            model.eval()
+            expected = both(model, x)[1]
+        torch.testing.assert_close(adapter(x), expected, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(adapter.diagnostics["loss"], loss.detach())
+        torch.testing.assert_close(adapter.memory["keys"], ring)
+        assert torch.equal(adapter.memory["labels"], labels)
+    assert refined == 4
+    for ours, theirs in ((adapter.model, model), (adapter.networks["momentum"], momentum)):
+        for name, value in theirs.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_without_a_rate_only_running_statistics_move() -> None:
+    model = convolutional()
+    adapter = adapt.create("adacontrast", model, lr=0, memory_size=SIZE)
+    x = images(B)
+    before = adapter.predict(x)
+    answer = adapter(x)
+    assert torch.equal(answer, adapter.predict(x)) and not torch.equal(answer, before)
+    state = model.state_dict()
+    changed = {n for n, v in adapter.model.state_dict().items() if not torch.equal(v, state[n])}
+    assert changed and all("running" in n or "num_batches" in n for n in changed)
+
+
+def test_a_batch_larger_than_the_ring_leaves_its_last_images() -> None:
+    adapter = adapt.create("adacontrast", convolutional(), memory_size=4, weak=weak)
+    adapter(images(7))
+    assert adapter.memory["key_at"] == 7 and adapter.memory["features"].shape == (4, 6)
+    adapter(images(3))
+    assert adapter.memory["probabilities"].sum(1).allclose(torch.ones(4, dtype=torch.float64))
+
+
+def test_what_is_not_finite_enters_nothing() -> None:
+    adapter = adapt.create("adacontrast", convolutional(), memory_size=SIZE, weak=weak)
+    adapter(images(B))
+    before = {n: v.clone() for n, v in adapter.model.state_dict().items() if "num_b" not in n}
+    keys, features = adapter.memory["keys"].clone(), adapter.memory["features"].clone()
+    adapter(images(B) * 1.7e308)
+    after = adapter.model.state_dict()
+    assert all(torch.equal(after[n], v) for n, v in before.items())
+    assert adapter.memory["keys"].isfinite().all()
+    assert adapter.memory["features"].isfinite().all()
+    assert torch.equal(adapter.memory["features"][:B], features[:B])
+    assert adapter.memory["keys"].shape == keys.shape
+    assert adapter(images(B, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize(("seen", "refined"), [(1023, False), (1024, True)])
+def test_refinement_starts_after_1024_images(seen: int, refined: bool) -> None:
+    adapter = adapt.create("adacontrast", convolutional())
+    only = torch.eye(4, dtype=torch.float64)[3].expand(16384, -1)
+    adapter.memory |= {"seen": seen, "bank_at": 50, "probabilities": only.clone()}
+    logits = torch.eye(4, dtype=torch.float64)[[0, 1]]
+    labels = adapter._pseudo_labels(torch.ones(2, 6, dtype=torch.float64), logits)
+    assert labels.tolist() == ([3, 3] if refined else [0, 1])
+    assert adapter.memory["seen"] == (seen if refined else seen + 2)
+
+
+@pytest.mark.parametrize("head_type", ["vit_head", "linear"])
+def test_transformers_learn_too(head_type: str) -> None:
+    adapter = adapt.create("adacontrast", autoencoder(head_type=head_type), memory_size=SIZE)
+    for n in (3, 1):
+        assert adapter(images(n)).isfinite().all()
+    assert adapter.memory["features"].shape[1] == 8
+    assert not [name for name in adapter.trained if name.startswith("decoder")]
+
+
+def test_networks_without_a_linear_layer_are_refused() -> None:
+    with pytest.raises(ValueError, match="no linear layer"):
+        adapt.create("adacontrast", nn.Conv2d(3, 4, 1))
+
+
+def test_a_head_that_is_no_classifier_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Flatten())
+    with pytest.raises(ValueError, match="last linear layer"):
+        adapt.create("adacontrast", model.double())(images(2))

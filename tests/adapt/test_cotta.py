@@ -1,0 +1,140 @@
+"""CoTTA: its equations in a plain loop, views with their own statistics, restoration."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_networks import Different, batch_statistics, convolutional, darker, images
+from torch import Tensor, nn
+
+from tttlib import adapt
+from tttlib.adapt.batch_norm import views
+
+
+def plain_cotta(
+    model: nn.Module, batches: list[Tensor], augment: Different, settings: dict[str, float]
+) -> tuple[list[Tensor], nn.Module, nn.Module]:
+    """Equations 1 to 6 and the moving average, one network call after the other."""
+    student, teacher = batch_statistics(model), batch_statistics(model)
+    anchor = batch_statistics(model)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    answers = []
+    for x in batches:
+        z = student(x)
+        with torch.no_grad():
+            if anchor(x).softmax(1).max(1).values.mean() < settings["confidence"]:
+                each = [teacher(augment(x)) for _ in range(int(settings["n_augmentations"]))]
+                target = torch.stack(each).mean(0)
+            else:
+                target = teacher(x)
+        loss = -(target.softmax(1) * z.log_softmax(1)).sum(1).mean()
+        if settings.get("symmetric"):
+            loss = 0.5 * loss - 0.5 * (z.softmax(1) * target.log_softmax(1)).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        m = settings["teacher_momentum"]
+        with torch.no_grad():
+            for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
+                slow.copy_(m * slow + (1 - m) * fast)
+        answers.append(target)
+    return answers, student, teacher
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("confidence", [0.605, 2.0, 0.0])  # some batches, all, none
+@pytest.mark.parametrize("views_at_once", [1, 2, None])
+def test_equals_the_loop(confidence: float, symmetric: bool, views_at_once: int | None) -> None:
+    settings = {
+        "confidence": confidence,
+        "teacher_momentum": 0.9,
+        "n_augmentations": 5,
+        "symmetric": symmetric,
+    }
+    model, batches = convolutional(), [images(6, seed) for seed in range(4)]
+    answers, student, teacher = plain_cotta(model, batches, Different(), settings)
+    adapter = adapt.create(
+        "cotta", model, restore=0, augment=Different(), views_at_once=views_at_once, **settings
+    )
+    for x, theirs in zip(batches, answers, strict=True):
+        torch.testing.assert_close(
+            adapter(x), theirs, rtol=0, atol=1e-7
+        )  # Adam turns noise into steps
+    for ours, theirs in ((adapter.model, student), (adapter.networks["teacher"], teacher)):
+        named = dict(theirs.named_parameters())
+        for name, parameter in ours.named_parameters():
+            if name != "conv2.bias":  # before BatchNorm: its gradient is noise
+                torch.testing.assert_close(parameter.data, named[name].data, rtol=0, atol=1e-6)
+
+
+def test_one_merged_batch_would_be_another_method() -> None:
+    """Statistics over all views together are not those of each view."""
+    adapter = adapt.create("cotta", convolutional())
+    teacher, augment = adapter.networks["teacher"], Different()
+    several = torch.stack([augment(images(6)) for _ in range(3)], 1)  # [B,V,3,H,W]
+    looped = torch.stack([teacher(several[:, v]) for v in range(3)], 1).flatten(0, 1)
+    with views(teacher, 3):
+        batched = teacher(several.flatten(0, 1))
+    merged = teacher(several.flatten(0, 1))
+    torch.testing.assert_close(batched, looped, rtol=1e-10, atol=1e-12)
+    assert (merged - looped).abs().max() > 1e-2
+
+
+def test_confidence_decides_whether_views_are_made() -> None:
+    for confidence, expected in ((0.0, 0), (1.01, 7), (100.0, 7)):
+        augment = Different()
+        adapter = adapt.create(
+            "cotta", convolutional(), confidence=confidence, n_augmentations=7, augment=augment
+        )
+        adapter(images(5))
+        assert augment.calls == expected
+        assert bool(adapter.diagnostics["augmented"]) == bool(expected)
+
+
+def test_restoration_takes_the_share_it_is_told() -> None:
+    model = convolutional()
+    source = copy.deepcopy(model.state_dict())
+    whole = adapt.create("cotta", model, restore=1.0, lr=0.1, augment=darker)
+    whole(images(6))
+    for name, parameter in whole.model.named_parameters():
+        assert torch.equal(parameter, source[name])
+    none = adapt.create("cotta", model, restore=0.0, lr=0.1, augment=darker)
+    some = adapt.create("cotta", model, restore=0.3, lr=0.1, augment=darker)
+    none(images(6))
+    some(images(6))
+    moved = dict(none.model.named_parameters())
+    back = total = 0
+    for name, parameter in some.model.named_parameters():
+        restored = parameter == source[name]
+        assert torch.equal(parameter[~restored], moved[name][~restored])
+        back, total = back + int(restored.sum()), total + restored.numel()
+    assert 0.2 < back / total < 0.4
+    assert not torch.equal(some.networks["teacher"].fc.weight, source["fc.weight"])
+
+
+def test_the_teacher_sees_the_student_before_restoration() -> None:
+    adapter = adapt.create("cotta", convolutional(), restore=1.0, teacher_momentum=0.0, lr=0.1)
+    adapter(images(6))
+    teacher = dict(adapter.networks["teacher"].named_parameters())
+    assert not torch.equal(teacher["fc.weight"], adapter.model.fc.weight)
+
+
+def test_predict_is_the_next_answer() -> None:
+    adapter = adapt.create("cotta", convolutional(), n_augmentations=3)
+    for seed in range(3):
+        x = images(5, seed)
+        assert torch.equal(adapter.predict(x), adapter(x))
+
+
+def test_presets_and_bad_constants() -> None:
+    config = adapt.create("cotta", convolutional(), preset="imagenet-c").config
+    assert (config.optimizer, config.lr, config.nesterov) == ("sgd", 0.01, True)
+    assert (config.confidence, config.restore, config.symmetric) == (0.1, 0.001, True)
+    assert adapt.create("cotta", convolutional(), preset="cifar100-c").config.confidence == 0.72
+    for wrong in ({"restore": 1.5}, {"teacher_momentum": -1}, {"n_augmentations": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            adapt.create("cotta", convolutional(), **wrong)
+    with pytest.raises(ValueError, match="cotta has no p_th"):
+        adapt.create("cotta", convolutional(), p_th=0.9)

@@ -1,0 +1,239 @@
+"""EcoTTA: its parts, one step and the warm-up against plain loops, what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from tiny_networks import (
+    CLASSES,
+    autoencoder,
+    batch_statistics,
+    convolutional,
+    images,
+    wide_resnet,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tttlib import adapt
+from tttlib.adapt.ecotta import WarmUp, _ends
+from tttlib.data import ImageSet
+from tttlib.models import zoo
+from tttlib.models.wide_resnet import WideResNet
+
+COLD = WarmUp(epochs=0)
+
+
+def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
+    return [(images(6, 10 * epoch + n), torch.arange(6) % CLASSES) for n in range(2)]
+
+
+def create(model: nn.Module | None = None, **overrides: Any) -> adapt.Adapter:
+    overrides = {"source": batches, "warm_up": COLD, **overrides}
+    return adapt.create("ecotta", wide_resnet() if model is None else model, **overrides)
+
+
+class Plain(nn.Module):
+    """The same network written out for a WRN-10 in three parts."""
+
+    def __init__(self, adapter: adapt.Adapter) -> None:
+        super().__init__()
+        whole = batch_statistics(wide_resnet())
+        self.network = whole
+        self.parts = [whole.block1.layer[0], whole.block2.layer[0], whole.block3.layer[0]]
+        self.meta = nn.ModuleList()
+        for meta, stride in zip(adapter.model.meta, (1, 2, 2), strict=True):
+            outside, inside = meta.conv.weight.shape[:2]
+            conv = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+            mine = nn.ModuleDict(
+                {
+                    "norm": nn.BatchNorm2d(outside),
+                    "conv": conv,
+                    "conv_norm": nn.BatchNorm2d(outside),
+                }
+            ).double()
+            mine.load_state_dict(meta.state_dict())
+            self.meta.append(mine.train())
+
+    def forward(self, x: Tensor, detached: bool = False) -> tuple[Tensor, list[Tensor]]:
+        x, distances = self.network.conv1(x), []
+        for part, meta in zip(self.parts, self.meta, strict=True):
+            x = x.detach() if detached else x
+            inner = part(x)
+            new = meta["norm"](inner) + torch.relu(meta["conv_norm"](meta["conv"](x)))
+            distances.append((new - inner.detach()).abs().mean())
+            x = new
+        return self.network.fc(torch.relu(self.network.bn1(x)).mean((2, 3))), distances
+
+
+@pytest.mark.parametrize("two_steps", [False, True])
+def test_equals_the_loop(two_steps: bool) -> None:
+    adapter = create(two_steps=two_steps, margin=0.8, regularisation=0.3, lr=0.05)
+    plain = Plain(adapter)
+    optimizer = torch.optim.SGD(plain.meta.parameters(), lr=0.05, momentum=0.9)
+    assert len(adapter.trained) == len(list(plain.meta.parameters())) == 15
+    some = 0
+    for seed in range(4):
+        x = images(6, seed)
+        if two_steps:
+            optimizer.zero_grad()
+            (0.3 * sum(plain(x, detached=True)[1])).backward()
+            optimizer.step()
+        z, distances = plain(x)
+        h = -(z.softmax(1) * z.log_softmax(1)).sum(1)
+        reliable = h < 0.8
+        some += int(0 < reliable.sum() < 6)
+        loss = h[reliable].mean() if reliable.any() else 0 * h.sum()
+        if not two_steps:
+            loss = loss + 0.3 * sum(distances)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        torch.testing.assert_close(adapter(x), z.detach(), rtol=1e-9, atol=1e-10)
+        distance = torch.stack(distances).detach()
+        torch.testing.assert_close(adapter.diagnostics["distance"], distance)
+    assert some  # of the batches have both kinds of images
+    for ours, theirs in zip(adapter.model.meta, plain.meta, strict=True):
+        for name, value in theirs.named_parameters():
+            torch.testing.assert_close(dict(ours.named_parameters())[name].data, value.data)
+
+
+def test_the_warm_up_equals_the_loop() -> None:
+    how = WarmUp(epochs=4, lr=0.1)
+    adapter = create(warm_up=how, warm_up_augment=lambda x: x)
+    plain = Plain(create())
+    optimizer = torch.optim.SGD(plain.meta.parameters(), lr=0.1, momentum=0.9)
+    # Linear over the first epoch; times 0.2 from 1.2, 2.4 and 3.2 epochs on
+    rates = [0.05, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008]
+    for (x, labels), rate in zip([b for e in range(4) for b in batches(e)], rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        F.cross_entropy(plain(x)[0], labels).backward()
+        optimizer.step()
+    torch.testing.assert_close(adapter.predict(images(6)), plain(images(6))[0].detach())
+
+
+def test_the_warm_up_learns_and_is_repeatable() -> None:
+    def error(adapter: adapt.Adapter) -> float:
+        both = [F.cross_entropy(adapter.predict(x), y) for x, y in batches(0)]
+        return float(sum(both))
+
+    def same(epoch: int) -> list[tuple[Tensor, Tensor]]:
+        return batches(0)
+
+    cold = create(source=same)
+    warm = create(source=same, warm_up=WarmUp(epochs=20, lr=0.05), seed=3)
+    again = create(source=same, warm_up=WarmUp(epochs=20, lr=0.05), seed=3)
+    other = create(source=same, warm_up=WarmUp(epochs=20, lr=0.05), seed=4)
+    assert error(warm) < error(cold) - 0.5
+    x = images(5, 77)
+    assert torch.equal(warm.predict(x), again.predict(x))
+    assert not torch.equal(warm.predict(x), other.predict(x))
+    frozen = wide_resnet().state_dict()
+    own = warm.model.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in frozen.items())
+
+
+def test_a_warm_up_is_taken_over_from_a_state() -> None:
+    first = create(warm_up=WarmUp(epochs=2))
+    start = first.state_dict()
+    answers = [first(images(5, seed)) for seed in range(2)]
+    second = adapt.create("ecotta", wide_resnet(), warmed=start)
+    for _ in range(2):
+        assert all(torch.equal(second(images(5, n)), answers[n]) for n in range(2))
+        second.reset()
+    with pytest.raises(ValueError, match="another network"):
+        adapt.create("ecotta", wide_resnet(seed=1), warmed=start)
+    tent = adapt.create("tent", wide_resnet()).state_dict()
+    with pytest.raises(ValueError, match="ecotta adapter"):
+        adapt.create("ecotta", wide_resnet(), warmed=tent)
+    for both in ({}, {"warmed": start, "source": batches}):
+        with pytest.raises(ValueError, match=r"source=data\.load"):
+            adapt.create("ecotta", wide_resnet(), **both)
+
+
+def test_an_image_set_is_a_source() -> None:
+    pixels = (images(10) * 255).byte()
+    labels = torch.arange(10) % CLASSES
+    source = ImageSet("made", "train", pixels, labels, tuple("abcd"), torch.arange(10), "none")
+    how = WarmUp(epochs=2, batch_size=4)
+    first, second = (create(source=source, warm_up=how) for _ in range(2))
+    assert torch.equal(first.predict(images(4)), second.predict(images(4)))
+    assert not torch.equal(first.predict(images(4)), create(source=source).predict(images(4)))
+
+
+def test_a_generator_is_a_source_and_cosine_ends_at_zero() -> None:
+    how = WarmUp(epochs=2, schedule="cosine")
+    listed = create(warm_up=how)
+    generated = create(source=lambda epoch: iter(batches(epoch)), warm_up=how)
+    assert torch.equal(listed.predict(images(4)), generated.predict(images(4)))
+    assert how.rate(2) == pytest.approx(0) and how.rate(1) == pytest.approx(0.025)
+    steps = WarmUp()
+    rates = [steps.rate(epoch) for epoch in (0.5, 1, 3, 6, 8, 10)]
+    assert rates == pytest.approx([0.025, 0.05, 0.01, 0.002, 0.0004, 0.0004])
+
+
+@pytest.mark.parametrize(
+    ("number", "parts", "sizes"),
+    [
+        (12, 5, (2, 2, 2, 2, 4)),
+        (12, 4, (2, 2, 4, 4)),
+        (16, 5, (2, 2, 4, 4, 4)),
+        (16, 4, (3, 3, 5, 5)),
+        (9, 5, (1, 2, 2, 2, 2)),
+        (6, 5, (1, 1, 1, 1, 2)),
+        (3, 5, (1, 1, 1)),
+        (4, (1, 3), (1, 3)),
+    ],
+)
+def test_cut_points(number: int, parts: Any, sizes: tuple[int, ...]) -> None:
+    ends = _ends([str(n) for n in range(number)], parts)
+    assert tuple(int(b) - int(a) + 1 for a, b in ends) == sizes
+    assert int(ends[0][0]) == 0 and int(ends[-1][1]) == number - 1
+
+
+def test_cut_points_of_the_papers_networks() -> None:
+    """Channels and strides of the meta networks, without running the large networks' warm-up."""
+    source = {"source": lambda epoch: [(torch.rand(2, 3, 32, 32), torch.zeros(2).long())]}
+    for name, expected in (
+        ("wrn-28-1", [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2)]),
+        ("resnext-29", [(64, 256, 1), (256, 256, 1), (256, 512, 2), (512, 1024, 2)]),
+    ):
+        torch.manual_seed(0)
+        wide = name == "wrn-28-1"
+        model = WideResNet(depth=28, width=1) if wide else zoo.create(name)
+        parts = 5 if wide else (1, 2, 3, 3)
+        adapter = adapt.create("ecotta", model, warm_up=COLD, parts=parts, **source)
+        assert [tuple(shape) for shape in adapter.memory["shapes"]] == expected
+
+
+def test_blocks_of_other_networks_can_be_named() -> None:
+    model = convolutional()
+    adapter = create(model, blocks=("conv1", "conv2"), parts=2)
+    assert adapter(images(4)).shape == (4, CLASSES)
+    assert [tuple(shape) for shape in adapter.memory["shapes"]] == [(3, 4, 1), (4, 6, 2)]
+    with pytest.raises(ValueError, match=r"name|Name"):
+        create(model)
+    with pytest.raises(ValueError, match="add up to 2"):
+        create(model, blocks=("conv1", "conv2"), parts=(1, 2))
+    with pytest.raises(ValueError, match="feature maps"):
+        create(model, blocks=("conv1", "fc"), parts=2)
+
+
+def test_transformers_are_refused() -> None:
+    with pytest.raises(ValueError, match="transformers have no feature maps"):
+        create(autoencoder())
+
+
+def test_the_margin_of_the_preset_is_a_share_of_ln_c() -> None:
+    adapter = create()
+    x = images(6)
+    z = adapter.predict(x)
+    h = -(z.softmax(1) * z.log_softmax(1)).sum(1)
+    adapter(x)
+    assert adapter.diagnostics["reliable"] == (h < 0.4 * math.log(CLASSES)).sum()
+    assert copy.deepcopy(adapter.config.warm_up) == COLD

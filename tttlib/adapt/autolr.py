@@ -1,0 +1,214 @@
+"""AutoLR: every layer has its own rate, such that deeper layers change more. A reconstruction.
+
+Paper: Ro and Choi, AutoLR: Layer-wise Pruning and Auto-tuning of Learning Rates in Fine-tuning of
+Deep Networks, AAAI 2021, arXiv 2002.06048: supervised fine-tuning, rates tuned once an epoch. PALM
+(Maharana et al., AAAI 2025, arXiv 2403.10650) discusses it for test time without telling settings.
+This is a transfer to test time and no reproduction of either. For each batch and layer l of n:
+    v_l = ||w_new - w_old||_2 of a trial update with the rates of the last batch
+    sorted = 1 - 2 sum_l |l - rank of v_l| / n^2;   while sorted < 0.94, at most 10 times:
+        rate_l <- rate_l desired_l / v_l            (v is proportional to the rate)
+    and the update is made. desired ascends: for the first batch evenly from 3 min v to 0.4 max v;
+    later it is v, mended from the middle layer outward: a shallower layer that changes more than
+    its neighbour gets the neighbour's v less (max v - min v)/(n-1), a deeper one that changes less
+    gets it plus that.
+Rule, 0.94, 3 and 0.4 are those of AutoLR's code. The loss is PALM's,
+    L = mean over {b: H(z_b) < margin} of H(z_b) + lambda C CE(z||z'),
+convolutions and norms are trained, BatchNorm layers use batch statistics, logits are from before
+the update. A layer is a residual or transformer block, or a layer outside of these.
+
+Choices and deviations: one update is an epoch; all trained tensors of a layer count, in the code
+its convolutions only; per_weight=True divides v_l by the layer's number of weights as the code
+does, the text's norm has no division; no pruning; where 3 min v exceeds 0.4 max v (the code would
+try for ever) the range is min v to max v; a mended v stays above 1 % of min v (in the code it can
+turn negative); rates stay within lr/100 and 100 lr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tttlib.adapt import parameters
+from tttlib.adapt.adapter import Adapter, TrainingConfig, ViewConfig, at_least
+from tttlib.adapt.batch_norm import use_batch_statistics
+from tttlib.adapt.losses import cross_entropy, reliable_entropy
+from tttlib.adapt.optimizers import gated
+from tttlib.devices import read_back
+
+TRIALS = 10
+BOUND = 100.0  # rates stay within this factor of lr
+LOWEST, HIGHEST = 3.0, 0.4  # of min v and max v: the first batch's range
+EPS = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoLRConfig(TrainingConfig, ViewConfig):
+    """lr: of every layer at the start.
+
+    sorted_enough  sortedness that needs no adjustment, up to 1
+    per_weight     v_l is divided by the number of the layer's weights
+    margin         in nats, None is 0.4 ln C;   consistency: lambda, which C multiplies
+    """
+
+    lr: float = 5e-4
+    sorted_enough: float = 0.94
+    per_weight: bool = False
+    margin: float | None = 0.4
+    consistency: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("consistency", self.consistency, 0)
+        if not self.sorted_enough <= 1:
+            raise ValueError(f"sorted_enough must be 1 or less, not {self.sorted_enough}")
+
+
+class AutoLR(Adapter, name="autolr"):
+    """diagnostics, n layers in the order of depth, `layers` are their names: rates [n], change (v)
+    [n], sortedness (of v before any adjustment), trials, loss, reliable."""
+
+    presets: ClassVar = {
+        "cifar10-c": AutoLRConfig(),
+        "cifar100-c": AutoLRConfig(),
+        "imagenet-c": AutoLRConfig(lr=5e-5),
+    }
+
+    def configure(self) -> list[str]:
+        use_batch_statistics(self.model)
+        names = parameters.convolutions_and_norms(self.model)
+        if not names:
+            raise ValueError(
+                "autolr trains convolutions and normalisation layers, and this model has none; "
+                "use source"
+            )
+        return names
+
+    def make_optimizer(self) -> None:
+        """State in the memory: moments of every tensor, rates of every layer."""
+        layers = [layer_of(name) for name in self.trained]
+        self.layers = tuple(dict.fromkeys(layers))
+        self._layer = [self.layers.index(layer) for layer in layers]
+        zeros = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.memory |= {"means": zeros, "updates": self.sizes.new_zeros(())}
+        if self.config.optimizer == "adam":
+            self.memory["squares"] = [torch.zeros_like(zero) for zero in zeros]
+        self.memory |= {"rates": [self.config.lr] * len(self.layers), "started": False}
+
+    def step(self, images: Tensor) -> Tensor:
+        config = self.config
+        logits = self.model(images)
+        loss, reliable = reliable_entropy(logits, config.margin)
+        if config.consistency:
+            view = self.model(self.augment(images))
+            loss = loss + config.consistency * logits.shape[1] * cross_entropy(logits, view)
+        g = self.gradients(loss)
+        with torch.no_grad():
+            ok, g = gated(g, self.parameters, config.weight_decay)
+            moves = self._directions(g, ok)
+            trials = self._adjust(self._sizes_of(moves))
+            rates = [self.memory["rates"][layer] for layer in self._layer]
+            torch._foreach_mul_(moves, rates)
+            torch._foreach_mul_(moves, ok)
+            torch._foreach_sub_(self.parameters, moves)
+        self.diagnostics |= {"trials": torch.tensor(trials), "loss": loss.detach()}
+        self.diagnostics["reliable"] = reliable.sum()
+        return logits
+
+    def _directions(self, g: list[Tensor], ok: Tensor) -> list[Tensor]:
+        """What an update with rate 1 subtracts: Adam's or SGD's, of gradients that passed `ok`."""
+        config, memory = self.config, self.memory
+        memory["updates"] += ok
+        if config.optimizer == "sgd":
+            torch._foreach_mul_(memory["means"], 1 - (1 - config.momentum) * ok)
+            torch._foreach_add_(memory["means"], g)
+            if not config.nesterov:
+                return [mean.clone() for mean in memory["means"]]
+            return list(torch._foreach_add(g, memory["means"], alpha=config.momentum))
+        first, second = config.betas
+        steps = memory["updates"].clamp(min=1).double()
+        torch._foreach_mul_(memory["means"], 1 - (1 - first) * ok)
+        torch._foreach_add_(memory["means"], g, alpha=1 - first)
+        torch._foreach_mul_(memory["squares"], 1 - (1 - second) * ok)
+        torch._foreach_addcmul_(memory["squares"], g, g, value=1 - second)
+        scale = torch._foreach_div(memory["squares"], (1 - second**steps).to(g[0]))
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, EPS)
+        found = torch._foreach_div(memory["means"], scale)
+        torch._foreach_div_(found, (1 - first**steps).to(g[0]))
+        return list(found)
+
+    def _sizes_of(self, directions: Sequence[Tensor]) -> list[float]:
+        """v_l of rate 1 of every layer; read back, since the trials are many and small."""
+        squares = torch.stack(list(torch._foreach_norm(list(directions)))).double() ** 2
+        where = torch.tensor(self._layer, device=squares.device)
+        size = squares.new_zeros(len(self.layers)).index_add(0, where, squares).sqrt()
+        if self.config.per_weight:
+            weights = torch.zeros_like(size).index_add(0, where, self.sizes.to(squares))
+            size = size / weights
+        return read_back(size)()
+
+    def _adjust(self, sizes: Sequence[float]) -> int:
+        """Rates such that the layers' changes ascend; how many trials that took."""
+        config, memory = self.config, self.memory
+        low, high = config.lr / BOUND, config.lr * BOUND
+        rates: list[float] = list(memory["rates"])
+        moving = [n for n, size in enumerate(sizes) if size * rates[n] > 0]
+        first = desired = None
+        for trial in range(1, TRIALS + 1):
+            change = [rates[n] * sizes[n] for n in moving]
+            score = sortedness(change)
+            first = score if first is None else first
+            if score >= config.sorted_enough or trial == TRIALS:
+                break
+            if desired is None:
+                desired = mended(change) if memory["started"] else evenly(change)
+            for n, wanted, size in zip(moving, desired, change, strict=True):
+                rates[n] = min(max(rates[n] * wanted / size, low), high)
+        memory["rates"], memory["started"] = rates, memory["started"] or bool(moving)
+        changes = [rate * size for rate, size in zip(rates, sizes, strict=True)]
+        self.diagnostics = {
+            "rates": torch.tensor(rates),
+            "change": torch.tensor(changes),
+            "sortedness": torch.tensor(first),
+        }
+        return trial
+
+
+def layer_of(name: str) -> str:
+    """The block a parameter belongs to: its name up to the first number, else its module."""
+    parts = name.split(".")
+    number = next((n for n, part in enumerate(parts) if part.isdecimal()), None)
+    return ".".join(parts[: number + 1] if number is not None else parts[:-1])
+
+
+def sortedness(values: Sequence[float]) -> float:
+    """1 - 2 sum |l - rank of v_l| / n^2: 1 for ascending values, 0 for descending ones (even n)."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    distance = sum(abs(place - index) for place, index in enumerate(order))
+    return 1 - 2 * distance / max(len(values), 1) ** 2
+
+
+def evenly(change: Sequence[float]) -> list[float]:
+    """As many values as layers, evenly from 3 min to 0.4 max, or min to max where that descends."""
+    low, high = LOWEST * min(change), HIGHEST * max(change)
+    if low >= high:
+        low, high = min(change), max(change)
+    return [low + (high - low) * n / max(len(change) - 1, 1) for n in range(len(change))]
+
+
+def mended(change: Sequence[float]) -> list[float]:
+    """The values themselves, but ascending: violations are repaired from the middle outward."""
+    gap = (max(change) - min(change)) / max(len(change) - 1, 1)
+    wanted, least = list(change), min(change) / 100
+    middle = len(wanted) // 2
+    for n in range(middle, 0, -1):
+        if wanted[n] < wanted[n - 1]:
+            wanted[n - 1] = max(wanted[n] - gap, least)
+    for n in range(middle, len(wanted) - 1):
+        if wanted[n] > wanted[n + 1]:
+            wanted[n + 1] = wanted[n] + gap
+    return wanted

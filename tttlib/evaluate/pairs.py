@@ -1,0 +1,85 @@
+"""Before and after test-time training, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from tttlib import streams
+from tttlib.data import ImageSet
+
+MATCH = ("domain", "severity", "id")
+
+
+def before_after(rows: pd.DataFrame, *, step: int = -1) -> pd.DataFrame:
+    """One row per image, domain and severity, from rows of `test_time_training`.
+
+    step  the number of updates that counts as after; -1: the largest
+    Columns: those of the row at step 0 that describe the image, and before, after (bool), gain
+    (-1, 0, 1), answer_before, answer_after (predicted labels).
+    Raises ValueError when step 0 or `step` is missing for some image, or one occurs twice.
+    """
+    match = [name for name in MATCH if name in rows]
+    last = int(rows["step"].max()) if step == -1 else step
+    first, then = (rows[rows["step"] == s].set_index(match) for s in (0, last))
+    if not (first.index.is_unique and then.index.is_unique):
+        raise ValueError(f"an image occurs twice under one {', '.join(match)}; split by setting")
+    if last == 0 or len(first) != len(then) or not first.index.isin(then.index).all():
+        raise ValueError(f"rows need every image at step 0 and at step {last}; add evaluate_at")
+    then = then.loc[first.index]
+    pairs = first.drop(columns=["step", "prediction", "correct", "loss"], errors="ignore").assign(
+        before=first["correct"],
+        after=then["correct"],
+        gain=then["correct"].astype(int) - first["correct"].astype(int),
+        answer_before=first["prediction"],
+        answer_after=then["prediction"],
+    )
+    return pairs.reset_index()
+
+
+def examples(
+    dataset: ImageSet,
+    pairs: pd.DataFrame,
+    *,
+    n: int = 24,
+    labels: Sequence[int] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Images whose answer TTT changed from right to wrong, or back, as the network saw them.
+
+    pairs   of `before_after`
+    labels  classes to take them from first, in this order; then the others
+    seed    of the corruptions, as given to `test_time_training`
+    Half of the at most `n` are hurt, half helped, where there are as many. Returns images [M,3,H,W]
+    in [0,1], boxes [M,4] or None, titles [M] and kinds [M] ("right to wrong", "wrong to right").
+    """
+    rank = {label: i for i, label in enumerate(labels)}
+    order = pairs["label"].map(rank).fillna(len(rank))
+    ordered = pairs.assign(_rank=order).sort_values("_rank", kind="stable")
+    hurt, helped = ordered[ordered["gain"] < 0], ordered[ordered["gain"] > 0]
+    chosen = pd.concat([hurt.head(max(n // 2, n - len(helped))), helped]).head(n)
+    at = {int(image): i for i, image in enumerate(dataset.ids)}
+    places = [at[int(image)] for image in chosen["id"]]
+    pictures = [
+        streams.corrupted(dataset.images[[i]], domain, severity, ids=dataset.ids[[i]], seed=seed)[
+            0
+        ].float()
+        / 255
+        for i, domain, severity in zip(places, chosen["domain"], chosen["severity"], strict=True)
+    ]
+    columns = ["answer_before", "answer_after", "domain", "severity"]
+    changes = chosen[columns].itertuples(index=False, name=None)
+    side = dataset.image_size
+    names = dataset.classes
+    return {
+        "images": torch.stack(pictures) if pictures else torch.empty(0, 3, side, side),
+        "boxes": None if dataset.boxes is None else dataset.boxes[places],
+        "titles": [
+            f"{names[before]} → {names[after]}\n{domain.replace('_', ' ')} {severity:g}"
+            for before, after, domain, severity in changes
+        ],
+        "kinds": ["right to wrong" if g < 0 else "wrong to right" for g in chosen["gain"]],
+    }

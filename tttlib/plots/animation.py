@@ -1,0 +1,64 @@
+"""Latents that move: the paths of test-time training as an animation."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from matplotlib import pyplot as plt
+from matplotlib.animation import FuncAnimation, PillowWriter
+
+from tttlib.plots.style import COLUMN, PALETTE
+
+
+def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> FuncAnimation:
+    """Latents during TTT, one frame per step, colour is the class; lines are the paths so far.
+
+    table  columns pc1, pc2, step, class, id; as `trajectories`
+    """
+    figure, axis = plt.subplots(figsize=(COLUMN * 1.3, COLUMN))
+    steps, classes = sorted(table["step"].unique()), list(dict.fromkeys(table["class"]))
+    ordered = table.sort_values(["id", "step"])
+    xs, ys = (ordered[c].to_numpy().reshape(-1, len(steps)) for c in ("pc1", "pc2"))  # [I,K]
+    labels = ordered["class"].to_numpy().reshape(-1, len(steps))[:, 0]
+    colors = dict(zip(classes, PALETTE, strict=False))
+    paths = [axis.plot([], [], color=colors[c], lw=0.6, alpha=0.5)[0] for c in labels]
+    dots = {c: axis.scatter([], [], s=14, color=colors[c], label=c) for c in classes}
+    for values, limit in ((xs, axis.set_xlim), (ys, axis.set_ylim)):
+        margin = 0.05 * np.ptp(values) + 1e-9
+        limit(values.min() - margin, values.max() + margin)
+    axis.set_xlabel(f"PC 1 ({100 * explained[0]:.0f} %)")
+    axis.set_ylabel(f"PC 2 ({100 * explained[1]:.0f} %)")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    def draw(k: int) -> list:
+        for i, path in enumerate(paths):
+            path.set_data(xs[i, : k + 1], ys[i, : k + 1])
+        for name, dot in dots.items():
+            mine = labels == name
+            dot.set_offsets(np.column_stack([xs[mine, k], ys[mine, k]]))
+        axis.set_title(f"step {steps[k]}")
+        return [*paths, *dots.values()]
+
+    return FuncAnimation(figure, draw, frames=len(steps), interval=200)
+
+
+def save_animation(
+    animation: FuncAnimation, run_dir: str | Path, name: str, caption: str, *, fps: int = 5
+) -> HTML:
+    """Write `<run_dir>/figures/<name>.gif` and its caption; returns the picture for a notebook."""
+    folder = Path(run_dir) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.gif"
+    animation.save(temporary, writer=PillowWriter(fps=fps), dpi=100)
+    (folder / f"{name}.txt").write_text(caption + "\n", encoding="utf-8")
+    os.replace(temporary, folder / f"{name}.gif")
+    plt.close(animation._fig)  # type: ignore[attr-defined]
+    data = base64.b64encode((folder / f"{name}.gif").read_bytes()).decode()
+    return HTML(f'<img alt="{html.escape(caption)}" src="data:image/gif;base64,{data}">')

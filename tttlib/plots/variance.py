@@ -1,0 +1,109 @@
+"""Shares of variance: along an axis, and before and after something was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tttlib.plots.style import PAGE, PALETTE
+
+FACTOR_COLORS = {
+    "corruption": PALETTE[0],
+    "class": PALETTE[1],
+    "corruption x class": PALETTE[2],
+    "image": PALETTE[3],
+    "rest": "#777777",
+    "corruption - class": PALETTE[4],
+}
+_MARKERS = dict(zip(FACTOR_COLORS, "os^Dvx", strict=True))
+
+
+def variance_lines(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    panel: str,
+    factors: Sequence[str] = ("corruption", "class"),
+    most: int = 5,
+) -> Figure:
+    """One panel per value of `panel`, shares of variance along `x` with intervals.
+
+    table  columns factor, share, low, high (fractions), `x`, `panel`, in the order to be drawn
+    most   panels: of more values, this many evenly spread, the last one included
+    """
+    names = list(dict.fromkeys(table[panel]))
+    spread = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    names, places = [names[i] for i in spread], list(dict.fromkeys(table[x]))
+    figure, axes = plt.subplots(1, len(names), figsize=(PAGE, 2.3), sharey=True, squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        here = table[table[panel] == name]
+        for factor in factors:
+            curve = here[here["factor"] == factor].set_index(x).reindex(places)
+            at, color = range(len(places)), FACTOR_COLORS[factor]
+            axis.plot(
+                at, 100 * curve["share"], color=color, marker=_MARKERS[factor], ms=3.5, lw=1.3,
+                label=_spoken(factor),
+            )  # fmt: skip
+            axis.fill_between(at, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15)
+        axis.axhline(0, color="black", linewidth=0.6)
+        axis.set_title(str(name) if isinstance(name, str) else f"{panel} {name}")
+        _ticks(axis, places)
+        axis.set_xlabel("after block" if x == "layer" else x)
+        axis.grid(axis="x", visible=False)
+    axes[0, 0].set_ylabel("share of variance, %")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def variance_points(
+    table: pd.DataFrame,
+    *,
+    hue: str,
+    factors: Sequence[str] = ("corruption", "class", "corruption x class", "image", "rest"),
+    label: str = "share of variance, %",
+) -> Figure:
+    """Shares of variance, or their changes, with intervals: a row per factor, dodged by `hue`.
+
+    table  columns factor, share, low, high (fractions) and `hue`; "before" is grey, so that the
+           others keep their colours in a figure without it
+    """
+    hues = list(dict.fromkeys(table[hue]))
+    looks = dict(
+        zip((h for h in hues if h != "before"), zip(PALETTE, "osD^vPX", strict=False), strict=False)
+    )
+    height = 0.8 + 0.11 * len(factors) * (len(hues) + 0.8)
+    figure, axis = plt.subplots(figsize=(PAGE * 0.8, height))
+    axis.axvline(0, color="black", linewidth=0.8)
+    for i, name in enumerate(hues):
+        part = table[table[hue] == name].set_index("factor").reindex(factors)
+        y = np.arange(len(factors)) + (i - (len(hues) - 1) / 2) * 0.7 / len(hues)
+        middle = 100 * part["share"]
+        error = np.abs([middle - 100 * part["low"], 100 * part["high"] - middle])
+        color, marker = looks.get(name, ("#777777", "x"))
+        axis.errorbar(
+            middle, y, xerr=error, fmt=marker, ms=3.5, lw=1.2, color=color, label=str(name)
+        )
+    axis.set_yticks(range(len(factors)), [_spoken(f) for f in factors])
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel(label)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    return figure
+
+
+def _spoken(factor: str) -> str:
+    return factor.replace(" x ", " × ").replace(" - ", " minus ")
+
+
+def _ticks(axis: Axes, places: Sequence[object]) -> None:
+    """Names under the positions; of many every other one, the last one always."""
+    names = ["end" if p == "norm" else str(p).removeprefix("block ") for p in places]
+    step = 1 if len(names) <= 6 else 3
+    shown = sorted({*range(0, len(names) - step + 1, step), len(names) - 1})
+    axis.set_xticks(shown, [names[i] for i in shown])
