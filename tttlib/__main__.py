@@ -144,7 +144,7 @@ def models(
 def bench(
     what: Annotated[str, typer.Argument(help="What to time; a wrong name lists them.")] = "ttt",
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="For the table and the figure of ttt.")
+        Path, typer.Option(metavar="DIR", help="For the tables and the figure of ttt and palm.")
     ] = Path("runs/bench"),
 ) -> None:
     """Time the library against the obvious implementation."""

@@ -9,15 +9,22 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib import bench_corruptions, bench_data, bench_factors, bench_ttt, environment
+from tttlib import (
+    bench_corruptions,
+    bench_data,
+    bench_factors,
+    bench_palm,
+    bench_ttt,
+    environment,
+)
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "factors", "corruptions", "data")
+TARGETS = ("ttt", "palm", "factors", "corruptions", "data")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
-    """Log one line per setting; "ttt" also writes a table and a figure into `out`.
+    """Log one line per setting; "ttt" and "palm" also write into `out`.
 
     Raises ValueError for an unknown target.
     """
@@ -36,6 +43,8 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
                 "%(ratio).2f",
                 row,
             )
+    elif what == "palm":
+        bench_palm.report(bench_palm.bench_palm(), out)
     elif what == "data":
         log.info(
             "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "

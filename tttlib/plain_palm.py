@@ -15,7 +15,40 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tttlib.adapt.augmentation import NOISE, draw, jittered
+
 EPS = 1e-8
+
+
+def plain_view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """CoTTA's augmentation step by step: `adapt.augmentation.cotta_view` of the same generator."""
+    from torchvision.transforms import InterpolationMode  # here: slow to import
+    from torchvision.transforms.v2 import functional as v2
+
+    n = images.shape[-1]
+    view = draw(n, generator)
+    x = jittered(images.clamp(0, 1), view.jitter)
+    x = v2.pad(x, [n // 2] * 4, padding_mode="edge")
+    x = v2.affine(
+        x,
+        angle=view.degrees,
+        translate=list(view.shift),
+        scale=view.scale,
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=0.0,
+    )
+    x = v2.gaussian_blur(x, kernel_size=[5, 5], sigma=[view.sigma, view.sigma])
+    x = v2.center_crop(x, [n, n])
+    if view.flip:
+        x = v2.horizontal_flip(x)
+    noise = torch.randn(
+        x.shape,
+        generator=torch.Generator(x.device).manual_seed(view.seed),
+        device=x.device,
+        dtype=x.dtype,
+    )
+    return (x + NOISE * noise).clamp(0, 1)
 
 
 class PlainPalm:

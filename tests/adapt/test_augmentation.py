@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as v2
 from tttlib import adapt
 from tttlib.adapt import augmentation
 from tttlib.adapt.augmentation import View
+from tttlib.plain_palm import plain_view
 
 
 def drawn(seed: int, size: int = 16) -> View:
@@ -90,6 +91,15 @@ def test_one_draw_holds_for_the_batch_but_for_the_noise() -> None:
     apart = (view - view[:1])[1:]
     assert 0 < apart.abs().max() < 0.05 and 0.003 < apart.std() < 0.009
     assert view.min() >= 0 and view.max() <= 1 and view.shape == x.shape
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_view_equals_its_steps_one_by_one(seed: int) -> None:
+    ours, plain = (torch.Generator().manual_seed(seed) for _ in range(2))
+    x = photographs(32).double()
+    expected = plain_view(x, plain)
+    torch.testing.assert_close(augmentation.cotta_view(x, ours), expected, atol=1e-5, rtol=0)
+    assert torch.equal(ours.get_state(), plain.get_state())
 
 
 def test_views_follow_the_generator_alone() -> None:

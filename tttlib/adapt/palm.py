@@ -48,6 +48,7 @@ from torch.nn import functional as F
 from tttlib.adapt import parameters
 from tttlib.adapt.adapter import Adapter, UpdateConfig, ViewConfig, at_least, choose
 from tttlib.adapt.batch_norm import use_batch_statistics
+from tttlib.adapt.convolutions import Tap, tapped
 from tttlib.adapt.losses import cross_entropy, from_uniform, reliable_entropy
 from tttlib.adapt.optimizers import EPS, Optimizer, PickedAdam, gated, make, normalised
 from tttlib.devices import read_back
@@ -65,6 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
     },
 }
+PART = 0.25
 PLAIN_LR = {"lars": 0.1, "prodigy": 1.0, "adafactor": 1e-2}
 
 
@@ -116,7 +118,8 @@ class PalmConfig(UpdateConfig, ViewConfig):
 class Palm(Adapter, name="palm"):
     """diagnostics, n tensors in the order of `trained`:
 
-    score       [n] L1 norms of g              selected    [n] bool
+    score       [n] L1 norms of g; of a convolution that is not selected perhaps only a lower bound
+    selected    [n] bool
     lr          [n] lr_n (mean over the elements), 0 for a tensor that does not move
     importance  [n] lr_n / kappa               reliable    number of reliable images
     share_selected, share_moving  of all trained elements: in selected tensors, in moving ones
@@ -158,6 +161,7 @@ class Palm(Adapter, name="palm"):
         self.memory["sensitivity"] = zeros  # E
         self.memory["importance"] = [torch.zeros_like(e if by_element else e.sum()) for e in zeros]
         self.memory["known"] = [False] * len(zeros)  # selected at least once
+        self.memory["last"] = [False] * len(zeros)  # selected in the last batch
         layers = [name.rpartition(".")[0] for name in self.trained]
         index = [list(dict.fromkeys(layers)).index(layer) for layer in layers]
         self._layer = torch.tensor(index, device=self.sizes.device)
@@ -174,16 +178,14 @@ class Palm(Adapter, name="palm"):
     # -- one batch -------------------------------------------------------------------------------
 
     def step(self, images: Tensor) -> Tensor:
-        logits = self.model(images)
         if self.config.optimizer != "adam":
-            return self._plain_step(images, logits)
+            return self._plain_step(images)
+        with tapped(self.model) as taps:
+            logits = self.model(images)
         loss_importance = self._importance_loss(logits)
-        g = self.gradients(loss_importance, again=True)
-        score = torch.stack(list(torch._foreach_norm(g, ord=1)))  # [n]
-        selected = self._selected(score, logits.shape[1])
-        wait = read_back(selected)
-        view = self.augment(images) if self.config.consistency else None  # while that comes back
-        chosen = [n for n, is_chosen in enumerate(wait()) if is_chosen]
+        view = self.augment(images) if self.config.consistency else None
+        score, selected, g = self._select(loss_importance, logits.shape[1], taps)
+        chosen = [n for n, is_chosen in enumerate(self.memory["last"]) if is_chosen]
         self._update_importance(chosen, g)
         del g
         moving = self._moving(chosen)
@@ -202,6 +204,34 @@ class Palm(Adapter, name="palm"):
             return F.cross_entropy(logits, logits.argmax(1))
         loss = from_uniform(logits / config.temperature, config.kl_direction)
         return loss * logits.shape[1] if config.target_scale == "ones" else loss
+
+    def _select(
+        self, loss: Tensor, classes: int, taps: dict[str, Tap]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Scores [n], who is selected: bool [n], and g, of those who are not perhaps in part.
+
+        A convolution that was not selected last time is tried with PART of its gradient: if that
+        is too large, so is the whole.
+        """
+        last = self.memory["last"]
+        found = [taps.get(name) for name in self.trained]
+        found = [tap if tap is not None and tap.usable else None for tap in found]
+        at = [p if tap is None else tap.y for tap, p in zip(found, self.parameters, strict=True)]
+        g = self.gradients(loss, at, again=True)
+        at_output = {n: g[n] for n, tap in enumerate(found) if tap is not None}
+        for n, dy in at_output.items():
+            g[n] = found[n].gradient(dy, 1.0 if last[n] else PART)  # type: ignore[union-attr]
+        tried = {n for n in at_output if not last[n]}
+        while True:
+            score = torch.stack(list(torch._foreach_norm(g, ord=1)))  # [n]
+            selected = self._selected(score, classes)
+            self.memory["last"] = last = read_back(selected)()
+            unsure = [n for n in tried if last[n]]
+            if not unsure:
+                return score, selected, g
+            for n in unsure:
+                g[n] = found[n].gradient(at_output[n])  # type: ignore[union-attr]
+            tried = set()
 
     def _selected(self, score: Tensor, classes: int) -> Tensor:
         """bool [n]; a gradient that is not finite selects nothing."""
@@ -279,8 +309,9 @@ class Palm(Adapter, name="palm"):
             torch._foreach_mul_(directions, config.lr * ok)
             torch._foreach_sub_(those, directions)
 
-    def _plain_step(self, images: Tensor, logits: Tensor) -> Tensor:
+    def _plain_step(self, images: Tensor) -> Tensor:
         """Table 6: everything follows L with one optimiser."""
+        logits = self.model(images)
         view = self.augment(images) if self.config.consistency else None
         loss, reliable = self._loss(logits, view, True)
         assert self.optimizer is not None

@@ -1,0 +1,193 @@
+"""Adaptation: what a batch costs each method in forward passes, and PALM against its plain form.
+
+A forward-equivalent is the time of one plain forward pass of the source network on the same batch
+in the same run. All methods and the plain form of PALM see the same corrupted images; rounds
+alternate, so that a disturbance of the machine meets all, and ratios are medians over rounds. The
+networks are the bundled ones, whose learned weights decide how many tensors PALM selects.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tttlib import adapt, data, plots, streams
+from tttlib.devices import best_device
+from tttlib.models import zoo
+from tttlib.plain_palm import PlainPalm, plain_view
+
+log = logging.getLogger(__name__)
+
+PLAIN = "palm, plain"
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bundled network with B images of scenes; `threshold` is PALM's eta."""
+
+    name: str
+    batch_size: int = 100
+    threshold: float = 1.0
+
+
+CASES = (
+    Case("wrn-scenes"),
+    Case("wrn-cifar10-jpeg", 50),
+    Case("wrn-cifar10-jpeg", 50, threshold=0.1),
+)
+
+
+def bench_palm(
+    cases: Sequence[Case] = CASES, rounds: int = ROUNDS, methods: Sequence[str] = adapt.NAMES
+) -> Iterator[dict[str, Any]]:
+    """One row per network and method, see `_rows`."""
+    device = best_device()
+    for case in cases:
+        stream = streams.continual(
+            data.load("scenes", "test"), ("glass_blur", "snow"), batch_size=case.batch_size
+        )
+        batches = [batch.images.to(device) for batch in islice(stream, rounds)]
+        yield from _rows(case, zoo.load(case.name, device=device), batches, methods)
+
+
+def _rows(
+    case: Case, net: nn.Module, batches: Sequence[Tensor], methods: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Of every method that has a meaning for the network.
+
+    forwards       time over that of a plain forward pass, with its extremes low and high
+    GFLOP          of an image, in convolutions and matrix products
+    and for PALM and its plain form
+    ratio          time of the plain form over that of `adapt.palm`, with extremes
+    difference     largest one of the two's logits over three small batches in float64 (in float32
+                   steps of |g| / (|g| + 1e-8) carry rounding on: signs of tiny gradients flip)
+    share moving   of the trained elements, in the last batch
+    """
+    contiguous, ours = net, _faster_format(net, batches[0])
+    calls: dict[str, Callable[[Tensor], Tensor]] = {
+        "forward": adapt.create("source", contiguous),
+        PLAIN: _plain(contiguous, case),
+    }
+    for name in methods:
+        extra: dict[str, Any] = {"threshold": case.threshold} if name == "palm" else {}
+        try:
+            calls[name] = adapt.create(name, ours, **extra)
+        except ValueError as error:
+            log.info("%s is left out: %s", name, error)
+    flop = {name: _flop(call, batches[0]) / len(batches[0]) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for images in batches:
+        for name, call in calls.items():
+            _synchronise(images.device)
+            start = time.perf_counter()
+            call(images)
+            _synchronise(images.device)
+            seconds[name].append(time.perf_counter() - start)
+    one = seconds["forward"]
+    for name, times in seconds.items():
+        if name == "forward":
+            continue
+        row = {
+            "network": case.name,
+            "images": case.batch_size,
+            "method": name,
+            **_spread("forwards", [t / f for t, f in zip(times, one, strict=True)]),
+            "images/s": len(batches[0]) / statistics.median(times),
+            "GFLOP": flop[name] / 1e9,
+        }
+        if name == "palm":
+            plain = seconds[PLAIN]
+            row |= _spread("ratio", [p / t for p, t in zip(plain, times, strict=True)])
+            row["GFLOP ratio"] = flop[PLAIN] / flop[name]
+            row["difference"] = _difference(contiguous, case, batches[:3])
+            row["threshold"] = case.threshold
+            found = calls[name].diagnostics["share_moving"]  # type: ignore[attr-defined]
+            row["share moving"] = found.item()
+        yield row
+
+
+def _plain(net: nn.Module, case: Case) -> PlainPalm:
+    """With the views that `adapt.palm` draws, made step by step."""
+    random = torch.Generator().manual_seed(0)
+    return PlainPalm(net, lambda x: plain_view(x, random), threshold=case.threshold)
+
+
+def _difference(net: nn.Module, case: Case, batches: Sequence[Tensor]) -> float:
+    net = copy.deepcopy(net).double()
+    plain, ours = _plain(net, case), adapt.create("palm", net, threshold=case.threshold)
+    pairs = [(plain(x), ours(x)) for x in (images[:16].double() for images in batches)]
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
+    """The network in the memory format in which TENT's step is the faster one, of both."""
+    formats = (torch.contiguous_format, torch.channels_last)
+    found = [copy.deepcopy(net).to(memory_format=f) for f in formats]
+    times = []
+    for candidate in found:
+        adapter = adapt.create("tent", candidate)
+        adapter(images)  # warms up
+        _synchronise(images.device)
+        start = time.perf_counter()
+        adapter(images)
+        _synchronise(images.device)
+        times.append(time.perf_counter() - start)
+    return found[times.index(min(times))]
+
+
+def _flop(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Floating-point operations of one batch; warms up."""
+    with FlopCounterMode(display=False) as counter:
+        call(images)
+    return float(counter.get_total_flops())
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {
+        name: statistics.median(values),
+        f"{name}, low": min(values),
+        f"{name}, high": max(values),
+    }
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
+    """Log the rows as they come; write `<out>/tables/bench_palm.csv`."""
+    kept = []
+    for row in rows:
+        kept.append(row)
+        log.info(
+            "%(network)s, %(images)d images, %(method)s: %(forwards).2f forward passes "
+            "(%(forwards, low).2f to %(forwards, high).2f), %(images/s).0f images/s, "
+            "%(GFLOP).2f GFLOP an image",
+            row,
+        )
+        if "ratio" in row:
+            log.info(
+                "  against its plain form with eta %(threshold)g, %(share moving).2f of the "
+                "elements moving: %(ratio).2f times as fast (%(ratio, low).2f to "
+                "%(ratio, high).2f), arithmetic %(GFLOP ratio).2f; float64 logits within "
+                "%(difference).1e",
+                row,
+            )
+        plots.save_table(
+            pd.DataFrame(kept), out, "bench_palm", "Cost of adaptation in forward passes."
+        )
+    return pd.DataFrame(kept)
