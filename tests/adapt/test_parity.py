@@ -30,8 +30,8 @@ GOLDENS: dict[str, tuple[str, dict[str, Any]]] = {
     "palm_wd": ("palm", {"threshold": 0.7, "weight_decay": 5e-4}),
     "law_official_fork": ("law", {"tau": 0.6}),
     "tent": ("tent", {}),
-    # Not cotta_plain: teacher and student begin equal and see the same, so its gradients are rounding
-    # alone, of which Adam makes steps.
+    # Not cotta_plain: teacher and student begin equal and see the same, so that its gradients are
+    # rounding alone, of which Adam makes steps.
     "cotta_aug": (
         "cotta",
         {"restore": 0, "teacher_momentum": 0.9, "confidence": 1.1, "n_augmentations": 4},
