@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny_networks import Different, batch_statistics, convolutional, darker, images
+from tiny_networks import Different, autoencoder, batch_statistics, convolutional, darker, images
 from torch import Tensor, nn
 
 from tttlib import adapt
@@ -45,7 +45,7 @@ def plain_cotta(
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("confidence", [0.605, 2.0, 0.0])  # some batches, all, none
-@pytest.mark.parametrize("views_at_once", [1, 2, None])
+@pytest.mark.parametrize("views_at_once", [None, 2, 5])
 def test_equals_the_loop(confidence: float, symmetric: bool, views_at_once: int | None) -> None:
     settings = {
         "confidence": confidence,
@@ -80,6 +80,23 @@ def test_one_merged_batch_would_be_another_method() -> None:
     merged = teacher(several.flatten(0, 1))
     torch.testing.assert_close(batched, looped, rtol=1e-10, atol=1e-12)
     assert (merged - looped).abs().max() > 1e-2
+
+
+def test_a_transformer_sees_its_views_apart_or_together() -> None:
+    x, answers = images(3), []
+    for at_once in (1, 2, 5):
+        adapter = adapt.create(
+            "cotta",
+            autoencoder(),
+            confidence=2,
+            n_augmentations=5,
+            augment=Different(),
+            views_at_once=at_once,
+        )
+        adapter(x)
+        answers.append(adapter(x))
+    torch.testing.assert_close(answers[1], answers[0])
+    torch.testing.assert_close(answers[2], answers[0])
 
 
 def test_confidence_decides_whether_views_are_made() -> None:

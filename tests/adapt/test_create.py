@@ -63,9 +63,12 @@ def test_trained_sizes(
     assert len(parameters.all_weights(net)) == len(sizes)
 
 
+REST = ("surgical", "dss", "law", "autolr", "palm")
+
+
 def test_a_transformer_adapts_what_its_logits_depend_on() -> None:
     net = small.transformer()
-    for name in ("source", "tent", "law", "palm", "surgical"):
+    for name in ("source", "tent", "cotta", "adacontrast", *REST):
         adapter = adapt.create(name, net, **({} if name == "source" else {"lr": 0.01}))
         before = {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
         for t in range(2):

@@ -30,7 +30,7 @@ GOLDENS: dict[str, tuple[str, dict[str, Any]]] = {
     "palm_wd": ("palm", {"threshold": 0.7, "weight_decay": 5e-4}),
     "law_official_fork": ("law", {"tau": 0.6}),
     "tent": ("tent", {}),
-    # Not cotta_plain: teacher and student begin equal and see the same, so its gradients are
+    # Not cotta_plain: teacher and student begin equal and see the same, so that its gradients are
     # rounding alone, of which Adam makes steps.
     "cotta_aug": (
         "cotta",

@@ -2,9 +2,9 @@
 
 Paper: Song et al., EcoTTA: Memory-Efficient Continual Test-time Adaptation via Self-distilled
 Regularization, CVPR 2023, arXiv 2303.01904. The blocks of the network are cut into K parts, and
-each part k gets a meta network (section 3.1):
+each part k gets a meta network:
     x_k = part_k(x~_{k-1}),   x~_k = BN_k(x_k) + ReLU(BN(conv3x3_k(x~_{k-1})))
-Warm-up on source images, the network frozen: cross-entropy, SGD. Then for each batch (3.2)
+Warm-up on source images, the network frozen: cross-entropy, SGD. Then for each batch
     L = mean over {b: H(z_b) < 0.4 ln C} of H(z_b) + lambda sum_k mean |x~_k - stopgrad(x_k)|
 and one step of the meta networks; logits from before it. All BatchNorm layers use batch statistics.
 

@@ -1,8 +1,8 @@
 """Random views of which every image gets its own: AdaContrast's, and EcoTTA's in its warm-up.
 
-Chen et al., Contrastive Test-Time Adaptation, CVPR 2022, arXiv 2204.10377, section 4 (the views of
-MoCo v2 without the crop): with probability each, colour jitter (brightness, contrast, saturation
-and hue in a random order), grey, Gaussian blur, horizontal flip.
+Chen et al., Contrastive Test-Time Adaptation, CVPR 2022, arXiv 2204.10377; as in the continual
+benchmarks, MoCo v2's views without the crop: with a probability each, colour jitter (brightness,
+contrast, saturation and hue in a random order), grey, Gaussian blur, horizontal flip.
 Known deviations from the codes: floats throughout, where they round to 256 grey levels in between;
 a true Gaussian, where Pillow's blur comes close to one with box filters.
 """
