@@ -149,7 +149,8 @@ def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
 
 
 def _flop(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Floating-point operations of one batch; warms up."""
+    """Floating-point operations of a batch that is not the first one."""
+    call(images)
     with FlopCounterMode(display=False) as counter:
         call(images)
     return float(counter.get_total_flops())
