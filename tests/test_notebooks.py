@@ -197,7 +197,7 @@ def test_shares_of_variance_are_complete(run: Path) -> None:
 def test_claims_of_the_shift_follow_from_the_tables(run: Path) -> None:
     rows = results.load(run / "results")
     kept = rows[(rows["experiment"] == "claims") & (rows["notebook"] == "01")]
-    assert len(kept) == 3 + 1 + 3 and kept["n"].gt(0).all()
+    assert len(kept) == 4 + 1 + 3 and kept["n"].gt(0).all()
     table = pd.read_csv(run / "tables" / "01_claims.csv")
     assert table["verdict"].tolist() == kept["verdict"].tolist()
     change = pd.read_csv(run / "tables" / "01_silhouette_change.csv").iloc[-1]

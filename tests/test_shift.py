@@ -76,8 +76,8 @@ def verdicts(low: float, high: float, silhouette: float) -> pd.DataFrame:
         for f in ("corruption", "class", "corruption - class")
     ]
     variance = pd.DataFrame(rows)
-    elsewhere = (variance["severity"] == 1) | (variance["layer"] == "block 1")
-    variance.loc[elsewhere, ["share", "low", "high"]] = -9
+    variance.loc[variance["layer"] == "block 1", ["share", "low", "high"]] = 9
+    variance.loc[variance["severity"] == 1, ["share", "low", "high"]] = -9
     change = pd.DataFrame(
         {"step": [5, 10], "difference": [9, silhouette], "low": [9, silhouette - 0.1],
          "high": [9, silhouette + 0.1], "n": [12, 12]}
@@ -89,14 +89,15 @@ def verdicts(low: float, high: float, silhouette: float) -> pd.DataFrame:
 
 def test_verdicts_follow_the_intervals() -> None:
     table = verdicts(0.05, 0.2, -0.3)
-    assert table["claim"].tolist() == [shift.DOMINATES] * 3 + [shift.SEPARATE] * 4
+    assert table["claim"].tolist() == [shift.DOMINATES] * 4 + [shift.SEPARATE] * 4
     assert table["verdict"].tolist() == [
-        "supported", "supported", "supported", "contradicted", *["supported"] * 3,
+        "supported", "contradicted", "supported", "supported", "contradicted", *["supported"] * 3,
     ]  # fmt: skip
-    assert table["n"].tolist() == [30] * 3 + [12] * 4
-    assert table["estimate"].iloc[3] == -0.3 and "10 steps" in table["measure"].iloc[3]
-    assert verdicts(-0.05, 0.2, 0.0)["verdict"].tolist()[::3] == ["undecided"] * 2 + ["supported"]
-    assert verdicts(-0.2, -0.1, 0.3)["verdict"].tolist()[:4:3] == ["contradicted", "supported"]
+    assert [m[-10:] for m in table["measure"][:2]] == ["severity 5", "severity 1"]
+    assert table["n"].tolist() == [30] * 4 + [12] * 4
+    assert table["estimate"].iloc[4] == -0.3 and "10 steps" in table["measure"].iloc[4]
+    assert verdicts(-0.05, 0.2, 0.0)["verdict"].tolist()[::4] == ["undecided"] * 2
+    assert verdicts(-0.2, -0.1, 0.3)["verdict"].tolist()[::4] == ["contradicted", "supported"]
 
 
 def test_explained_are_the_two_components() -> None:

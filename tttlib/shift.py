@@ -63,17 +63,20 @@ def verdicts(
 ) -> list[Claim]:
     """What the numbers say of the two claims; each number decides for itself.
 
-    variance     of `evaluate.latent_variance`: its strongest severity and last layer count
+    variance     of `evaluate.latent_variance`: its last layer counts, at the strongest and at the
+                 weakest severity
     read         of `reading`
     silhouettes  change of the silhouette by class against step 0, of `results.paired_difference`;
                  its last row counts
     adapted      of `states`: the changes of the share of the class
     """
-    strongest = variance[variance["severity"] == variance["severity"].max()]
-    row = strongest[(strongest["layer"] == LAST) & (strongest["factor"] == DIFFERENCE)].iloc[0]
-    measure = f"share of variance, {DIFFERENCE}"
-    found = [_claim(DOMINATES, row, "share", int(row["n"]), measure)]
-    images = int(row["n"])
+    differences = variance[(variance["layer"] == LAST) & (variance["factor"] == DIFFERENCE)]
+    found = []
+    for severity in sorted({variance["severity"].max(), variance["severity"].min()}, reverse=True):
+        row = differences[differences["severity"] == severity].iloc[0]
+        measure = f"share of variance, {DIFFERENCE}, severity {severity:g}"
+        found.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
+    images = found[0].n
     for _, row in read[read["factor"] == DIFFERENCE].iterrows():
         found.append(_claim(DOMINATES, row, "mean", images, f"{row['measure']}, {DIFFERENCE}"))
     row = silhouettes.iloc[-1]
