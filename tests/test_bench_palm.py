@@ -35,9 +35,10 @@ def test_rows_belong_together(rows: list[dict[str, Any]]) -> None:
 def test_flops_are_those_of_the_passes(rows: list[dict[str, Any]]) -> None:
     """A backward pass is two forward passes but for the images' own gradient."""
     plain, source, tent, everything, *_, nothing = (row["GFLOP"] for row in rows)
-    assert 7 < plain / source < 8 and everything == pytest.approx(plain)
+    assert 7 < plain / source < 8
+    assert everything == pytest.approx(plain, rel=0.01)  # but for the blur of the views
     assert 1.5 < tent / source < 2  # no gradients of convolutions' weights
-    assert 2.5 < nothing / source < 3  # one forward, one backward pass
+    assert 2 < nothing / source < 2.5  # forward, gradients of activations, a part of the weights'
 
 
 def test_the_table_is_written(
