@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nbformat
+import notebook_goldens
 import pandas as pd
 import pytest
 
@@ -213,3 +215,15 @@ def test_the_view_of_one_image_has_a_figure_and_a_film(run: Path) -> None:
     view = "application/vnd.jupyter.widget-view+json"
     assert any(view in d and "open in JupyterLab" in d.get("text/plain", "") for d in outputs)
     assert any("data:image/gif;base64" in d.get("text/html", "") for d in outputs)
+
+
+def test_rows_are_those_of_the_goldens(run: Path) -> None:
+    expected = json.loads(notebook_goldens.FILE.read_text())
+    found = notebook_goldens.summary(run)
+    assert set(found) == set(expected)
+    for name, row in found.items():
+        assert row["n"] == expected[name]["n"], name
+        flipped = abs(row["correct"] - expected[name]["correct"])
+        assert flipped <= notebook_goldens.allowed(row["n"]), name
+        loss = expected[name]["loss"]
+        assert row["loss"] == pytest.approx(loss, rel=notebook_goldens.LOSS, nan_ok=True), name

@@ -95,7 +95,7 @@ def cost(summary: pd.DataFrame, *, panel: str = "domain") -> Figure:
         axis.set_title(pretty(str(name)))
         axis.set_xscale("symlog", base=2, linthresh=1)
         ticks = sorted(set(summary["passes"]))
-        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=6.5)
         axis.minorticks_off()
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
