@@ -15,7 +15,7 @@ from torch import nn
 
 from tttlib.adapt.adapter import METHODS, Adapter, Config
 
-__all__ = ["METHODS", "NAMES", "PRESETS", "Adapter", "Config", "create"]
+__all__ = ["METHODS", "NAMES", "PRESETS", "Adapter", "Config", "answer_of", "create"]
 
 PRESETS = ("cifar10-c", "cifar100-c", "imagenet-c")
 # Rows of the papers' tables; a method that is not listed follows.
@@ -30,6 +30,11 @@ NAMES: tuple[str, ...] = tuple(
 """The methods, in the order of the papers' tables."""
 
 
+def answer_of(name: str) -> str:
+    """Where the logits of a method come from, in words. ValueError for an unknown name."""
+    return _method(name).answer
+
+
 def create(name: str, model: nn.Module, *, preset: str | None = None, **overrides: Any) -> Adapter:
     """A method on a copy of `model`, which maps images [B,3,H,W] in [0,1] to logits [B,C].
 
@@ -39,7 +44,11 @@ def create(name: str, model: nn.Module, *, preset: str | None = None, **override
     Raises ValueError for an unknown name, preset or constant, or a model that the method has no
     meaning for.
     """
+    method = _method(name)
+    return method(model, method.settings(preset, overrides))
+
+
+def _method(name: str) -> type[Adapter]:
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; known are {', '.join(NAMES)}")
-    method = METHODS[name]
-    return method(model, method.settings(preset, overrides))
+    return METHODS[name]

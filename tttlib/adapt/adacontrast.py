@@ -76,6 +76,7 @@ class AdaContrastConfig(TrainingConfig, ViewConfig):
 class AdaContrast(Adapter, name="adacontrast"):
     """diagnostics: loss, loss_class, loss_instance, loss_diversity."""
 
+    answer: ClassVar = "of the adapting network, after this batch's update, with running statistics"
     presets: ClassVar = dict.fromkeys(
         ("cifar10-c", "cifar100-c", "imagenet-c"), AdaContrastConfig()
     )

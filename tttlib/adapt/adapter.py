@@ -103,12 +103,15 @@ class Adapter(ABC):
     diagnostics  of the last batch: detached tensors on the model's device, so that reading them is
                  left to the caller, who can wait until a domain ends
 
+    answer       where the logits come from, for records
+
     A subclass names itself (`class Tent(Adapter, name="tent")`), has `presets`, and defines
     `configure` and `step`.
     """
 
     presets: ClassVar[Mapping[str, Any]]
     name: ClassVar[str]
+    answer: ClassVar[str] = "of the adapting network, before this batch's update"
 
     def __init_subclass__(cls, *, name: str | None = None, **others: Any) -> None:
         super().__init_subclass__(**others)

@@ -38,6 +38,7 @@ class CottaConfig(MeanTeacherConfig):
 class Cotta(MeanTeacher, name="cotta"):
     """diagnostics: loss, augmented (bool), confidence (of the source model, where it was asked)."""
 
+    answer: ClassVar = "of the teacher, before this batch's update"
     presets: ClassVar = {
         "cifar10-c": CottaConfig(),
         "cifar100-c": CottaConfig(confidence=0.72),

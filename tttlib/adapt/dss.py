@@ -40,6 +40,7 @@ class DssConfig(MeanTeacherConfig):
 class Dss(MeanTeacher, name="dss"):
     """diagnostics: loss, threshold (tau), high (number of trusted images), and CoTTA's."""
 
+    answer: ClassVar = "of the teacher, before this batch's update"
     presets: ClassVar = {
         "cifar10-c": DssConfig(),
         "cifar100-c": DssConfig(confidence=0.72),

@@ -92,6 +92,7 @@ class PalmTtt(Adapter, name="palm_ttt"):
     importance [n] (i_n, 0 for a tensor that does not move), share_selected, share_moving (of all
     trained elements), loss_importance, loss (before the update)."""
 
+    answer: ClassVar = "of the adapting network, after this batch's update unless predict_first"
     presets: ClassVar = {
         "cifar10-c": PalmTttConfig(),
         "cifar100-c": PalmTttConfig(alpha=0.9, temperature=100.0, threshold=0.025),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,7 @@ def adaptation(
     given = dict(given or {})
     base = {
         "method": method,
+        "answer": adapt.answer_of(method),
         "preset": preset,
         "reset": reset,
         **describe(model, stream.dataset),
@@ -69,7 +71,7 @@ def adaptation(
         "batch_size": stream.batch_size,
         "seed": stream.seed,
         **{name: _identity(value) for name, value in given.items()},
-        "constants": dict(constants),
+        "constants": {name: _plain(value) for name, value in constants.items()},
     }
     blocks = [list(numbers) for _, numbers in groupby(range(len(stream)), stream.block_of)]
     units = [
@@ -91,7 +93,7 @@ def adaptation(
 
 
 _PROTOCOL = {
-    "prediction": "the logits of the call that adapts to the batch",
+    "prediction": "in the call that adapts to the batch",
     "corruption": "made in memory, not passed through JPEG",
 }
 
@@ -174,6 +176,11 @@ def _means(found: list[dict[str, Tensor]], trained: tuple[str, ...]) -> Iterator
 def _common(values: pd.Series) -> Any:
     """The one value of a block, or None when it has several."""
     return values.iloc[0] if values.nunique() == 1 else None
+
+
+def _plain(value: Any) -> Any:
+    """A constant as JSON: dataclasses by their fields."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _identity(value: Any) -> Any:

@@ -5,6 +5,7 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
+from tttlib.plots.adaptation import error_by_block, importance_by_stage
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
@@ -49,10 +50,12 @@ __all__ = [
     "corruption_map",
     "cost",
     "early_stopping_grid",
+    "error_by_block",
     "forest",
     "gains",
     "gains_along",
     "image_grid",
+    "importance_by_stage",
     "latent_scatter",
     "object_examples",
     "pretty",

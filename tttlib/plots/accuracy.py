@@ -52,10 +52,16 @@ def accuracy_curves(summary: pd.DataFrame, *, line: str, title: str = "") -> Fig
     return figure
 
 
-def gains(differences: pd.DataFrame, *, row: str = "domain", hue: str = "model") -> Figure:
+GAINED = "accuracy gained by TTT, points (95 % interval, same images)"
+
+
+def gains(
+    differences: pd.DataFrame, *, row: str = "domain", hue: str = "model", label: str = GAINED
+) -> Figure:
     """Paired differences in points with intervals, one line per `row`, dodged by `hue`.
 
     differences  columns difference, low, high (fractions), `row`, `hue`
+    label        of the axis: what the difference is
     """
     rows, hues = list(dict.fromkeys(differences[row])), list(dict.fromkeys(differences[hue]))
     height = 0.7 + 0.17 * len(rows) * (len(hues) + 0.7)
@@ -71,8 +77,9 @@ def gains(differences: pd.DataFrame, *, row: str = "domain", hue: str = "model")
     axis.set_yticks(range(len(rows)), [pretty(str(r)) for r in rows])
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("accuracy gained by TTT, points (95 % interval, same images)")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_xlabel(label)
+    if len(hues) > 1:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
