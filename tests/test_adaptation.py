@@ -15,6 +15,12 @@ from tttlib.models import zoo
 DOMAINS = ["gaussian_noise", "contrast", "clean"]
 
 
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit of work for each block of the stream below."""
+    monkeypatch.setattr(loop, "ARRIVALS_PER_UNIT", 20)
+
+
 @pytest.fixture(scope="module")
 def net() -> torch.nn.Module:
     return zoo.load("wrn-scenes")
@@ -52,7 +58,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
     whole = run(net, tmp_path / "whole")
-    original, asked = loop._Run.block, []
+    original, asked = loop._Run.piece, []
 
     def broken(self: loop._Run, numbers: list[int]) -> object:
         if len(asked) > killed_after:
@@ -61,13 +67,13 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         return original(self, numbers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "block", broken)
+        patch.setattr(loop._Run, "piece", broken)
         with pytest.raises(KeyboardInterrupt):
             run(net, tmp_path / "broken")
     assert len(list((tmp_path / "broken" / "states").iterdir())) == 1
     counted = []
     monkeypatch.setattr(
-        loop._Run, "block", lambda self, numbers: counted.append(0) or original(self, numbers)
+        loop._Run, "piece", lambda self, numbers: counted.append(0) or original(self, numbers)
     )
     again = run(net, tmp_path / "broken")
     assert len(counted) == 2 - killed_after
@@ -101,3 +107,25 @@ def test_wrong_settings_are_refused(net: torch.nn.Module, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="unknown method 'pal'"):
         run(net, tmp_path, method="pal")
     assert not list(tmp_path.glob("*"))
+
+
+def test_pieces_hold_about_so_many_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "ARRIVALS_PER_UNIT", 15)
+    assert list(loop._pieces(stream())) == [[0, 1], [2, 3, 4], [5, 6, 7], [8]]  # 8, 8 and 4 each
+    monkeypatch.setattr(loop, "ARRIVALS_PER_UNIT", 1000)
+    assert list(loop._pieces(stream())) == [list(range(9))]
+
+
+@pytest.mark.parametrize("arrivals", [8, 15, 1000])
+def test_where_a_stream_is_cut_changes_nothing(
+    net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrivals: int
+) -> None:
+    expected = run(net, tmp_path / "a", lr=0.01, reset="block").rows
+    monkeypatch.setattr(loop, "ARRIVALS_PER_UNIT", arrivals)
+    found = run(net, tmp_path / "b", lr=0.01, reset="block").rows
+    pd.testing.assert_frame_equal(found.drop(columns="piece"), expected.drop(columns="piece"))
+
+
+def test_a_method_without_diagnostics(net: torch.nn.Module, tmp_path: Path) -> None:
+    rows, diagnostics = run(net, tmp_path, method="source")
+    assert len(rows) == 60 and len(diagnostics) == 0

@@ -53,9 +53,10 @@ def adaptation(
     reset      "never" or "block" (before every block of the stream)
     given      what the method needs that is no constant, for instance {"source": an ImageSet}
     constants  that replace the preset's, see the method's `Config`
-    The unit of work is a block. The adapter's state after the last finished block lies in
-    <store>/states/ until the stream is done, so a killed run goes on where it was and gives the
-    same answers. Predictions are those of the call that adapts (CoTTA's and PALM's protocol).
+    The unit of work is a piece of the stream of about 1,000 arrivals. The adapter's state after the
+    last finished piece lies in <store>/states/ until the stream is done, so a killed run goes on
+    where it was and gives the same answers. Predictions are those of the call that adapts, the
+    protocol of CoTTA and PALM.
     """
     if reset not in RESETS:
         raise ValueError(f"unknown reset {reset!r}; known are {', '.join(RESETS)}")
@@ -73,25 +74,42 @@ def adaptation(
         **{name: _identity(value) for name, value in given.items()},
         "constants": {name: _plain(value) for name, value in constants.items()},
     }
-    blocks = [list(numbers) for _, numbers in groupby(range(len(stream)), stream.block_of)]
+    pieces = list(_pieces(stream))
     units = [
-        [{"experiment": name, **base, "block": b} for name in ("adaptation", "diagnostics")]
-        for b in range(len(blocks))
+        [{"experiment": name, **base, "piece": k} for name in ("adaptation", "diagnostics")]
+        for k in range(len(pieces))
     ]
     run = _Run(model, stream, method, preset, {**given, **constants}, reset, store.folder, base)
-    first = run.first_open(all(store.path(u).exists() for pair in units for u in pair), len(blocks))
-    bar = tqdm(blocks[first:], desc=method, unit="block", disable=not progress)
-    for b, numbers in enumerate(bar, first):
-        for unit, table in zip(units[b], run.block(numbers), strict=True):
+    first = run.first_open(all(store.path(u).exists() for pair in units for u in pair), len(pieces))
+    bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
+    for k, numbers in enumerate(bar, first):
+        for unit, table in zip(units[k], run.piece(numbers), strict=True):
             _keep(store, unit, table)
-        run.done(b + 1, len(blocks))
+        run.done(k + 1, len(pieces))
     parts = [[_keep(store, unit) for unit in pair] for pair in units]
-    rows, diagnostics = (
-        pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)
-    )
+    rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
     return Adaptation(rows, diagnostics)
 
 
+def _pieces(stream: streams.Stream) -> Iterator[list[int]]:
+    """The numbers of the stream's batches, in pieces of at least ARRIVALS_PER_UNIT arrivals."""
+    piece: list[int] = []
+    for number in range(len(stream)):
+        piece.append(number)
+        rows = stream.span(piece)
+        if rows.stop - rows.start >= ARRIVALS_PER_UNIT:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _joined(tables: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
+    """All rows; tables without any are left out, unless none has some."""
+    return pd.concat([t for t in tables if len(t)] or list(tables)[:1], ignore_index=True)
+
+
+ARRIVALS_PER_UNIT = 1000
 _PROTOCOL = {
     "prediction": "in the call that adapts to the batch",
     "corruption": "made in memory, not passed through JPEG",
@@ -119,45 +137,50 @@ class _Run:
         self._state = folder / "states" / f"{unit_key(base)}.pt"
         self._adapter: adapt.Adapter | None = None
 
-    def first_open(self, finished: bool, blocks: int) -> int:
-        """The block to go on with; 0 without a state, `blocks` when all are there."""
+    def first_open(self, finished: bool, pieces: int) -> int:
+        """The piece to go on with; 0 without a state, `pieces` when all are there."""
         if finished:
-            return blocks
+            return pieces
         self._adapter = self._make()
         if not self._state.exists():
             return 0
         saved = torch.load(self._state, weights_only=True)
         self._adapter.load_state_dict(saved["adapter"])
-        return int(saved["blocks"])
+        return int(saved["pieces"])
 
-    def block(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def piece(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Adapt to the batches `numbers`; their rows and diagnostics."""
-        adapter = self._adapter
+        parts = [self._block(list(part)) for _, part in groupby(numbers, self._stream.block_of)]
+        rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
+        return rows, diagnostics
+
+    def _block(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        adapter, stream = self._adapter, self._stream
         assert adapter is not None
-        if self._reset == "block":
+        begins = numbers[0] == 0 or stream.block_of(numbers[0] - 1) != stream.block_of(numbers[0])
+        if self._reset == "block" and begins:
             adapter.reset()
         predictions, found = [], []
         for number in numbers:
-            predictions.append(adapter(self._stream.batch(number).images).argmax(1))
+            predictions.append(adapter(stream.batch(number).images).argmax(1))
             found.append(dict(adapter.diagnostics))
-        rows = self._labels.iloc[self._stream.span(numbers)]
+        rows = self._labels.iloc[stream.span(numbers)]
         rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
         rows = rows.assign(correct=rows["prediction"] == rows["label"])
-        table = pd.DataFrame(
-            list(_means(found, adapter.trained)), columns=["name", "tensor", "value"]
-        )
-        where = {name: _common(rows[name]) for name in ("domain", "severity")}
+        means = list(_means(found, adapter.trained))
+        table = pd.DataFrame(means, columns=["name", "tensor", "value"])
+        where = {name: _common(rows[name]) for name in ("block", "domain", "severity")}
         return rows, table.astype({"value": "float64"}).assign(**where)
 
-    def done(self, block: int, blocks: int) -> None:
-        """Keep the state after `block` blocks; nothing once the stream has ended."""
+    def done(self, piece: int, pieces: int) -> None:
+        """Keep the state after `piece` pieces; nothing once the stream has ended."""
         assert self._adapter is not None
-        if block == blocks:
+        if piece == pieces:
             self._state.unlink(missing_ok=True)
             return
         self._state.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._state.with_name(f".{self._state.name}.{os.getpid()}.tmp")
-        torch.save({"blocks": block, "adapter": self._adapter.state_dict()}, temporary)
+        torch.save({"pieces": piece, "adapter": self._adapter.state_dict()}, temporary)
         os.replace(temporary, self._state)
 
 
