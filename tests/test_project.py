@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import tttlib
-from tttlib import sweep
+from tttlib import parameter_files, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -112,10 +112,11 @@ def test_notebook_keeps_to_its_form(path: Path) -> None:
     for cell in code:
         source = "".join(cell["source"])
         total += len(source.splitlines())
-        assert len(source.splitlines()) <= 25, source
+        limit = 35 if "parameters" in cell["metadata"].get("tags", []) else 25
+        assert len(source.splitlines()) <= limit, source
         assert not any(isinstance(n, ast.ClassDef) for n in ast.walk(ast.parse(source))), source
         assert not any(out["output_type"] == "error" for out in cell["outputs"]), source
-    assert total <= 200
+    assert total <= 420
     assert any(cell["outputs"] for cell in code), "the committed notebook is not executed"
 
 
@@ -123,8 +124,7 @@ def test_notebook_keeps_to_its_form(path: Path) -> None:
     "path", sorted((ROOT / "notebooks" / "parameters").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_parameter_file_names_parameters_that_exist(path: Path) -> None:
-    declared = {name for nb in NOTEBOOKS for name in sweep.declared_parameters(nb)}
-    assert set(sweep.read_parameters(path)) <= declared
+    assert parameter_files.share_out(NOTEBOOKS, sweep.read_parameters(path))
 
 
 # .ci/run, with a `make` that only says what it was given.

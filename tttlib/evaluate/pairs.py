@@ -23,6 +23,8 @@ def before_after(rows: pd.DataFrame, *, step: int = -1) -> pd.DataFrame:
     Raises ValueError when step 0 or `step` is missing for some image, or one occurs twice.
     """
     match = [name for name in MATCH if name in rows]
+    # A clean image has no severity: runs at several severities bring its rows several times.
+    rows = rows[(rows["domain"] != streams.CLEAN) | ~rows.duplicated([*match, "step"])]
     last = int(rows["step"].max()) if step == -1 else step
     first, then = (rows[rows["step"] == s].set_index(match) for s in (0, last))
     if not (first.index.is_unique and then.index.is_unique):
