@@ -23,6 +23,8 @@ def test_runs_stand_side_by_side(tmp_path: Path) -> None:
     table = findings.table({"A": tmp_path / "a", "B": tmp_path / "b"})
     assert table["claim"].tolist() == ["it shifts", "it helps"]
     assert table.loc[1, "A"] == "**supported** +0.200 [+0.100, +0.300], 9 images"
+    few = findings.table({"A": tmp_path / "a"}, notebooks=["01"])
+    assert few["claim"].tolist() == ["it shifts"]
     assert table.loc[1, "B"].startswith("**contradicted**") and table.loc[0, "B"] == ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,16 +15,19 @@ from tttlib.results import Store
 BEGIN, END = "<!-- findings -->", "<!-- end of findings -->"
 
 
-def table(runs: Mapping[str, str | Path]) -> pd.DataFrame:
+def table(runs: Mapping[str, str | Path], notebooks: Sequence[str] = ()) -> pd.DataFrame:
     """One row per claim and measure, one column per run: verdict, number, interval and n.
 
-    runs  name of the column -> folder of a run
+    runs       name of the column -> folder of a run
+    notebooks  only the claims of these ("01", …); of all when empty
     A run without a claim leaves its cell empty. Raises FileNotFoundError for a run without claims,
     ValueError for one that decides a claim twice (with two settings).
     """
     columns = []
     for name, folder in runs.items():
         found = claims.collect(Store(Path(folder) / "results"))
+        if notebooks:
+            found = found[found["notebook"].isin(notebooks)]
         twice = found[found.duplicated(["notebook", "claim", "measure"])]
         if len(twice):
             raise ValueError(
@@ -45,14 +48,14 @@ def markdown(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def write(runs: Mapping[str, str | Path], page: str | Path) -> None:
+def write(runs: Mapping[str, str | Path], page: str | Path, notebooks: Sequence[str] = ()) -> None:
     """Put the table between the marks of a page. ValueError when the page has no such marks."""
     path = Path(page)
     text = path.read_text(encoding="utf-8")
     marked = re.compile(f"({re.escape(BEGIN)}\n).*?({re.escape(END)})", re.DOTALL)
     if not marked.search(text):
         raise ValueError(f"{path} has no lines {BEGIN} and {END} to write between")
-    body = markdown(table(runs))
+    body = markdown(table(runs, notebooks))
     temporary = path.with_name(f".{path.name}")
     new = marked.sub(lambda match: f"{match[1]}{body}\n{match[2]}", text)
     temporary.write_text(new, encoding="utf-8")
