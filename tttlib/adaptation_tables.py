@@ -107,6 +107,30 @@ def by_stage(diagnostics: pd.DataFrame, name: str = "importance") -> pd.DataFram
     ).reset_index()
 
 
+def stage_contrast(stages: pd.DataFrame, column: str) -> pd.Series:
+    """`column` of the network's first stage minus that of its last, by domain (see `by_stage`).
+
+    What lies before and after the numbered stages (stem, last norm, classifier) does not count.
+    """
+    numbered = stages[stages["stage"].str.contains(r"\d$") & (stages["tensors"] > 2)]
+    values = numbered.pivot_table(column, "domain", "stage", sort=False)
+    first, last = min(values.columns), max(values.columns)
+    return values[first] - values[last]
+
+
+def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
+    """AutoLR's rates of each layer: columns layer, first, last, change.
+
+    first, last  mean rate in the first and in the last block of the stream
+    change       |last / first - 1|
+    """
+    rows = diagnostics[(diagnostics["method"] == "autolr") & (diagnostics["name"] == "rates")]
+    values = rows.pivot_table("value", "tensor", "block", sort=False)
+    first, last = values[values.columns.min()], values[values.columns.max()]
+    found = pd.DataFrame({"first": first, "last": last, "change": (last / first - 1).abs()})
+    return found.rename_axis("layer").reset_index()
+
+
 def short(name: str) -> str:
     """The papers' abbreviation of a corruption: gaussian_noise -> gauss."""
     return _SHORT.get(name, name)

@@ -76,7 +76,8 @@ def _rows(
                    steps of |g| / (|g| + 1e-8) carry rounding on: signs of tiny gradients flip)
     share moving   of the trained elements, in the last batch
     """
-    contiguous, ours = net, _faster_format(net, batches[0])
+    contiguous = net.to(memory_format=torch.contiguous_format)  # as released codes have it
+    ours = _faster_format(net, batches[0])
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "forward": adapt.create("source", contiguous),
         PLAIN: _plain(contiguous, case),

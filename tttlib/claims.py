@@ -16,8 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from tttlib.results import Store
+from tttlib.statistics import bootstrap
 
 EXPECTED = ("above", "below", "zero")
 VERDICTS = ("supported", "contradicted", "undecided")
@@ -119,6 +121,24 @@ def of_difference(
         margin=margin,
         measure=measure,
     )
+
+
+def of_values(
+    claim: str,
+    values: ArrayLike,
+    *,
+    unit: str,
+    measure: str,
+    expected: str = "above",
+    margin: float = 0.0,
+) -> Claim:
+    """A claim on the mean of `values` [N], one of each `unit`; bootstrap interval over them.
+
+    Raises ValueError for no values and non-finite ones.
+    """
+    mean, low, high, n = bootstrap(values)
+    row = pd.Series({"difference": mean, "low": low, "high": high, "n": n})
+    return of_difference(claim, row, unit=unit, measure=measure, expected=expected, margin=margin)
 
 
 def collect(store: Store) -> pd.DataFrame:

@@ -104,6 +104,7 @@ class Adapter(ABC):
                  left to the caller, who can wait until a domain ends
 
     answer       where the logits come from, for records
+    layers       what the numbers of a vector among the diagnostics belong to, if not to `trained`
 
     A subclass names itself (`class Tent(Adapter, name="tent")`), has `presets`, and defines
     `configure` and `step`.
@@ -112,6 +113,7 @@ class Adapter(ABC):
     presets: ClassVar[Mapping[str, Any]]
     name: ClassVar[str]
     answer: ClassVar[str] = "of the adapting network, before this batch's update"
+    layers: tuple[str, ...] = ()
 
     def __init_subclass__(cls, *, name: str | None = None, **others: Any) -> None:
         super().__init_subclass__(**others)

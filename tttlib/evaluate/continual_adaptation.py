@@ -29,7 +29,8 @@ class Adaptation(NamedTuple):
     rows         one per arrival: block, domain, severity, position, id, label, prediction, correct,
                  the dataset's clusters, method, preset and its changed constants
     diagnostics  means over a block's batches: block, domain, severity, name (of the diagnostic),
-                 tensor (a parameter's name; empty for what the method has one number of), value
+                 tensor (name of a parameter, of a layer for AutoLR's rates, or empty for what
+                 the method has one number of), value
     """
 
     rows: pd.DataFrame
@@ -167,7 +168,7 @@ class _Run:
         rows = self._labels.iloc[stream.span(numbers)]
         rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
         rows = rows.assign(correct=rows["prediction"] == rows["label"])
-        means = list(_means(found, adapter.trained))
+        means = list(_means(found, adapter.layers or adapter.trained))
         table = pd.DataFrame(means, columns=["name", "tensor", "value"])
         where = {name: _common(rows[name]) for name in ("block", "domain", "severity")}
         return rows, table.astype({"value": "float64"}).assign(**where)
@@ -184,15 +185,15 @@ class _Run:
         os.replace(temporary, self._state)
 
 
-def _means(found: list[dict[str, Tensor]], trained: tuple[str, ...]) -> Iterator[tuple]:
-    """Name, tensor and mean over batches of every diagnostic."""
+def _means(found: list[dict[str, Tensor]], parts: tuple[str, ...]) -> Iterator[tuple]:
+    """Name, tensor (or layer) and mean over batches of every diagnostic."""
     for name in [name for name in found[0] if all(name in one for one in found)]:
         mean = torch.stack([one[name].double() for one in found]).mean(0).cpu()
         if mean.ndim == 0:
             yield name, "", mean.item()
-        elif len(mean) == len(trained):
+        elif len(mean) == len(parts):
             yield from (
-                (name, tensor, value) for tensor, value in zip(trained, mean.tolist(), strict=True)
+                (name, tensor, value) for tensor, value in zip(parts, mean.tolist(), strict=True)
             )
 
 

@@ -56,6 +56,9 @@ def load(
 ) -> Any:
     """A trained model in eval mode, float32, with `.mean`, `.std`, `.classes` and `.card`.
 
+    Networks with BatchNorm have their weights channels last, the faster layout on processors; they
+    take images of either layout.
+
     name_or_path  a bundled name (`bundled()`), the path of a .safetensors file with its card, or
                   with `preset` the path of a released checkpoint, which has none
     preset, head, sizes  see `checkpoints.load`
@@ -78,6 +81,8 @@ def load(
                 f"preset=…; without it the card of {path} says everything"
             )
         model = _load_with_card(path).to(device)
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        model.to(memory_format=torch.channels_last)
     if verify is not None:
         from tttlib.models.verify import verify as measure  # here: it needs all of tttlib.data
 
