@@ -129,3 +129,10 @@ def test_where_a_stream_is_cut_changes_nothing(
 def test_a_method_without_diagnostics(net: torch.nn.Module, tmp_path: Path) -> None:
     rows, diagnostics = run(net, tmp_path, method="source")
     assert len(rows) == 60 and len(diagnostics) == 0
+
+
+def test_autolr_tells_the_rates_of_its_layers(net: torch.nn.Module, tmp_path: Path) -> None:
+    diagnostics = run(net, tmp_path, method="autolr").diagnostics
+    rates = diagnostics[(diagnostics["name"] == "rates") & (diagnostics["block"] == 0)]
+    layers = adapt.create("autolr", net).layers
+    assert rates["tensor"].tolist() == list(layers) and (rates["value"] > 0).all()

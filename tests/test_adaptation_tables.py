@@ -79,3 +79,29 @@ def test_published_numbers_are_found_by_our_names() -> None:
     assert tables.published_errors("cifar10-c")["palm"] == 15.5
     assert tables.published_errors("imagenet-c", setting="gradual")["cotta"] == 38.8
     assert len({tables.short(name) for name in corruptions.NAMES}) == 15
+
+
+def test_stage_contrast_takes_the_numbered_stages() -> None:
+    stages = pd.DataFrame(
+        {
+            "domain": "fog",
+            "stage": ["conv1", "block1", "block2", "block3", "bn1"],
+            "tensors": [1, 9, 9, 9, 2],
+            "mean": [9.0, 5.0, 4.0, 2.0, 0.0],
+        }
+    )
+    assert tables.stage_contrast(stages, "mean").to_dict() == {"fog": 3.0}
+
+
+def test_rate_changes_are_of_the_last_block_against_the_first() -> None:
+    values = {("a", 0): 1.0, ("a", 1): 7.0, ("a", 2): 0.5, ("b", 0): 2.0, ("b", 1): 1.0}
+    values[("b", 2)] = 2.0
+    diagnostics = pd.DataFrame(
+        [
+            {"method": m, "name": "rates", "tensor": layer, "block": block, "value": value}
+            for (layer, block), value in values.items()
+            for m in ("autolr", "another")
+        ]
+    )
+    found = tables.rate_changes(diagnostics)
+    assert found["layer"].tolist() == ["a", "b"] and found["change"].tolist() == [0.5, 0.0]

@@ -109,3 +109,13 @@ def test_claims_of_several_notebooks_are_collected(tmp_path: Path) -> None:
     found = claims.collect(store)
     assert found["claim"].tolist() == ["of 02", "of 03"]
     assert set(found["verdict"]) == {"supported"} and set(found["n"]) == {7}
+
+
+def test_of_values_is_decided_by_the_interval_of_the_mean() -> None:
+    found = claims.of_values("x", [0.2, 0.3, 0.4], unit="layers", measure="m")
+    assert found.n == 3 and found.estimate == pytest.approx(0.3) and found.verdict == S
+    assert claims.of_values("x", [-0.2, 0.3], unit="layers", measure="m").verdict == U
+    same = claims.of_values(
+        "x", [0.0] * 10, unit="layers", measure="m", expected="zero", margin=0.1
+    )
+    assert same.verdict == U  # ten equal values leave 0.3 open
