@@ -104,4 +104,8 @@ def test_rate_changes_are_of_the_last_block_against_the_first() -> None:
         ]
     )
     found = tables.rate_changes(diagnostics)
-    assert found["layer"].tolist() == ["a", "b"] and found["change"].tolist() == [0.5, 0.0]
+    found = found.pivot(index="layer", columns="block", values="change")
+    assert found.loc["a"].to_dict() == {1: 6.0, 2: 0.5} and found.loc["b"].to_dict() == {
+        1: 0.5,
+        2: 0,
+    }

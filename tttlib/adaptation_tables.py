@@ -119,16 +119,15 @@ def stage_contrast(stages: pd.DataFrame, column: str) -> pd.Series:
 
 
 def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
-    """AutoLR's rates of each layer: columns layer, first, last, change.
+    """AutoLR's rates: columns layer, block, rate (mean over the block's batches), change.
 
-    first, last  mean rate in the first and in the last block of the stream
-    change       |last / first - 1|
+    change  |rate / rate in the first block - 1|; the first block itself is left out
     """
     rows = diagnostics[(diagnostics["method"] == "autolr") & (diagnostics["name"] == "rates")]
-    values = rows.pivot_table("value", "tensor", "block", sort=False)
-    first, last = values[values.columns.min()], values[values.columns.max()]
-    found = pd.DataFrame({"first": first, "last": last, "change": (last / first - 1).abs()})
-    return found.rename_axis("layer").reset_index()
+    rows = rows.rename(columns={"tensor": "layer", "value": "rate"})[["layer", "block", "rate"]]
+    begins = rows["block"] == rows["block"].min()
+    first = rows["layer"].map(rows[begins].set_index("layer")["rate"])
+    return rows.assign(change=(rows["rate"] / first - 1).abs())[~begins].reset_index(drop=True)
 
 
 def short(name: str) -> str:

@@ -13,6 +13,7 @@ from tttlib import (
     bench_corruptions,
     bench_data,
     bench_factors,
+    bench_memory,
     bench_palm,
     bench_ttt,
     environment,
@@ -20,11 +21,11 @@ from tttlib import (
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "palm", "factors", "corruptions", "data")
+TARGETS = ("ttt", "palm", "memory", "factors", "corruptions", "data")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
-    """Log one line per setting; "ttt" and "palm" also write into `out`.
+    """Log one line per setting; "ttt", "palm" and "memory" also write into `out`.
 
     Raises ValueError for an unknown target.
     """
@@ -45,6 +46,8 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
             )
     elif what == "palm":
         bench_palm.report(bench_palm.bench_palm(), out)
+    elif what == "memory":
+        bench_memory.report(bench_memory.bench_memory(), out)
     elif what == "data":
         log.info(
             "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tttlib import plain_ttt, plots, ttt
+from tttlib import memory, plain_ttt, plots, ttt
 from tttlib.devices import best_device
 from tttlib.fused_sgd import Rule
 from tttlib.models import MaskedAutoencoder, zoo
@@ -103,7 +103,7 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
     if seconds * STEPS > _LONG:
         steps = max(1, int(_LONG / seconds))
     at_once = _best_stack(model, batch_size, dtype, 1 if steps < STEPS else 2)
-    _reset_peak(device)
+    memory.reset_peak(device)
     pairs = []
     for _ in range(rounds):
         plain = _plain(model, batch_size, steps)
@@ -125,7 +125,7 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
         "GFLOP": _flop(partial(_run_one, model), batch_size) / 1e9,
         "plain GFLOP": _flop(partial(_run_plain, model), batch_size) / 1e9,
         "MB moved": bytes_moved(model) / 1e6,
-        "peak memory, GB": _peak(device) / 2**30,
+        "peak memory, GB": memory.peak(device) / 2**30,
     }
 
 
@@ -264,27 +264,6 @@ def copy_bandwidth(device: torch.device) -> float:
     a = torch.randn(2**26 if device.type == "cpu" else 2**28, device=device)
     b = torch.empty_like(a)
     return max(8.0 * len(a) / _seconds(device, lambda: b.copy_(a)) for _ in range(4))
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        log.info("peak memory counts from the start of the process here")
-
-
-def _peak(device: torch.device) -> int:
-    """Bytes: allocated on a GPU, resident in this process on the CPU (0 where unknown)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:

@@ -1,0 +1,44 @@
+"""What a method keeps does not grow along the stream."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tttlib import adapt, bench_memory, data
+from tttlib.models import zoo
+
+METHODS = [name for name in adapt.NAMES if name != "palm_ttt"]  # learns from one image at a time
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_state_does_not_grow(method: str) -> None:
+    source = {"source": data.load("scenes", "train", n=8)} if method == "ecotta" else {}
+    adapter = adapt.create(method, zoo.load("wrn-scenes"), **source)
+    random = torch.Generator().manual_seed(0)
+    sizes = []
+    for _ in range(4):
+        adapter(torch.rand(4, 3, 32, 32, generator=random))
+        sizes.append(bench_memory.held(adapter.state_dict()))
+    assert len(set(sizes[1:])) == 1  # optimisers make their state in the first batch
+
+
+def test_held_counts_bytes() -> None:
+    state = {"a": torch.zeros(3), "b": [{"c": torch.zeros(2, dtype=torch.float64)}], "d": 1}
+    assert bench_memory.held(state) == 12 + 16
+
+
+def test_a_row_says_what_a_method_holds() -> None:
+    case = bench_memory.Case("wrn-scenes", batch_size=8, early=1, batches=2)
+    rows = {row["method"]: row for row in bench_memory.bench_memory(case, ["cotta"])}
+    assert rows["source"]["kept"] < 1e-2 and rows["source"]["over source"] == 1
+    net = bench_memory.held(zoo.load("wrn-scenes").state_dict()) / 1e6
+    assert rows["cotta"]["kept"] > 2 * net  # a teacher and an anchor beside the student
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_resident_memory_is_flat(method: str) -> None:
+    case = bench_memory.Case("wrn-scenes", batch_size=20, early=10, batches=60)
+    row = list(bench_memory.bench_memory(case, [method]))[-1]
+    assert row["growth"] < 0.05 * row["peak"] + 10

@@ -1,0 +1,118 @@
+"""Adaptation: what each method holds in memory, and whether that grows along a stream.
+
+Each method has a process of its own, since a process gives little back. The batches are corrupted
+images of scenes, all different.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tttlib import adapt, corruptions, data, memory, plots, streams
+from tttlib.devices import best_device
+from tttlib.models import zoo
+
+log = logging.getLogger(__name__)
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bundled network, B images a batch; `early` batches before the growth is counted."""
+
+    network: str = "wrn-cifar10-jpeg"
+    batch_size: int = 50
+    early: int = 6
+    batches: int = 30
+    constants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def bench_memory(
+    case: Case | None = None, methods: Sequence[str] = adapt.NAMES
+) -> Iterator[dict[str, Any]]:
+    """One row per method that has a meaning for the network, all in MB (10^6 bytes).
+
+    kept     tensors of the adapter beyond the network itself: copies, optimiser, memory
+    peak     above what the process held before the adapter was made
+    growth   resident after the last batch minus after `early` ones; the allocator's noise included
+    over source  peak over that of a network that is only asked
+    """
+    case = case or Case()
+    source = 0.0
+    for method in dict.fromkeys(["source", *methods]):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                row = pool.submit(measure, method, case).result()
+            except ValueError as error:
+                log.info("%s is left out: %s", method, error)
+                continue
+        source = source or row["peak"]
+        yield {**row, "over source": row["peak"] / source}
+
+
+def measure(method: str, case: Case) -> dict[str, Any]:
+    """The row of one method, measured in this process."""
+    device = best_device()
+    net = zoo.load(case.network, device=device)
+    each = -(-case.batches // len(corruptions.NAMES)) * case.batch_size
+    pool = data.load("scenes", "test", n=each)
+    stream = streams.continual(pool, corruptions.NAMES, batch_size=case.batch_size)
+    given: dict[str, Any] = dict(case.constants.get(method, {}))
+    if method == "ecotta":  # its warm-up comes before the stream
+        given = {"source": data.load("scenes", "train", n=case.batch_size), **given}
+    batch = stream.batch(0).images.to(device)
+    start = memory.now(device)
+    adapter = adapt.create(method, net, **given)
+    memory.reset_peak(device)
+    resident = []
+    for number in range(case.batches):
+        adapter(batch)
+        resident.append(memory.now(device))
+        batch = stream.batch(number + 1).images.to(device) if number + 1 < len(stream) else batch
+    return {
+        "network": case.network,
+        "images": case.batch_size,
+        "method": method,
+        "kept": (held(adapter.state_dict()) - held(net.state_dict())) / MEGABYTE,
+        "peak": (memory.peak(device) - start) / MEGABYTE,
+        "growth": (resident[-1] - resident[case.early - 1]) / MEGABYTE,
+    }
+
+
+def held(state: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(held(value) for value in state.values())
+    if isinstance(state, list | tuple):
+        return sum(held(value) for value in state)
+    return 0
+
+
+def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
+    """Log the rows as they come; write `<out>/tables/bench_memory.csv`."""
+    kept = []
+    for row in rows:
+        kept.append(row)
+        log.info(
+            "%(network)s, %(images)d images, %(method)s: keeps %(kept).1f MB, peak %(peak).0f MB "
+            "(%(over source).1f times the source's), growth %(growth).1f MB",
+            row,
+        )
+        plots.save_table(
+            pd.DataFrame(kept).round(2), out, "bench_memory", "Memory of adaptation methods, MB."
+        )
+    return pd.DataFrame(kept)
