@@ -48,7 +48,7 @@ class Explorer:
                 f"images, corruptions {list(corruptions)} and {steps} steps"
             )
         for name in corruptions:
-            streams.corrupted(images.images[:1], name, 5, ids=images.ids[:1])  # tells what is wrong
+            streams.corrupted(images, [0], name, 5)  # tells what is wrong
         self.model, self.images, self.corruptions = model, images, tuple(corruptions)
         self.steps, self.seed = steps, seed
         self.settings = {"batch_size": batch_size, "lr": lr, **settings}

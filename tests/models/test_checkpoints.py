@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tttlib.data import cifar10_jpeg
-from tttlib.models import CheckpointError, MaskedAutoencoder, checkpoints, key_names, zoo
+from tttlib.models import CheckpointError, MaskedAutoencoder, checkpoints, key_names, presets, zoo
 from tttlib.models.sources import IMAGENET_MEAN, IMAGENET_STD, SOURCES, class_names
 
 State = dict[str, Tensor]
@@ -247,6 +247,23 @@ def test_mae_and_head_are_merged(
     )
     assert net.card["weights_sha256"] not in (zoo.weights_hash(path), zoo.weights_hash(head))
     assert not caplog.records
+
+
+def test_preset_file_and_head_in_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, path, head = mae_files(tmp_path, "vit_head")
+    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path))
+    separate = zoo.load(path, preset="large", head=head, **MAE)
+    with monkeypatch.context() as small:  # the presets are large
+        small.setitem(presets.PRESETS, "large", {**presets.PRESETS["large"], **MAE})
+        for at in (tmp_path, Path()):  # a name alone is looked for in the folder of the datasets
+            net = zoo.load(f"large:{at / path.name}+{at / head.name}")
+            x = torch.rand(2, 3, 16, 16)
+            assert torch.equal(net.classify(x), separate.classify(x))
+            assert net.card["weights_sha256"] == separate.card["weights_sha256"]
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint at nowhere.pt, nor at .*nowhere.pt"
+    ):
+        zoo.load("wrn-28-10:nowhere.pt")
 
 
 def test_mae_without_a_head_reconstructs_only(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tttlib.data import (
 )
 from tttlib.data.imageset import DamagedDataError, ImageSet, MissingDataError, data_root
 from tttlib.data.plain import folder, parquet
+from tttlib.data.released import Released
 
 __all__ = [
     "NAMES",
@@ -51,7 +52,9 @@ NAMES = tuple(_LOADERS)
 def load(name: str, split: str, root: str | Path | None = None, **options: Any) -> ImageSet:
     """The images of one split.
 
-    name     one of `NAMES`
+    name     one of `NAMES`; "A+B" takes the corrupted versions of A's images from the files of B
+             (see `released`): "cifar10+cifar10-c", "imagenet+imagenet-c". Splits that are for
+             training are A's alone
     split    "train", "valid" (alias "val") or "test"; sets without a test split serve valid only
     root     folder with the dataset's files, else $TTTLIB_DATA, else the user's cache
     options  of the family's own loader: `n=` and `seed=` of scenes, `corruption=` and `severity=`
@@ -60,6 +63,7 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
     Raises ValueError (unknown name, split or option), MissingDataError (says where it looked and
     how to get the files) or DamagedDataError (names the bad file).
     """
+    name, plus, files = name.partition("+")
     if name not in _LOADERS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(NAMES)}")
     loader = _LOADERS[name]
@@ -69,7 +73,20 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
             raise ValueError(
                 f"{name} has no option {option!r}; it has {', '.join(legal) or 'none'}"
             )
-    return loader(split, root, **options)
+    clean = loader(split, root, **options)
+    return clean if not plus or clean.split == "train" else _with_released(clean, files, root)
+
+
+def _with_released(clean: ImageSet, name: str, root: str | Path | None) -> ImageSet:
+    known = [one for one in NAMES if one.endswith("-c")]
+    if name not in known:
+        raise ValueError(f"unknown corrupted files {name!r}; known are {', '.join(known)}")
+    found = Released(
+        name, lambda corruption, severity: load(
+            name, "test", root, corruption=corruption, severity=severity
+        )
+    )  # fmt: skip
+    return found.checked(clean, "fog", 5)
 
 
 def _options(loader: Callable[..., ImageSet]) -> list[str]:

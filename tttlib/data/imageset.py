@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 from tttlib.data.corrupted import LazyImages, kept, take
 from tttlib.places import cache_root as cache_root
 from tttlib.places import data_root as data_root
+
+if TYPE_CHECKING:
+    from tttlib.data.released import Released
 
 SPLITS = ("train", "valid", "test")
 
@@ -38,6 +41,7 @@ class ImageSet:
     boxes       float32 [N,4] or None: xmin, ymin, xmax, ymax in pixels, maxima exclusive
     clusters    name -> int64 [N]: what makes images dependent (clustered bootstrap); may be empty
     fingerprint identifies the source's bytes (and, for generated sets, the generator's version)
+    released    None: corruptions are made here; else where corrupted images are looked up
     """
 
     name: str
@@ -49,6 +53,7 @@ class ImageSet:
     fingerprint: str
     boxes: Tensor | None = None
     clusters: Mapping[str, Tensor] = field(default_factory=dict)
+    released: Released | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -110,8 +115,12 @@ class ImageSet:
 
         cache  False: corrupted whenever indexed; True: kept under the user's cache, computed now
                and memory-mapped from then on; a path: kept there
-        Raises ValueError for an unknown name or severity.
+        Raises ValueError for an unknown name or severity, and for a set with released files.
         """
+        if self.released is not None:
+            raise ValueError(
+                f"{self.name} has released corrupted files; load {self.released.name!r} itself"
+            )
         lazy = LazyImages(self.images, self.ids, name, severity, seed)
         lazy[:1]  # a wrong name or severity is told here
         fingerprint = lazy.fingerprint(self.fingerprint)

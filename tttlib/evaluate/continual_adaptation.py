@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from tttlib import adapt, streams
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
-from tttlib.evaluate.rows import describe
+from tttlib.evaluate.rows import describe, protocol_of
 from tttlib.results import Store, unit_key
 
 RESETS = ("never", "block")
@@ -75,6 +75,7 @@ def adaptation(
         **{name: _identity(value) for name, value in given.items()},
         "constants": {name: _plain(value) for name, value in constants.items()},
     }
+    protocol = protocol_of(stream.dataset, PROTOCOL)
     pieces = list(_pieces(stream))
     units = [
         [{"experiment": name, **base, "piece": k} for name in ("adaptation", "diagnostics")]
@@ -85,9 +86,9 @@ def adaptation(
     bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
     for k, numbers in enumerate(bar, first):
         for unit, table in zip(units[k], run.piece(numbers), strict=True):
-            _keep(store, unit, table)
+            _keep(store, unit, protocol, table)
         run.done(k + 1, len(pieces))
-    parts = [[_keep(store, unit) for unit in pair] for pair in units]
+    parts = [[_keep(store, unit, protocol) for unit in pair] for pair in units]
     rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
     return Adaptation(rows, diagnostics)
 
@@ -111,9 +112,8 @@ def _joined(tables: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
 
 
 ARRIVALS_PER_UNIT = 1000
-_PROTOCOL = {
+PROTOCOL = {
     "prediction": "in the call that adapts to the batch",
-    "corruption": "made in memory, not passed through JPEG",
 }
 
 
@@ -214,11 +214,13 @@ def _identity(value: Any) -> Any:
     raise ValueError(f"given holds a {type(value).__name__}; only image sets can be identified")
 
 
-def _keep(store: Store, unit: dict[str, Any], table: pd.DataFrame | None = None) -> pd.DataFrame:
+def _keep(
+    store: Store, unit: dict[str, Any], protocol: dict[str, str], table: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Write the rows of a unit, or read those that are there."""
 
     def rows() -> pd.DataFrame:
         assert table is not None, "a unit that was written is gone"
         return table
 
-    return store.run(unit, rows, protocol=_PROTOCOL)
+    return store.run(unit, rows, protocol=protocol)

@@ -12,14 +12,13 @@ import torch
 from tttlib import streams, ttt
 from tttlib.devices import best_device
 from tttlib.evaluate.engines import TrainableAtTest, engine
-from tttlib.evaluate.rows import describe
+from tttlib.evaluate.rows import describe, protocol_of
 from tttlib.results import Store
 
 PROTOCOL = {
     "reset": "never: each image starts where the one before it ended",
     "prediction": "after this image's updates, on the whole image",
     "held-out": "no adaptation on these images; before image `position` of the stream",
-    "corruption": "made in memory, not passed through JPEG",
 }
 
 
@@ -75,7 +74,7 @@ def online(
         seen = _stream_rows(plan, result)
         return seen if heldout is None else pd.concat([seen, _heldout_rows(heldout, result)])
 
-    return store.run(unit, adapt, protocol=PROTOCOL)
+    return store.run(unit, adapt, protocol=protocol_of(stream.dataset, PROTOCOL))
 
 
 def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:

@@ -66,10 +66,7 @@ def examples(
     at = {int(image): i for i, image in enumerate(dataset.ids)}
     places = [at[int(image)] for image in chosen["id"]]
     pictures = [
-        streams.corrupted(dataset.images[[i]], domain, severity, ids=dataset.ids[[i]], seed=seed)[
-            0
-        ].float()
-        / 255
+        streams.corrupted(dataset, [i], domain, severity, seed=seed)[0].float() / 255
         for i, domain, severity in zip(places, chosen["domain"], chosen["severity"], strict=True)
     ]
     columns = ["answer_before", "answer_after", "domain", "severity"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,14 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
         "weights_sha256": card.get("weights_sha256", "unknown"),
         **doubt,
     }
+
+
+def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str]:
+    """`protocol` with where corrupted images come from."""
+    made = "made in memory, not passed through JPEG"
+    if dataset.released is not None:
+        made = f"the files of {dataset.released.name}"
+    return {**protocol, "corruption": made}
 
 
 def stream_of(

@@ -19,14 +19,13 @@ from tttlib.data import ImageSet
 from tttlib.devices import best_device
 from tttlib.evaluate.latents import latent_trajectories, latents
 from tttlib.evaluate.layers import LAST, clustered_rows, layer_latents, layer_names
-from tttlib.evaluate.rows import describe, latent_rows, stream_of
+from tttlib.evaluate.rows import describe, latent_rows, protocol_of, stream_of
 from tttlib.models import MaskedAutoencoder
 from tttlib.results import Store
 from tttlib.streams import CLEAN
 
 PROTOCOL = {
     "latent": "CLS token of the whole image",
-    "corruption": "made in memory, not passed through JPEG",
 }
 
 
@@ -63,7 +62,7 @@ def latent_map(
 
     what = {"domains": list(domains), "severity": severity, "seed": seed}
     unit = {"experiment": "latent_map", **describe(model, dataset), **what}
-    return store.run(unit, compute, protocol=PROTOCOL)
+    return store.run(unit, compute, protocol=protocol_of(dataset, PROTOCOL))
 
 
 def latent_separability(
@@ -99,7 +98,7 @@ def latent_separability(
 
     what = {"domains": list(domains), "severity": severity, "seed": seed}
     unit = {"experiment": "latent_separability", **describe(model, dataset), **what}
-    return store.run(unit, compute, protocol=PROTOCOL)
+    return store.run(unit, compute, protocol=protocol_of(dataset, PROTOCOL))
 
 
 def latent_paths(
@@ -133,7 +132,9 @@ def latent_paths(
 
     what = {"domain": domain, "severity": severity, "seed": seed, **settings}
     unit = {"experiment": "latent_paths", **describe(model, dataset), **what}
-    return store.run(unit, compute, protocol={**PROTOCOL, "reset": "before every image"})
+    return store.run(
+        unit, compute, protocol=protocol_of(dataset, PROTOCOL | {"reset": "before every image"})
+    )
 
 
 def latent_variance(
@@ -169,7 +170,7 @@ def latent_variance(
 
         what = {"domains": list(domains), "layers": list(names), "severity": severity, "seed": seed}
         unit = {"experiment": "latent_variance", **describe(model, dataset), **what}
-        parts.append(store.run(unit, compute, protocol=PROTOCOL))
+        parts.append(store.run(unit, compute, protocol=protocol_of(dataset, PROTOCOL)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -208,7 +209,7 @@ def latent_variance_adapted(
     what = {"domains": list(domains), "severity": severity, "seed": seed, "online": online}
     unit = {"experiment": "latent_variance_adapted", **describe(model, dataset), **what, **settings}
     reset = "before every domain" if online else "before every image"
-    return store.run(unit, compute, protocol={**PROTOCOL, "reset": reset})
+    return store.run(unit, compute, protocol=protocol_of(dataset, PROTOCOL | {"reset": reset}))
 
 
 def adapted_latents(

@@ -14,14 +14,13 @@ from tttlib import streams
 from tttlib.data import ImageSet
 from tttlib.devices import best_device
 from tttlib.evaluate.engines import TrainableAtTest, engine
-from tttlib.evaluate.rows import describe, prediction_rows
+from tttlib.evaluate.rows import describe, prediction_rows, protocol_of
 from tttlib.results import Store
 
 IMAGES_PER_UNIT = 100
 PROTOCOL = {
     "reset": "weights and optimiser before every image",
     "prediction": "after every update, on the whole image",
-    "corruption": "made in memory, not passed through JPEG",
 }
 
 
@@ -85,7 +84,7 @@ def standard(
             times = len(rows) // len(plan)
             return rows.assign(severity=plan["severity"].repeat(times).to_numpy())
 
-        parts.append(store.run(unit, adapt, protocol=PROTOCOL))
+        parts.append(store.run(unit, adapt, protocol=protocol_of(part, PROTOCOL)))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tttlib.models import checkpoints
 from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
+from tttlib.places import data_root
 
 if TYPE_CHECKING:
     from tttlib.data import ImageSet
@@ -60,19 +61,24 @@ def load(
     take images of either layout.
 
     name_or_path  a bundled name (`bundled()`), the path of a .safetensors file with its card, or
-                  with `preset` the path of a released checkpoint, which has none
+                  with `preset` the path of a released checkpoint, which has none. In one word, for
+                  notebooks and command lines: "PRESET:FILE" or "PRESET:FILE+HEAD". Files that are
+                  not found from here are looked for in the folder of the datasets
     preset, head, sizes  see `checkpoints.load`
     verify        clean images on which the accuracy is measured and compared with the card's; the
                   outcome is kept in `.card["verified"]`, a mismatch is a logged warning (`verify`)
     Raises ValueError (unknown name or preset, card and preset at once), FileNotFoundError (path or
     card) or CheckpointError (unreadable file; missing, extra or wrongly shaped keys; NaN).
     """
+    if preset is None and head is None and (words := _released(name_or_path)) is not None:
+        preset, name_or_path, head = words
     path = _locate(name_or_path)
     if preset is not None:
         if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
             raise ValueError(
                 f"{path} has a card, which says what it is; leave preset={preset!r} out"
             )
+        head = None if head is None else _found(head)
         model = checkpoints.load(path, preset, head=head, **sizes).to(device)
     else:
         if head is not None or sizes:
@@ -156,14 +162,31 @@ def read_card(path: Path) -> dict[str, Any]:
     return found
 
 
+def _released(text: str | Path) -> tuple[str, str, str | None] | None:
+    """Preset, file and head of "PRESET:FILE+HEAD"; None for anything else."""
+    preset, colon, files = str(text).partition(":")
+    if not colon or preset not in PRESETS:
+        return None
+    file, _, head = files.partition("+")
+    return preset, file, head or None
+
+
+def _found(path: str | Path) -> Path:
+    """`path` from here, or else in the folder of the datasets."""
+    path = Path(path).expanduser()
+    return path if path.is_file() or path.is_absolute() else data_root(None) / path
+
+
 def _locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in bundled():
         return WEIGHTS / f"{name_or_path}.safetensors"
     path = Path(name_or_path)
     if path.suffix or len(path.parts) > 1:
+        path = _found(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f"no checkpoint at {path}; bundled names are {', '.join(bundled())}"
+                f"no checkpoint at {name_or_path}, nor at {path}; bundled names are "
+                f"{', '.join(bundled())}"
             )
         return path
     raise ValueError(

@@ -66,7 +66,7 @@ class Stream(Iterator[Batch]):
         self.plan = self.plan.reset_index(drop=True)
         for domain, severity in self.plan.groupby("domain", sort=False)["severity"]:
             for extreme in {severity.min(), severity.max()}:  # told before the first batch
-                corrupted(dataset.images[:1], str(domain), extreme, ids=dataset.ids[:1], seed=seed)
+                corrupted(dataset, [0], str(domain), extreme, seed=seed)
         self._spans = list(_spans(self.plan["block"].to_numpy(), batch_size))
         self._next = 0
 
@@ -154,21 +154,26 @@ class Stream(Iterator[Batch]):
         rows = rows.reset_index(drop=True)
         for _, part in rows.groupby(["domain", "severity"], sort=False):
             name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
-            index = torch.tensor(part["index"].to_numpy())
-            ids = self.dataset.ids[index]
-            pixels = self.dataset.images[index]
+            index = part["index"].to_list()
             where = torch.tensor(part.index.to_numpy())
-            made[where] = corrupted(pixels, name, severity, ids=ids, seed=self.seed)
+            made[where] = corrupted(self.dataset, index, name, severity, seed=self.seed)
         return made
 
 
 def corrupted(
-    images: Tensor, name: str, severity: float, *, ids: Tensor | None = None, seed: int = 0
+    dataset: ImageSet, index: Sequence[int], name: str, severity: float, *, seed: int = 0
 ) -> Tensor:
-    """`corruptions.corrupt`, with "clean" as the identity."""
+    """The images at positions `index` under a corruption, uint8 [B,3,H,W]; "clean" is the identity.
+
+    Made by `corruptions.corrupt`, or looked up where the dataset has released files.
+    """
+    where = torch.tensor(index)
     if name == CLEAN:
-        return images
-    return corruptions.corrupt(images, name, severity, ids=ids, seed=seed)
+        return dataset.images[where]
+    ids = dataset.ids[where]
+    if dataset.released is not None:
+        return dataset.released.images(name, severity, ids)
+    return corruptions.corrupt(dataset.images[where], name, severity, ids=ids, seed=seed)
 
 
 def _spans(blocks: np.ndarray, batch_size: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,79 @@
+"""The released corrupted files of a clean set, in place of corruptions made here.
+
+`data.load("cifar10+cifar10-c", "test")` is CIFAR-10 whose corrupted versions are those of the
+CIFAR-10-C files, matched by the images' ids. The published tables are made from such files: their
+noise is another draw than ours, and those of ImageNet went through JPEG once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from tttlib.data.imageset import ImageSet
+
+
+class Released:
+    """Looks corrupted images up.
+
+    name  of the dataset of corrupted files
+    load  (corruption, severity) -> that file's `ImageSet`; the last few stay open
+    """
+
+    def __init__(self, name: str, load: Callable[[str, int], ImageSet]) -> None:
+        self.name = name
+        self._opened = lru_cache(16)(lambda name, severity: _Opened(load(name, severity)))
+
+    def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
+        """uint8 [B,3,H,W] of the images `ids` [B].
+
+        Raises ValueError for a severity that is no whole number and an id that is not there, and
+        what the loader raises for missing or damaged files.
+        """
+        if severity != int(severity):
+            raise ValueError(
+                f"{self.name} has severities 1 to 5, not {severity:g}; for those between leave "
+                f"'+{self.name}' out, so that corruptions are made here"
+            )
+        return self._opened(corruption, int(severity)).images(ids)
+
+    def checked(self, clean: ImageSet, corruption: str, severity: int) -> ImageSet:
+        """`clean` with these files, whose labels and sizes must fit those of one of them."""
+        opened = self._opened(corruption, severity)
+        where = opened.where(clean.ids)
+        if not torch.equal(opened.files.labels[where], clean.labels):
+            raise ValueError(
+                f"{self.name} has other labels than {clean.name} for images of the same number: "
+                "they do not belong together"
+            )
+        if opened.files.image_size != clean.image_size:
+            raise ValueError(
+                f"{self.name} has images of {opened.files.image_size} pixels, {clean.name} of "
+                f"{clean.image_size}"
+            )
+        text = f"{clean.fingerprint} {opened.files.fingerprint}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        name = f"{clean.name}+{self.name}"
+        return replace(clean, name=name, fingerprint=key, released=self)
+
+
+class _Opened:
+    """One file or folder, and where each image is in it."""
+
+    def __init__(self, files: ImageSet) -> None:
+        self.files = files
+        self._at = {id_: place for place, id_ in enumerate(files.ids.tolist())}
+
+    def where(self, ids: Tensor) -> Tensor:
+        missing = next((id_ for id_ in ids.tolist() if id_ not in self._at), None)
+        if missing is not None:
+            raise ValueError(f"{self.files.name} has no image {missing} ({len(self.files)} in all)")
+        return torch.tensor([self._at[id_] for id_ in ids.tolist()])
+
+    def images(self, ids: Tensor) -> Tensor:
+        return self.files.images[self.where(ids)]
