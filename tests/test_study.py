@@ -29,6 +29,7 @@ run = pathlib.Path(run_dir)
 image = base64.b64decode("{PIXEL}")
 (run / "figures" / "01_pca.png").write_bytes(image)
 (run / "figures" / "01_pca.txt").write_text("Shift <moves> latents.")
+(run / "tables" / "01_pca.csv").write_text("a\\n1\\n")
 (run / "tables" / "02_headline.csv").write_text("domain,accuracy\\nfog & snow,45.70\\n")
 """
 SECOND = """
@@ -107,9 +108,10 @@ def test_the_report_opens_with_table_and_figures(report: Path) -> None:
     places = [
         page.index(words)
         for words in (
-            "<h1>", "fog &amp; snow", "45.70", "Shift &lt;moves&gt; latents.", "<h2>Contents",
-            ">Why &lt;this&gt;?</a>", 'id="nb-01_first"', "<h2>Why &lt;this&gt;?</h2>",
-            "<h3", 'id="nb-02_second"', "bold result", f"7 steps in {report.parent}",
+            "<h1>", "<h2>Contents", ">Why &lt;this&gt;?</a>", "fog &amp; snow", "45.70",
+            'id="figures"', "Shift &lt;moves&gt; latents.", '<a href="tables/01_pca.csv">',
+            'id="nb-01_first"', "<h2>Why &lt;this&gt;?</h2>",
+            "<h3 id=", 'id="nb-02_second"', "bold result", f"7 steps in {report.parent}",
             'id="run"',
         )
     ]  # fmt: skip

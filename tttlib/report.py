@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: headline table, figures, every executed notebook.
+"""One self-contained HTML page of a run: verdicts, figures, every executed notebook.
 
 Nothing is fetched when the page is opened: images are data URIs, there is no script, and pictures
 that a notebook takes from the net become links.
@@ -6,8 +6,6 @@ that a notebook takes from the net become links.
 
 from __future__ import annotations
 
-import base64
-import html
 import logging
 import os
 import re
@@ -15,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from tttlib import report_parts
+from tttlib.report_parts import text as _text
 
 TITLE = "Test-time training and continual adaptation: the study"
-HEADLINE = "02_headline.csv"
 _HIDDEN = {
     "application/vnd.jupyter.widget-view+json",  # progress bars
     "application/javascript",
@@ -36,7 +34,9 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
         margin: .5rem 0 }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
 th { border-bottom: 1px solid #666 }
-.scroll thead th:first-child, td:first-child, .facts td { text-align: left }
+.scroll thead th:first-child, td:first-child, .facts td, .claims td, .claims th {
+  text-align: left }
+summary { cursor: pointer; color: #555 }
 img, svg { max-width: 100%; height: auto }
 figure { margin: 1.5rem 0 } figcaption, .note { color: #555; font-size: .9rem }
 pre { font: .8rem/1.4 ui-monospace, monospace; overflow-x: auto; margin: .4rem 0 }
@@ -47,6 +47,7 @@ pre { font: .8rem/1.4 ui-monospace, monospace; overflow-x: auto; margin: .4rem 0
 @media print {
   body { max-width: none; font-size: 10pt }
   pre { white-space: pre-wrap } .scroll, .output_html, pre { overflow: visible }
+  details > * { display: block }
   figure, img, tr { break-inside: avoid } h1, h2, h3 { break-after: avoid }
 }
 """
@@ -64,19 +65,23 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
     colours = HtmlFormatter().get_style_defs(".highlight").splitlines()
     colours = "\n".join(rule for rule in colours if rule.startswith(".highlight ."))
     sections = {path: _notebook(run, path, record) for path in notebooks}
-    links = "".join(
-        f'<li><a href="#{_anchor(path)}">{_text(title)}</a></li>'
-        for path, (title, _) in sections.items()
-    )
+    titles = {
+        path.name.split("_")[0]: (_anchor(path), title) for path, (title, _) in sections.items()
+    }
+    anchors = {number: anchor for number, (anchor, _) in titles.items()}
+    gallery = report_parts.gallery(run, titles)
+    listed = [("figures", "Figures")] if gallery else []
+    listed += [*titles.values(), ("run", "How this was run")]
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{TITLE}</title><style>{_STYLE}{colours}</style></head><body>",
         f'<h1>{TITLE}</h1><p class="note">Run {_text(run.name)}, '
         f"tttlib {_text(record['tttlib'])}, {_text(record['environment']['device'])}</p>",
-        _headline(run / "tables" / HEADLINE),
-        *(_figure(path) for path in sorted((run / "figures").glob("*.png"))),
-        f'<nav><h2>Contents</h2><ol>{links}<li><a href="#run">How this was run</a></li></ol></nav>',
+        report_parts.contents(listed),
+        report_parts.verdicts(run, anchors),
+        report_parts.headline(run),
+        gallery,
         *(body for _, body in sections.values()),
         _facts(record),
         "</body></html>\n",
@@ -86,32 +91,6 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
     temporary.write_text("\n".join(parts), encoding="utf-8")
     os.replace(temporary, path)
     return path
-
-
-def _headline(path: Path) -> str:
-    if not path.exists():
-        return ""
-    table = pd.read_csv(path, dtype=str)  # numbers as the notebook rounded them
-    body = table.to_html(index=False, border=0, na_rep="–")
-    return f'<div class="scroll">{body}</div>{_caption(path, "p")}'
-
-
-def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    alt = html.escape(_caption_text(path) or path.stem.replace("_", " "), quote=True)
-    image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}{_caption(path, 'figcaption')}</figure>"
-
-
-def _caption(path: Path, tag: str) -> str:
-    text = _caption_text(path)
-    return f'<{tag} class="note">{_text(text)}</{tag}>' if text else ""
-
-
-def _caption_text(path: Path) -> str:
-    """Text of the .txt file beside a table or figure; empty when there is none."""
-    beside = path.with_suffix(".txt")
-    return beside.read_text(encoding="utf-8").strip() if beside.exists() else ""
 
 
 def _notebook(run: Path, source: Path, record: Mapping[str, Any]) -> tuple[str, str]:
@@ -184,7 +163,3 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 def _anchor(path: Path) -> str:
     return "nb-" + re.sub(r"[^\w-]", "-", path.stem)
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
