@@ -1,0 +1,167 @@
+"""JupyterLab as a reader finds it, in a real browser: cells run, and the picture follows a slider.
+
+Needs Debian's chromium and chromium-driver, or another Chromium with its driver on the path.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import papermill
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from test_notebooks import TINY
+
+from tttlib import sweep
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the path"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebooks with tiny parameters, as a reader may have changed them."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name, parameters in TINY.items():
+        given = {**parameters, "run_dir": str(folder / "run")}
+        path = sweep.find_notebook(name)
+        papermill.execute_notebook(
+            path, folder / path.name, given, prepare_only=True, progress_bar=False,
+            kernel_name="python3", language="python",
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """Address of a JupyterLab that serves the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}",
+        "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    home = folder / ".home"  # settings and workspaces of the user stay out of it
+    places = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR")}
+    places["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
+    log = (folder / "lab.log").open("w")
+    process = subprocess.Popen(command, env={**os.environ, **places}, stdout=log, stderr=log)
+    try:
+        wait(lambda: served(f"http://127.0.0.1:{port}/api"), 60, "JupyterLab to answer")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (*FLAGS, "--window-size=1400,1600"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    driver.set_page_load_timeout(120)
+    yield driver
+    driver.quit()
+
+
+def served(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def run_all(browser: Any, address: str, seconds: float = 300) -> None:
+    """Open a notebook and run all of its cells, as by the menu."""
+    browser.get(address)
+    css = (By.CSS_SELECTOR,)
+
+    def idle() -> bool:
+        words = browser.find_elements(*css, ".jp-Notebook-ExecutionIndicator")
+        return any(one.get_attribute("data-status") == "idle" for one in words)
+
+    def click(selector: str, label: str) -> bool:
+        for item in browser.find_elements(*css, selector):
+            if item.is_displayed() and item.text.strip() == label:
+                item.click()
+                return True
+        return False
+
+    wait(idle, 90, "an idle kernel")
+    wait(lambda: click(".lm-MenuBar-itemLabel", "Run"), 30, "the menu Run")
+    wait(lambda: click(".lm-Menu-itemLabel", "Run All Cells"), 30, "Run All Cells")
+    wait(lambda: not idle(), 30, "the cells to start")
+    wait(idle, seconds, "the cells to end")
+
+
+def outputs(browser: Any, kind: str) -> list[Any]:
+    return browser.find_elements(By.CSS_SELECTOR, f'.jp-OutputArea-output[data-mime-type="{kind}"]')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TINY if not name.startswith("01")])
+def test_every_notebook_runs_from_a_fresh_kernel(
+    browser: Any, server: str, folder: Path, name: str
+) -> None:
+    run_all(browser, f"{server}/lab/tree/{name}.ipynb?reset")
+    assert not outputs(browser, "application/vnd.jupyter.error")
+    browser.save_screenshot(str(folder / f"{name}.png"))
+
+
+def test_the_picture_follows_the_sliders(browser: Any, server: str, folder: Path) -> None:
+    run_all(browser, f"{server}/lab/tree/01_distribution_shift_pca.ipynb?reset")
+    assert not outputs(browser, "application/vnd.jupyter.error")
+    assert not outputs(browser, "application/vnd.jupyter.stderr")
+    panel = browser.find_element(By.CSS_SELECTOR, ".jp-WindowedPanel-outer")
+
+    def picture() -> Any:  # cells are drawn when they come into view
+        browser.execute_script("arguments[0].scrollTop += 400", panel)
+        found = browser.find_elements(By.CSS_SELECTOR, ".widget-vbox img.widget-image")
+        return found[0] if found else None
+
+    browser.execute_script("arguments[0].scrollTop = 0", panel)
+    image = wait(picture, 60, "the widget")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
+
+    def bytes_of() -> str:
+        return browser.execute_script(
+            "const c = document.createElement('canvas'), i = arguments[0];"
+            "c.width = i.naturalWidth; c.height = i.naturalHeight;"
+            "c.getContext('2d').drawImage(i, 0, 0); return c.toDataURL()",
+            browser.find_element(By.CSS_SELECTOR, ".widget-vbox img.widget-image"),
+        )
+
+    before = bytes_of()
+    assert len(before) > 5000  # a picture, no empty canvas
+    handle = browser.find_elements(By.CSS_SELECTOR, ".widget-vbox .noUi-handle")[-1]
+    handle.send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: bytes_of() != before, 30, "another picture after a TTT step")
+    browser.save_screenshot(str(folder / "widget.png"))
