@@ -70,7 +70,9 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
     }
     anchors = {number: anchor for number, (anchor, _) in titles.items()}
     gallery = report_parts.gallery(run, titles)
-    listed = [("figures", "Figures")] if gallery else []
+    findings = report_parts.verdicts(run, anchors)
+    listed = [("findings", "What this run says")] if findings else []
+    listed += [("figures", "Figures")] if gallery else []
     listed += [*titles.values(), ("run", "How this was run")]
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -79,7 +81,7 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
         f'<h1>{TITLE}</h1><p class="note">Run {_text(run.name)}, '
         f"tttlib {_text(record['tttlib'])}, {_text(record['environment']['device'])}</p>",
         report_parts.contents(listed),
-        report_parts.verdicts(run, anchors),
+        findings,
         report_parts.headline(run),
         gallery,
         *(body for _, body in sections.values()),
