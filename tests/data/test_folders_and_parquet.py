@@ -8,6 +8,7 @@ import numpy as np
 import official
 import pytest
 import torch
+from PIL import Image
 
 from tttlib import data, streams
 from tttlib.corruptions import corrupt
@@ -96,3 +97,21 @@ def test_parquet_refuses(tmp_path: Path) -> None:
         data.parquet(path, image="photo", label="kind")
     with pytest.raises(DamagedDataError, match="is 16x16, not 8x8"):
         data.parquet(path, image="photo", label="kind", size=8)
+
+
+def test_a_folder_by_name_with_splits_and_an_order_of_classes(tmp_path: Path) -> None:
+    for split in ("test", "valid"):
+        for name, level in (("cat", 10), ("ant", 200)):
+            target = tmp_path / "mine" / split / name
+            target.mkdir(parents=True)
+            Image.new("RGB", (8, 8), (level, level, level)).save(target / "1.png")
+    (tmp_path / "mine" / "classes.txt").write_text("cat\nant\n")
+    test = data.load(f"folder:{tmp_path / 'mine'}", "test")
+    assert (test.name, test.split, tuple(test.classes)) == ("mine", "test", ("cat", "ant"))
+    assert test.images[:][:, 0, 0, 0].tolist() == [10, 200] and test.labels.tolist() == [0, 1]
+    valid = data.load(f"folder:{tmp_path / 'mine'}", "val")
+    assert valid.split == "valid" and tuple(valid.classes) == ("cat", "ant")
+    whole = data.load(f"folder:{tmp_path / 'mine' / 'test'}", "test")
+    assert whole.name == "test" and tuple(whole.classes) == ("ant", "cat")
+    with pytest.raises(ValueError, match="unknown split 'all'"):
+        data.load(f"folder:{tmp_path}", "all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ from tttlib.data import (
     scenes,
     tiny_imagenet,
 )
-from tttlib.data.imageset import DamagedDataError, ImageSet, MissingDataError, data_root
-from tttlib.data.plain import folder, parquet
+from tttlib.data.imageset import (
+    SPLITS,
+    DamagedDataError,
+    ImageSet,
+    MissingDataError,
+    check_split,
+    data_root,
+)
+from tttlib.data.plain import folder, listed, parquet
 from tttlib.data.released import Released
 
 __all__ = [
@@ -54,7 +62,8 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
 
     name     one of `NAMES`; "A+B" takes the corrupted versions of A's images from the files of B
              (see `released`): "cifar10+cifar10-c", "imagenet+imagenet-c". Splits that are for
-             training are A's alone
+             training are A's alone. "folder:PATH" is `folder(PATH)`, or its sub-folder of the
+             split's name if there is one
     split    "train", "valid" (alias "val") or "test"; sets without a test split serve valid only
     root     folder with the dataset's files, else $TTTLIB_DATA, else the user's cache
     options  of the family's own loader: `n=` and `seed=` of scenes, `corruption=` and `severity=`
@@ -63,6 +72,8 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
     Raises ValueError (unknown name, split or option), MissingDataError (says where it looked and
     how to get the files) or DamagedDataError (names the bad file).
     """
+    if name.startswith("folder:"):
+        return _own(Path(name.removeprefix("folder:")).expanduser(), split, **options)
     name, plus, files = name.partition("+")
     if name not in _LOADERS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(NAMES)}")
@@ -75,6 +86,15 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
             )
     clean = loader(split, root, **options)
     return clean if not plus or clean.split == "train" else _with_released(clean, files, root)
+
+
+def _own(path: Path, split: str, **options: Any) -> ImageSet:
+    """The images of a folder of one's own that belong to a split: all, or a sub-folder's."""
+    split = check_split(str(path), split, SPLITS)
+    part = path / split
+    options.setdefault("classes", listed(path))
+    found = folder(part if part.is_dir() else path, **options)
+    return replace(found, name=path.resolve().name, split=split)
 
 
 def _with_released(clean: ImageSet, name: str, root: str | Path | None) -> ImageSet:

@@ -18,9 +18,19 @@ from tttlib.data.imageset import DamagedDataError, ImageSet, MissingDataError
 from tttlib.data.lookup import listing
 
 
-def folder(path: str | Path, *, size: int | None = None, preprocess: str = "to_tensor") -> ImageSet:
-    """Images in `path/<class>/`, decoded when indexed; the sorted sub-folders are the classes.
+def folder(
+    path: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    size: int | None = None,
+    preprocess: str = "to_tensor",
+) -> ImageSet:
+    """Images in `path/<class>/`, decoded when indexed.
 
+    In the notebooks: `dataset = "folder:PATH"`.
+
+    classes     names of the sub-folders in the order of a model's outputs; None: the lines of
+                `path/classes.txt`, or else all sub-folders, sorted
     size        side of every image in pixels; None: that of the first image
     preprocess  one of `files.PREPROCESS`; needed where sizes differ
     Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
@@ -28,7 +38,10 @@ def folder(path: str | Path, *, size: int | None = None, preprocess: str = "to_t
     path = Path(path).expanduser()
     if not path.is_dir():
         raise MissingDataError(f"{path} is no folder; give one that has a sub-folder per class")
-    classes = [entry.name for entry in listing(path) if Path(entry.path).is_dir()]
+    if classes is None:
+        classes = listed(path)
+    if classes is None:
+        classes = [entry.name for entry in listing(path) if Path(entry.path).is_dir()]
     remedy = "replace or remove the file"
     files = class_folders.read(path, classes, "put images into one sub-folder per class")
     if preprocess == "to_tensor" and size is None:
@@ -36,6 +49,14 @@ def folder(path: str | Path, *, size: int | None = None, preprocess: str = "to_t
     images = FileImages([one for one, _ in files], preprocess, size, remedy)
     name = path.resolve().name
     return class_folders.image_set(name, "test", files, images, classes, name)
+
+
+def listed(path: Path) -> list[str] | None:
+    """The classes that `path/classes.txt` names, one a line; None without such a file."""
+    file = path / "classes.txt"
+    if not file.is_file():
+        return None
+    return [name.strip() for name in file.read_text(encoding="utf-8").splitlines() if name.strip()]
 
 
 def parquet(

@@ -13,6 +13,7 @@ from torch import nn
 
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
+from tttlib.evaluate import labels
 from tttlib.models.verify import mismatch
 
 
@@ -20,7 +21,10 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
     """What identifies a model and a selection of images in a unit of work.
 
     A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
+    Raises ValueError when the two number their classes differently.
     """
+    classes = tuple(getattr(model, "classes", ()))
+    labels.check(classes, tuple(dataset.classes), dataset.name)
     selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
     card: dict[str, Any] = getattr(model, "card", {})  # a network of the caller's own has none
     verified = card.get("verified", {"ok": None})
