@@ -1,6 +1,7 @@
 # make study    run every notebook headlessly; executed notebooks, tables, figures, one HTML report
 # make test     lint, type check, unit tests, notebook tests
 # make lab      open the study in JupyterLab
+# make docs     the API reference as HTML: runs/docs/index.html
 # Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
 SHELL  := /bin/bash
 PYTHON ?= python3
@@ -9,10 +10,10 @@ BIN    := .venv/bin
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv study test test-all lint lab notebooks bench clean
+.PHONY: help .venv study test test-all lint lab docs notebooks bench clean
 
 help:
-	@sed -n '1,4s/^# \?//p' Makefile
+	@sed -n '1,5s/^# \?//p' Makefile
 	@echo "also: .venv test-all lint notebooks bench clean"
 
 .venv: .venv/installed
@@ -49,6 +50,9 @@ notebooks: .venv
 
 bench: .venv
 	$(BIN)/python -m tttlib bench
+
+docs: .venv
+	$(BIN)/python docs/make.py runs/docs
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache

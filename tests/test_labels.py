@@ -18,9 +18,7 @@ def test_another_order_is_refused() -> None:
     net = zoo.load("wrn-scenes")
     evaluate.describe(net, images)
     other = replace(images, classes=tuple(sorted(images.classes)))
-    with pytest.raises(
-        ValueError, match=r"'eight' is label 0 of scenes but output 8 "
-    ):
+    with pytest.raises(ValueError, match=r"'eight' is label 0 of scenes but output 8 "):
         evaluate.describe(net, other)
 
 

@@ -164,6 +164,7 @@ def _update(
 
 @torch.no_grad()
 def tokens_of(net: StackedAutoencoder, images: Tensor, how: Settings) -> Tensor:
+    """Patch tokens of images, in the precision of the run; see `StackedAutoencoder.tokens`."""
     with how.precision(images.device):
         return net.tokens(images)
 
@@ -207,6 +208,7 @@ def _void_failures(
 
 
 def joined(parts: list[Part], how: Settings) -> TTTResult:
+    """The result of all images from those of their chunks, in order."""
     losses, logits, latents, failed = (torch.cat(p) for p in zip(*parts, strict=True))
     kept = latents if how.latents else None
     return TTTResult(losses, logits, failed, kept, how.wanted)

@@ -31,6 +31,8 @@ class BN1Config(Config):
 
 
 class BN1(Adapter, name="bn1"):
+    """Nothing is trained; no diagnostics."""
+
     presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), BN1Config())
 
     def configure(self) -> list[str]:

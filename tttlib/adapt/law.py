@@ -52,6 +52,8 @@ class LawConfig(UpdateConfig, ViewConfig):
 
 
 class Law(Adapter, name="law"):
+    """diagnostics: loss, lr [n] (of every trained tensor)."""
+
     presets: ClassVar = {
         "cifar10-c": LawConfig(),
         "cifar100-c": LawConfig(lr=5e-5, tau=0.6),

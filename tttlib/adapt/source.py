@@ -11,6 +11,8 @@ from tttlib.adapt.adapter import Adapter, Config
 
 
 class Source(Adapter, name="source"):
+    """Nothing is trained; no diagnostics."""
+
     presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), Config())
 
     def configure(self) -> list[str]:

@@ -40,6 +40,8 @@ class SurgicalConfig(TrainingConfig, ViewConfig):
 
 
 class Surgical(Adapter, name="surgical"):
+    """diagnostics: loss, reliable (number of images)."""
+
     presets: ClassVar = {
         "cifar10-c": SurgicalConfig(),
         "cifar100-c": SurgicalConfig(),

@@ -22,6 +22,8 @@ from tttlib.adapt.losses import entropy
 
 
 class Tent(Adapter, name="tent"):
+    """diagnostics: loss (the mean entropy, in nats)."""
+
     presets: ClassVar = {
         "cifar10-c": TrainingConfig(),
         "cifar100-c": TrainingConfig(),

@@ -64,6 +64,7 @@ class Photographs:
 
 @cache
 def read_photographs() -> Photographs:
+    """The photographs of the installed wheels. Raises what `_installed` does for a missing one."""
     digest = hashlib.sha256()
     planes, start, shapes, total = [], [], [], 0
     for file, _ in PHOTOGRAPHS:
@@ -116,6 +117,7 @@ class Digits:
 
 @cache
 def read_digits() -> Digits:
+    """The 1,797 digits of scikit-learn, enlarged, with the box of their strokes."""
     source = load_digits()
     ink, labels = source.images / 16.0, source.target.astype(np.int64)
     up = _cubic()

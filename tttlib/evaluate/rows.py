@@ -53,10 +53,12 @@ def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str
 def stream_of(
     dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
 ) -> Iterable[streams.Batch]:
+    """Every image under every domain, one after the other; see `streams.continual`."""
     return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
 
 
 def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
+    """Domain, id, label and class of each image of a batch."""
     return pd.DataFrame(
         {
             "domain": batch.domain,

@@ -149,6 +149,7 @@ def _by_class(labels: np.ndarray, concentration: float, random: np.random.Genera
 
 
 def check_cells(dataset: ImageSet, cells: Sequence[Any]) -> None:
+    """ValueError for no domain, one that occurs twice, and a dataset without images."""
     if not len(cells):
         raise ValueError("a stream needs at least one domain")
     if len(set(cells)) != len(cells):
