@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tttlib import statistics
-
 log = logging.getLogger(__name__)
 
 
@@ -31,6 +29,8 @@ def summarise(
     low, high  bounds of the bootstrap interval, see `statistics.bootstrap`; a mean of right or
               wrong is a fraction in [0,1], not per cent.
     """
+    from tttlib import statistics  # here: it needs torch, which takes seconds to import
+
     by = [by] if isinstance(by, str) else list(by)
     need_columns(rows, [*by, value, *clusters])
     _warn_of_mismatch(rows)
@@ -75,6 +75,8 @@ def paired_difference(
     Returns columns by…, `method_column`, n, difference, low, high (fractions).
     Raises ValueError when method and baseline did not see the same images, or one of them twice.
     """
+    from tttlib import statistics  # here: it needs torch, which takes seconds to import
+
     by = [by] if isinstance(by, str) else list(by)
     match = list(match)
     need_columns(rows, [*by, method_column, *match, value, *clusters])

@@ -101,7 +101,7 @@ def notebooks_folder() -> Path:
 
     Raises ValueError when neither exists.
     """
-    candidates = [Path(__file__).resolve().parents[1] / "notebooks", Path.cwd() / "notebooks"]
+    candidates = [Path(__file__).resolve().parents[2] / "notebooks", Path.cwd() / "notebooks"]
     for folder in candidates:
         if any(folder.glob("*.ipynb")):
             return folder
