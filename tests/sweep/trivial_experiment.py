@@ -6,7 +6,9 @@ Its rows are written as a `results.Store` writes them.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -29,7 +31,7 @@ def trivial(
 
     seconds  to sleep before the rows are written
     log      a file that gets a line at the start and one at the end
-    fault    what goes wrong: "raise", "hang", "busy", "die", "die once", "memory", "exit"
+    fault    what goes wrong, see `_fail`
     """
     _tell(log, f"start {number} {seed} {os.getpid()}")
     time.sleep(seconds)
@@ -65,6 +67,8 @@ def _tell(log: str, line: str) -> None:
 def _fail(fault: str, run_dir: Path) -> None:
     if fault == "raise":
         raise ArithmeticError("two and two\nare five")
+    if fault == "warn":
+        logging.getLogger("tttlib.somewhere").warning("mind the gap")
     if fault == "hang":
         time.sleep(3600)
     if fault == "busy":  # deaf to exceptions
@@ -74,6 +78,8 @@ def _fail(fault: str, run_dir: Path) -> None:
                     time.sleep(0.01)
             except KeyboardInterrupt:
                 pass
+    if fault == "deaf":  # keeps the interpreter's lock
+        re.match(r"(a+)+$", "a" * 40 + "b")
     if fault == "exit":
         raise SystemExit(3)
     if fault == "memory":

@@ -20,7 +20,7 @@ from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
-from tttlib.sweep.work import GRACE, run_unit
+from tttlib.sweep.work import run_unit
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Local:
             )
         future = self._executors[slot].submit(run_unit, task)
         limit = task["timeout"]
-        end = math.inf if limit is None else time.monotonic() + limit + 4 * GRACE
+        end = math.inf if limit is None else time.monotonic() + limit + 4 * task["grace"]
         self._busy[future] = (slot, end)
         return future
 
@@ -224,10 +224,9 @@ class Dask:
         self._cluster = None
         self._away: float | None = None
         if address is None:
-            share = {"nthreads": 1, "memory_limit": 1 / workers}
-            quiet = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+            share = {"nthreads": 1, "memory_limit": 1 / workers, "silence_logs": logging.CRITICAL}
             kinds = [
-                {"cls": distributed.Nanny, "options": {**share, "env": {**quiet, **environment}}}
+                {"cls": distributed.Nanny, "options": {**share, "env": environment}}
                 for environment in (environment_of(i, workers) for i in range(workers))
             ]
             self._cluster = distributed.SpecCluster(

@@ -25,6 +25,7 @@ from tttlib.sweep.work import STOPPED, code_version
 
 log = logging.getLogger(__name__)
 
+GRACE = 5.0  # seconds that a unit has to stop by itself after its timeout
 DEATHS = 3  # of a unit's worker, until the unit counts as failed
 
 
@@ -214,6 +215,7 @@ class _Sweep:
             "given": dict(unit.given),
             "uses": dict(unit.uses),
             "timeout": self._timeout,
+            "grace": GRACE,
             "session": self._session,
             "host": platform.node(),
             "worker": True,

@@ -22,7 +22,6 @@ from tttlib.clock import now
 from tttlib.sweep import records
 
 STOPPED = "stopped"
-GRACE = 5.0  # seconds that a unit has to stop by itself after its timeout
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -82,7 +81,8 @@ def _run(task: Mapping[str, Any], folder: Path, record: Mapping[str, Any]) -> di
 
     (folder / "error.txt").unlink(missing_ok=True)
     try:
-        with _log_file(folder), _deadline(task["timeout"], give_up if task["worker"] else None):
+        last = give_up if task["worker"] else None
+        with _log_file(folder), _deadline(task["timeout"], task["grace"], last):
             _check_uses(task)
             _execute(task, folder)
         files = records.result_files(folder)
@@ -135,8 +135,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float | None, give_up: Any) -> Iterator[None]:
-    """Raise UnitTimeoutError after `seconds`; call `give_up` if that has no effect.
+def _deadline(seconds: float | None, grace: float, give_up: Any) -> Iterator[None]:
+    """Raise UnitTimeoutError after `seconds`; call `give_up` if that has no effect for `grace`.
 
     The exception comes by a signal in a main thread, which ends waiting, too; in another thread it
     comes between two instructions of Python.
@@ -153,7 +153,7 @@ def _deadline(seconds: float | None, give_up: Any) -> Iterator[None]:
             set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
             set_exception(ctypes.c_ulong(ident), ctypes.py_object(UnitTimeoutError))
 
-    timers = [] if give_up is None else [threading.Timer(seconds + GRACE, give_up)]
+    timers = [] if give_up is None else [threading.Timer(seconds + grace, give_up)]
     timers += [] if main else [threading.Timer(seconds, interrupt)]
     for timer in timers:
         timer.daemon = True
