@@ -11,29 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-from sweeping import lines, rows, run, states, units_of
+from sweeping import lines, run, states, units_of
 
-from tttlib import sweep
 from tttlib.sweep import engines, running
-
-ENGINES = ("local", "dask", "slurm")
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "GRACE", 0.3)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_same_grid_twice_gives_the_rows_of_a_serial_run(engine: str, tmp_path: Path) -> None:
-    units = units_of(number=[1, 2], seed=[0, 1])[: 4 if engine != "slurm" else 2]
-    run(units, tmp_path / "serial", "serial")
-    for out in (tmp_path / "a", tmp_path / "b"):
-        summary = run(units, out, engine)
-        assert (summary.done, summary.failed) == (len(units), [])
-        pd.testing.assert_frame_equal(rows(out), rows(tmp_path / "serial"), check_exact=True)
 
 
 def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
@@ -43,14 +29,13 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
     summary = run(units, tmp_path / "out", "local", timeout=3)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors == {
-        "die": "its worker died (SIGKILL(-9)), 3 times: killed from outside, or for want of memory",
+        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory",
         "hang": "took longer than 3 s",
         "busy": "took longer than 3 s and did not stop by itself",
-        "deaf": errors["deaf"],
+        "deaf": "took longer than 3 s and had to be killed",
         "raise": "ArithmeticError: two and two",
         "memory": errors["memory"],
     }
-    assert "worker died" in errors["deaf"] or errors["deaf"].startswith("took longer than 3 s")
     assert "MemoryError" in errors["memory"]
     assert states(tmp_path / "out") == ["done", "failed", "done", *["failed"] * 5]
     for record in summary.failed:
@@ -58,12 +43,13 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
     assert not _children()
 
 
+@pytest.mark.slow
 def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
     summary = run(units, tmp_path, "dask", timeout=3)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors.keys() == {"die", "hang", "raise"}
-    assert "its worker died (4 times), " in errors["die"]
+    assert "its worker died (killed) 3 times" in errors["die"]
     assert errors["hang"] == "took longer than 3 s and did not stop by itself"
     assert errors["raise"] == "ArithmeticError: two and two"
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
@@ -101,30 +87,6 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
     assert states(tmp_path / "out").count("done") == done
     assert run(units, tmp_path / "out", "local").earlier == done
     assert states(tmp_path / "out") == ["done"] * 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
-def test_real_experiments_are_the_same_everywhere(engine: str, tmp_path: Path) -> None:
-    small: dict[str, Any] = {"options": {"n": 40}, "n_images": 6, "batch_size": 2}
-    grid = [
-        {
-            "experiment": "standard",
-            "parameters": {**small, "steps": 2, "chunk": 4, "parallel": 2},
-            "grid": {"corruption": ["fog"], "seed": [0, 1]},
-        },
-        {"experiment": "online", "parameters": {**small, "corruptions": ["fog", "snow"]}},
-        {
-            "experiment": "adaptation",
-            "parameters": {**small, "corruptions": ["fog", "snow"]},
-            "grid": {"method": ["tent", "palm"]},
-        },
-    ]
-    units = sweep.expand({"sweeps": grid})
-    run(units, tmp_path / "serial", "serial")
-    for out in (tmp_path / "a", tmp_path / "b"):
-        assert run(units, out, engine).done == len(units)
-        pd.testing.assert_frame_equal(rows(out), rows(tmp_path / "serial"), check_exact=True)
 
 
 def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +137,7 @@ def test_slurm_needs_its_programs_and_legal_options(
         pass
     options = {"cluster": "local", "colour": "red"}
     with (
-        pytest.raises(ValueError, match="submitit refuses these options of jobs: .*colour"),
+        pytest.raises(ValueError, match=r"submitit refuses these options of jobs: .*colour"),
         engines.using("slurm", folder=tmp_path, options=options),
     ):
         pass
@@ -188,7 +150,7 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path: Path) -> None:
     assert distributed
     with (
         config.set({"distributed.comm.timeouts.connect": "0.5s"}),
-        pytest.raises(ValueError, match="no dask scheduler answers at tcp://127.0.0.1:9"),
+        pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"),
     ):
         run(units_of(), tmp_path, "dask", address="tcp://127.0.0.1:9")
 

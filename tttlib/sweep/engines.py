@@ -11,6 +11,7 @@ import importlib
 import logging
 import math
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -31,7 +32,15 @@ _RETURN = 20.0  # seconds that a scheduler may be away
 
 
 class WorkerDiedError(Exception):
-    """The process that ran a unit is gone."""
+    """The process that ran a unit is gone; `times` says how often that has happened."""
+
+    def __init__(self, how: str, times: int = 1) -> None:
+        super().__init__(how)
+        self.times = times
+
+
+class UnitLateError(Exception):
+    """The process that ran a unit did not heed the timeout and was killed."""
 
 
 class EngineLostError(Exception):
@@ -50,7 +59,7 @@ class Engine(Protocol):
         """Those that have ended; after `seconds` at the latest."""
 
     def result(self, handle: Any) -> dict[str, Any]:
-        """The record that `run_unit` returned. Raises WorkerDiedError or EngineLostError."""
+        """The record that `run_unit` returned. Raises one of the errors above."""
 
     def close(self) -> None:
         """End the workers, at once."""
@@ -64,6 +73,7 @@ def using(
     folder: Path,
     address: str | None = None,
     options: Mapping[str, Any] | None = None,
+    deaths: int = 3,
 ) -> Iterator[Engine]:
     """An engine, whose workers are gone afterwards.
 
@@ -71,6 +81,7 @@ def using(
              the cores); jobs of SLURM that run at once. Threads are divided among them.
     folder   for files of the jobs (SLURM)
     address  of a running dask scheduler
+    deaths   of a unit's worker, until a dask cluster started here gives the unit up
     options  of submitit: partition, cluster="local" and what `update_parameters` takes
     Raises ValueError for an unknown name and for packages that are not installed.
     """
@@ -89,7 +100,7 @@ def using(
     elif name == "local":
         engine = Local(n)
     elif name == "dask":
-        engine = Dask(n, address)
+        engine = Dask(n, address, deaths)
     else:
         engine = Slurm(workers, folder, options or {})
     try:
@@ -170,6 +181,7 @@ class Local:
         self._environments = [environment_of(i, workers) for i in range(workers)]
         self._executors: list[Any] = [None] * workers
         self._busy: dict[Any, tuple[int, float]] = {}  # future -> slot, when it must have ended
+        self._late: set[Any] = set()
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         return [self._submit(task) for task in tasks]
@@ -191,6 +203,7 @@ class Local:
     def wait(self, handles: Collection[Any], seconds: float) -> list[Any]:
         for future, (slot, end) in self._busy.items():
             if time.monotonic() > end and not future.done():  # deaf to its own timeout
+                self._late.add(future)
                 self._end(slot)
         done, _ = wait_for(handles, seconds, FIRST_COMPLETED)
         return list(done)
@@ -201,9 +214,11 @@ class Local:
             return handle.result()
         except (BrokenExecutor, RuntimeError) as error:  # loky's own derive from either
             self._end(slot)
+            if handle in self._late:
+                raise UnitLateError from error
             text = " ".join(str(error).split())
-            exit_code = text.partition("exit codes of the workers are")[2].strip(" {}")
-            raise WorkerDiedError(exit_code or text) from error
+            found = re.search(r"exit codes of the workers are \{(.*?)\}", text)
+            raise WorkerDiedError(found[1] if found else text) from error
 
     def _end(self, slot: int) -> None:
         if (executor := self._executors[slot]) is not None:
@@ -218,7 +233,7 @@ class Local:
 class Dask:
     """A dask.distributed scheduler that runs already, or one started here with its workers."""
 
-    def __init__(self, workers: int, address: str | None) -> None:
+    def __init__(self, workers: int, address: str | None, deaths: int) -> None:
         distributed = self._distributed = needed("distributed")
         _silence("distributed")
         self._cluster = None
@@ -233,7 +248,12 @@ class Dask:
                 workers=dict(enumerate(kinds)),
                 scheduler={
                     "cls": distributed.Scheduler,
-                    "options": {"dashboard": False, "host": "127.0.0.1", "port": 0},
+                    "options": {
+                        "dashboard": False,
+                        "host": "127.0.0.1",
+                        "port": 0,
+                        "allowed_failures": deaths - 1,
+                    },
                 },
                 silence_logs=False,
             )
@@ -278,7 +298,7 @@ class Dask:
         try:
             return handle.result(timeout=60)
         except self._distributed.KilledWorker as error:
-            raise WorkerDiedError(f"{error.allowed_failures + 1} times") from error
+            raise WorkerDiedError("killed", error.allowed_failures + 1) from error
         except (self._distributed.CancelledError, TimeoutError, OSError) as error:
             raise EngineLostError("the dask scheduler is gone") from error
 

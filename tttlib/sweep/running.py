@@ -21,7 +21,7 @@ from tttlib import locks
 from tttlib.clock import now
 from tttlib.sweep import engines, fingerprints, records
 from tttlib.sweep.grid import Unit, read_grid
-from tttlib.sweep.work import STOPPED, code_version
+from tttlib.sweep.work import KEPT, STOPPED, code_version
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,12 @@ def run_sweep(
         _write_plan(out, units, {**run, "code": code_version(), "started": now()})
         if todo:
             with engines.using(
-                engine, workers=workers, folder=out, address=address, options=options
+                engine,
+                workers=workers,
+                folder=out,
+                address=address,
+                options=options,
+                deaths=DEATHS,
             ) as opened:
                 _Sweep(out, todo, opened, timeout, summary, progress).run()
     return summary
@@ -160,16 +165,15 @@ class _Sweep:
     def _end(self, handle: Any) -> None:
         unit = self._flying[handle]
         try:
-            record = self._engine.result(handle)
+            record: dict[str, Any] | None = self._engine.result(handle)
         except engines.WorkerDiedError as error:
-            found = self._after_death(unit, error)
-            del self._flying[handle]
-            if found is None:
-                self._todo.appendleft(unit)
-                return
-            record = found
-        else:
-            del self._flying[handle]
+            record = self._after_death(unit, error)
+        except engines.UnitLateError:
+            record = self._fail(unit, f"took longer than {self._timeout} s and had to be killed")
+        del self._flying[handle]
+        if record is None:
+            self._todo.appendleft(unit)
+            return
         if record["state"] == STOPPED:
             raise SweepError(f"{record['error']}; what is done is kept")
         if record["state"] == records.DONE:
@@ -178,28 +182,35 @@ class _Sweep:
             self._summary.failed.append(record)
         self._bar.update(1)
 
-    def _after_death(self, unit: Unit, error: Exception) -> dict[str, Any] | None:
+    def _after_death(self, unit: Unit, error: engines.WorkerDiedError) -> dict[str, Any] | None:
         """The unit's record if it has ended, or failed for good; None: it runs again."""
         folder = unit_folder(self._out, unit.key)
         record = records.read(folder) if folder.is_dir() else None
+        ours = record is not None and record["session"] == self._session
         if record is not None and record["state"] == records.DONE:
             return record
-        ours = record is not None and record["session"] == self._session
         if ours and record is not None and record["state"] == records.FAILED:
             return record
-        self._deaths[unit.key] += 1
-        if self._deaths[unit.key] < DEATHS:
+        # dask blames all units that a worker held; those that had not begun are innocent
+        self._deaths[unit.key] += error.times if ours else 1
+        times = self._deaths[unit.key]
+        if times < DEATHS:
             return None
-        text = f"its worker died ({error}), {DEATHS} times: killed from outside, or for want of "
-        text += "memory"
-        task = self._task(unit)
-        record = {name: task[name] for name in ("key", "label", "experiment", "parameters", "uses")}
-        record |= {"session": self._session, "code": code_version(), "host": platform.node()}
-        record |= {"state": records.FAILED, "error": text, "traceback": "", "finished": now()}
-        record["seconds"] = None
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(text, encoding="utf-8")
-        records.write(folder, record)
+        why = "killed from outside, or out of memory"
+        return self._fail(unit, f"its worker died ({error}) {times} times: {why}")
+
+    def _fail(self, unit: Unit, error: str) -> dict[str, Any]:
+        """Write the record of a unit that could not do so itself."""
+        task, folder = self._task(unit), unit_folder(self._out, unit.key)
+        record = {name: task[name] for name in KEPT}
+        record |= {"code": code_version(), "host": platform.node(), "finished": now()}
+        record |= {"state": records.FAILED, "seconds": None, "error": error, "traceback": ""}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text(error, encoding="utf-8")
+            records.write(folder, record)
+        except OSError as problem:
+            return {"state": STOPPED, "error": f"cannot write {folder}: {problem}"}
         return record
 
     def _task(self, unit: Unit) -> dict[str, Any]:

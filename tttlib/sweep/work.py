@@ -44,7 +44,7 @@ def run_unit(task: Mapping[str, Any]) -> dict[str, Any]:
             found = records.read(folder)
             if found is not None and _settled(found, task):
                 return found
-            record = {name: task[name] for name in _KEPT} | _circumstances()
+            record = {name: task[name] for name in KEPT} | _circumstances()
             records.write(folder, {**record, "state": records.RUNNING})
             ending = _run(task, folder, record)
             record |= ending
@@ -55,7 +55,8 @@ def run_unit(task: Mapping[str, Any]) -> dict[str, Any]:
     return record
 
 
-_KEPT = ("key", "label", "experiment", "parameters", "uses", "session", "notebook_sha256")
+# of a task, in the record
+KEPT = ("key", "label", "experiment", "parameters", "uses", "session", "notebook_sha256")
 
 
 def _settled(record: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
