@@ -160,3 +160,50 @@ def _children() -> list[str]:
     command = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
     told = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
     return [line for line in told if "python" in line and "resource_tracker" not in line]
+
+
+def test_jobs_of_slurm_are_submitted_as_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More units than an array takes, on an executor that only remembers."""
+    import submitit
+
+    arrays: list[int] = []
+    told: dict[str, Any] = {}
+
+    class Job:
+        def __init__(self, task: dict) -> None:
+            self.task = task
+
+        def done(self) -> bool:
+            return True
+
+        def result(self) -> dict:
+            return engines.run_unit({**self.task, "worker": False})
+
+    class Executor:
+        def __init__(self, folder: Path, cluster: str) -> None:
+            assert cluster == "slurm"
+
+        def update_parameters(self, **parameters: Any) -> None:
+            told.update(parameters)
+
+        def map_array(self, function: Any, tasks: list) -> list[Job]:
+            arrays.append(len(tasks))
+            return [Job(task) for task in tasks]
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    monkeypatch.setattr(engines.shutil, "which", lambda name: name)
+    monkeypatch.setattr(engines, "_ARRAY", 4)
+    units = units_of(seed=list(range(10)))
+    options = {"partition": "gpu", "gpus_per_node": 1}
+    how: dict[str, Any] = {"workers": 3, "timeout": 90, "options": options, "progress": False}
+    summary = sweep.run_sweep(units, tmp_path, engine="slurm", **how)
+    assert summary.done == 10 and arrays == [4, 4, 2]
+    assert told == {
+        "name": "tttlib",
+        "slurm_partition": "gpu",
+        "gpus_per_node": 1,
+        "slurm_array_parallelism": 3,
+        "timeout_min": 3,
+    }

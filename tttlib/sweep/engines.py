@@ -1,7 +1,6 @@
 """Where units run: in this process, on this machine's cores and GPUs, on dask, or on SLURM.
 
-An engine has `slots` (units in flight at most) and three verbs: `submit` tasks, `wait` for some to
-end, and the `result` of one. `using` opens one and ends its workers, whatever happens.
+An engine has three verbs: `submit` tasks, `wait` for some to end, and the `result` of one. `using` opens one and ends its workers, whatever happens.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor
@@ -48,9 +49,16 @@ class EngineLostError(Exception):
 
 
 class Engine(Protocol):
-    """What a sweep needs of an engine; a handle is anything hashable."""
+    """What a sweep needs of an engine; a handle is anything hashable.
+
+    slots    tasks in flight at most
+    at_once  of these, how many may be running
+    arrays   tasks are best submitted all at once: nothing new while some are in flight
+    """
 
     slots: int
+    at_once: int
+    arrays: bool
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Handles of the tasks, which run as soon as there is room."""
@@ -152,7 +160,8 @@ def environment_of(worker: int, workers: int) -> dict[str, str]:
 class Serial:
     """One unit after the other in this process: for debugging, and to compare with."""
 
-    slots = 1
+    slots = at_once = 1
+    arrays = False
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         return [_Call(task) for task in tasks]
@@ -175,9 +184,11 @@ class _Call:
 class Local:
     """loky processes, each an executor of its own: a dying one takes no other unit with it."""
 
+    arrays = False
+
     def __init__(self, workers: int) -> None:
         self._loky = needed("loky")
-        self.slots = workers
+        self.slots = self.at_once = workers
         self._environments = [environment_of(i, workers) for i in range(workers)]
         self._executors: list[Any] = [None] * workers
         self._busy: dict[Any, tuple[int, float]] = {}  # future -> slot, when it must have ended
@@ -220,18 +231,21 @@ class Local:
             found = re.search(r"exit codes of the workers are \{(.*?)\}", text)
             raise WorkerDiedError(found[1] if found else text) from error
 
-    def _end(self, slot: int) -> None:
+    def _end(self, slot: int, kill: bool = True) -> None:
         if (executor := self._executors[slot]) is not None:
             self._executors[slot] = None
-            executor.shutdown(wait=True, kill_workers=True)
+            executor.shutdown(wait=True, kill_workers=kill)
 
     def close(self) -> None:
+        busy = {slot for slot, _ in self._busy.values()}
         for slot in range(self.slots):
-            self._end(slot)
+            self._end(slot, kill=slot in busy)
 
 
 class Dask:
     """A dask.distributed scheduler that runs already, or one started here with its workers."""
+
+    arrays = False
 
     def __init__(self, workers: int, address: str | None, deaths: int) -> None:
         distributed = self._distributed = needed("distributed")
@@ -244,19 +258,20 @@ class Dask:
                 {"cls": distributed.Nanny, "options": {**share, "env": environment}}
                 for environment in (environment_of(i, workers) for i in range(workers))
             ]
-            self._cluster = distributed.SpecCluster(
-                workers=dict(enumerate(kinds)),
-                scheduler={
-                    "cls": distributed.Scheduler,
-                    "options": {
-                        "dashboard": False,
-                        "host": "127.0.0.1",
-                        "port": 0,
-                        "allowed_failures": deaths - 1,
+            with _children_ignore_ctrl_c():
+                self._cluster = distributed.SpecCluster(
+                    workers=dict(enumerate(kinds)),
+                    scheduler={
+                        "cls": distributed.Scheduler,
+                        "options": {
+                            "dashboard": False,
+                            "host": "127.0.0.1",
+                            "port": 0,
+                            "allowed_failures": deaths - 1,
+                        },
                     },
-                },
-                silence_logs=False,
-            )
+                    silence_logs=False,
+                )
         try:
             self._client = distributed.Client(self._cluster or address, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -268,7 +283,8 @@ class Dask:
                 "process; start them with `dask worker --nthreads 1`"
             )
         # Two for each, so that none waits for the next; workers may still join.
-        self.slots = 2 * max(len(threads), workers)
+        self.at_once = max(len(threads), workers)
+        self.slots = 2 * self.at_once
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         return [self._client.submit(run_unit, task, pure=False) for task in tasks]
@@ -324,10 +340,11 @@ class Slurm:
         self._minutes = given.pop("timeout_min", None)
         self._executor = submitit.AutoExecutor(folder / "jobs" / "%j", cluster=cluster)
         if cluster == "local":  # starts everything at once
-            self.slots = workers or default_workers()
+            self.slots = self.at_once = workers or default_workers()
         else:
-            self.slots = _ARRAY
-            given.setdefault("slurm_array_parallelism", workers or _ARRAY)
+            self.slots, self.at_once = _ARRAY, workers or _ARRAY
+            given.setdefault("slurm_array_parallelism", self.at_once)
+        self.arrays = cluster == "slurm"
         given.setdefault("name", "tttlib")
         try:
             self._executor.update_parameters(**given)
@@ -379,11 +396,21 @@ def _silence(name: str) -> None:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
+@contextlib.contextmanager
+def _children_ignore_ctrl_c() -> Iterator[None]:
+    """Processes started meanwhile leave Ctrl-C to the sweep: they inherit that it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin(parent: int) -> None:
     """A worker's first act: leave Ctrl-C to the sweep, and end when the sweep has."""
-    import signal
-    import threading
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

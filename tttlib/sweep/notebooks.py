@@ -241,7 +241,8 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def _is_no_dead_kernel(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or type(record.exc_info[1]).__name__ != "DeadKernelError"
+    error = record.exc_info[1] if record.exc_info else None  # asyncio says False for none
+    return type(error).__name__ != "DeadKernelError"
 
 
 def _first_line(text: str) -> str:

@@ -156,7 +156,7 @@ class _Sweep:
 
     def _launch(self) -> None:
         n = min(self._engine.slots - len(self._flying), len(self._todo))
-        if n > 0:
+        if n > 0 and not (self._engine.arrays and self._flying):
             units = [self._todo.popleft() for _ in range(n)]
             tasks = [self._task(unit) for unit in units]
             self._flying.update(zip(self._engine.submit(tasks), units, strict=True))
@@ -233,7 +233,7 @@ class _Sweep:
         }
 
     def _tell(self) -> None:
-        running = min(len(self._flying), self._engine.slots)
+        running = min(len(self._flying), self._engine.at_once)
         self._bar.set_postfix(failed=len(self._summary.failed), running=running, refresh=False)
 
 
