@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sweeping import lines, run, states, units_of
 
+from tttlib import sweep
 from tttlib.sweep import engines, running
 
 

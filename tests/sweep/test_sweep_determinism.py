@@ -32,17 +32,18 @@ def test_real_experiments_are_the_same_everywhere(engine: str, tmp_path: Path) -
         {
             "experiment": "standard",
             "parameters": {**small, "steps": 2, "chunk": 4, "parallel": 2},
-            "grid": {"corruption": ["fog"], "seed": [0, 1]},
+            "grid": {"corruption": ["fog"]},
         },
         {"experiment": "online", "parameters": {**small, "corruptions": ["fog", "snow"]}},
         {
             "experiment": "adaptation",
             "parameters": {**small, "corruptions": ["fog", "snow"]},
-            "grid": {"method": ["tent", "palm"]},
+            "grid": {"method": ["palm"]},
         },
     ]
     units = sweep.expand({"sweeps": grid})
     run(units, tmp_path / "serial", "serial")
     for out in (tmp_path / "a", tmp_path / "b"):
         assert run(units, out, engine).done == len(units)
-        pd.testing.assert_frame_equal(rows(out), rows(tmp_path / "serial"), check_exact=True)
+        found, wanted = (rows(o).drop(columns="git_sha") for o in (out, tmp_path / "serial"))
+        pd.testing.assert_frame_equal(found, wanted, check_exact=True)

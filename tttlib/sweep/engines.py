@@ -1,6 +1,7 @@
 """Where units run: in this process, on this machine's cores and GPUs, on dask, or on SLURM.
 
-An engine has three verbs: `submit` tasks, `wait` for some to end, and the `result` of one. `using` opens one and ends its workers, whatever happens.
+An engine has three verbs: `submit` tasks, `wait` for some to end, and the `result` of one. `using`
+opens one and ends its workers, whatever happens.
 """
 
 from __future__ import annotations
