@@ -175,7 +175,7 @@ def test_ci_fails_with_the_tests_and_for_skipped_ones(checkout: Path) -> None:
     assert _ci(checkout, "SKIPPED [1] tests/test_x.py:1: needs a CUDA device").returncode == 0
 
 
-@pytest.mark.parametrize("package", ["data", "models"])
+@pytest.mark.parametrize("package", ["data", "models", "sweep"])
 def test_the_tests_that_a_table_names_exist(package: str) -> None:
     text = (ROOT / "tttlib" / package / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)

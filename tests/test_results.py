@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_a_broken_off_unit_leaves_nothing(
         store.run(UNIT, fail)
     assert not store.folder.exists()
     with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(results.os, "replace", fail)  # stopped between writing and renaming
+        patch.setattr(os, "replace", fail)  # stopped between writing and renaming
         store.run(UNIT, _rows)
     assert list(store.folder.iterdir()) == []
     assert len(store.run(UNIT, _rows)) == 6

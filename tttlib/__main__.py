@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tttlib import data_commands
+from tttlib import data_commands, sweep_commands
 from tttlib.console import interruptible
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_commands.app, name="data")
+app.command("sweep")(sweep_commands.sweep)
 
 _PAIRS = typer.Option(
     "--parameter",
@@ -197,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         # sweep is imported by the commands that run notebooks only: it keeps --help fast.
         sweep = sys.modules.get("tttlib.sweep")
-        if sweep is None or not isinstance(error, sweep.NotebookError):
+        if sweep is None or not isinstance(error, sweep.NotebookError | sweep.SweepError):
             raise
         _fail(error, debug)
 

@@ -25,8 +25,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import BoundingBoxes
 
 from tttlib.data.files import CROP, PREPROCESS, geometry
 from tttlib.data.imageset import DamagedDataError
@@ -179,6 +177,8 @@ def _damaged(path: Path, what: str) -> DamagedDataError:
 
 
 def _boxes(values: Tensor, canvas: tuple[int, int]) -> Any:
+    from torchvision.tv_tensors import BoundingBoxes  # here: it takes seconds to import
+
     return BoundingBoxes(values, format="XYXY", canvas_size=canvas)
 
 
@@ -194,6 +194,8 @@ def through(boxes: Any, preprocess: str) -> tuple[Any, Tensor]:
     each box's area that lies in the crop. A box that was cropped away has share 0 and no area.
     Raises ValueError for another preprocess.
     """
+    from torchvision.transforms.v2 import functional as F
+
     if preprocess not in PREPROCESS:
         raise ValueError(f"unknown preprocess {preprocess!r}; known are {', '.join(PREPROCESS)}")
     if preprocess == "to_tensor":

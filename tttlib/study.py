@@ -16,7 +16,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from tttlib import __version__, environment, report, sweep
+from tttlib import __version__, environment, locks, report, sweep
+from tttlib.clock import now
 from tttlib.parameter_files import share_out
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def run_study(
             record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
             _write_record(run, record)
         record["environment"] = environment.describe()
-        record["finished"] = _now()
+        record["finished"] = now()
         _write_record(run, record)
         return report.write(run, record, paths)
 
@@ -115,7 +116,7 @@ def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterato
         if run is None:
             run = _new_run(runs)
             _lock(run, stack)
-            started: dict[str, Any] = {"started": _now(), "seconds": {}, "peak_memory_bytes": None}
+            started: dict[str, Any] = {"started": now(), "seconds": {}, "peak_memory_bytes": None}
             _write_record(run, {**identity, **started})
         else:
             log.info("resuming %s", run)
@@ -159,16 +160,10 @@ def _new_run(runs: Path) -> Path:
 
 def _lock(run: Path, stack: contextlib.ExitStack) -> bool:
     """Hold the run until the stack closes; False when another process holds it."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    file = stack.enter_context((run / ".lock").open("w"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    lock = locks.acquire(run / ".lock")
+    if lock is not None:
+        stack.enter_context(lock)
+    return lock is not None
 
 
 def _write_record(run: Path, record: Mapping[str, Any]) -> None:
@@ -185,7 +180,3 @@ def _peak_memory_of_children() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -101,7 +101,7 @@ def notebooks_folder() -> Path:
 
     Raises ValueError when neither exists.
     """
-    candidates = [Path(__file__).resolve().parents[1] / "notebooks", Path.cwd() / "notebooks"]
+    candidates = [Path(__file__).resolve().parents[2] / "notebooks", Path.cwd() / "notebooks"]
     for folder in candidates:
         if any(folder.glob("*.ipynb")):
             return folder
@@ -160,24 +160,48 @@ def declared_parameters(path: str | Path) -> dict[str, str]:
     return declared
 
 
+def declared_defaults(path: str | Path) -> dict[str, Any]:
+    """Name -> default of every parameter a notebook declares; of an expression, its `Source`."""
+    defaults: dict[str, Any] = {}
+    for name, source in declared_parameters(path).items():
+        try:
+            defaults[name] = ast.literal_eval(source)
+        except ValueError:
+            defaults[name] = Source(source)
+    return defaults
+
+
+class Source(str):
+    """The source text of a default that is no literal: any value can take its place."""
+
+
 def check_parameters(path: str | Path, parameters: Mapping[str, Any]) -> None:
     """ValueError, listing what is legal, when a notebook does not take these parameters."""
-    declared = declared_parameters(path)
-    legal = ", ".join(f"{name} = {default}" for name, default in declared.items())
-    for name, value in parameters.items():
-        if name not in declared:
+    fitting(Path(path).name, declared_defaults(path), parameters)
+
+
+def fitting(what: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, with whole numbers as floats where the default is one.
+
+    what  who takes these parameters, for the message
+    Raises ValueError, listing what is legal, for an unknown name or a value of another type.
+    """
+    fitted = {}
+    for name, value in given.items():
+        if name not in defaults:
+            told = (f"{n} = {d if isinstance(d, Source) else repr(d)}" for n, d in defaults.items())
             raise ValueError(
-                f"{Path(path).name} has no parameter {name!r}; it has (with defaults) {legal}"
+                f"{what} has no parameter {name!r}; it has (with defaults) {', '.join(told)}"
             )
-        try:
-            default = ast.literal_eval(declared[name])
-        except ValueError:
-            continue  # an expression: any value will do
-        if not _fits(value, default):
+        default = defaults[name]
+        if not isinstance(default, Source) and not _fits(value, default):
             raise ValueError(
-                f"parameter {name!r} of {Path(path).name} cannot be {value!r}: it needs a "
-                f"{type(default).__name__} such as {declared[name]}"
+                f"parameter {name!r} of {what} cannot be {value!r}: it needs a "
+                f"{type(default).__name__} such as {default!r}"
             )
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fitted[name] = float(value) if whole and isinstance(default, float) else value
+    return fitted
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:
@@ -217,7 +241,8 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def _is_no_dead_kernel(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or type(record.exc_info[1]).__name__ != "DeadKernelError"
+    error = record.exc_info[1] if record.exc_info else None  # asyncio says False for none
+    return type(error).__name__ != "DeadKernelError"
 
 
 def _first_line(text: str) -> str:

@@ -154,8 +154,8 @@ def test_notebooks_are_found_by_path_name_and_beginning(folder: Path) -> None:
 def test_notebooks_folder_is_the_checkouts_else_the_current_ones(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = tmp_path / "site-packages" / "tttlib" / "sweep.py"
-    monkeypatch.setattr(sweep, "__file__", str(elsewhere))
+    elsewhere = tmp_path / "site-packages" / "tttlib" / "sweep" / "notebooks.py"
+    monkeypatch.setattr(sweep.notebooks, "__file__", str(elsewhere))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"found no notebooks in .*checkout"):
         sweep.notebooks_folder()

@@ -1,0 +1,210 @@
+"""Every engine gives the rows of a serial run, outlives its workers, and stops what hangs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeping import lines, run, states, units_of
+
+from tttlib import sweep
+from tttlib.sweep import engines, running
+
+
+@pytest.fixture(autouse=True)
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "GRACE", 0.3)
+
+
+def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    faults = ["", "die", "die once", "hang", "busy", "deaf", "raise", "memory"]
+    units = units_of({"log": str(log), "seconds": 0.1}, fault=faults)
+    summary = run(units, tmp_path / "out", "local", timeout=3)
+    errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
+    assert errors == {
+        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory",
+        "hang": "took longer than 3 s",
+        "busy": "took longer than 3 s and did not stop by itself",
+        "deaf": "took longer than 3 s and had to be killed",
+        "raise": "ArithmeticError: two and two",
+        "memory": errors["memory"],
+    }
+    assert "MemoryError" in errors["memory"]
+    assert states(tmp_path / "out") == ["done", "failed", "done", *["failed"] * 5]
+    for record in summary.failed:
+        assert summary.where(record).read_text()
+    assert not _children()
+
+
+@pytest.mark.slow
+def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
+    units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
+    summary = run(units, tmp_path, "dask", timeout=3)
+    errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
+    assert errors.keys() == {"die", "hang", "raise"}
+    assert "its worker died (killed) 3 times" in errors["die"]
+    assert errors["hang"] == "took longer than 3 s and did not stop by itself"
+    assert errors["raise"] == "ArithmeticError: two and two"
+    assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
+
+
+@pytest.mark.slow
+def test_jobs_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
+    units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
+    summary = run(units, tmp_path, "slurm", timeout=3)
+    errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
+    assert errors.keys() == {"die", "hang", "raise"}
+    assert "its worker died" in errors["die"]
+    assert errors["hang"].startswith("took longer than 3 s")
+    assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    units = units_of({"log": str(log), "seconds": 0.3}, seed=list(range(20)))
+
+    def press() -> None:
+        while len(lines(log, "end")) < 3:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(units, tmp_path / "out", "local")
+    thread.join()
+    assert not _children()
+    done = states(tmp_path / "out").count("done")
+    assert 1 <= done < 20
+    time.sleep(0.5)
+    assert states(tmp_path / "out").count("done") == done
+    assert run(units, tmp_path / "out", "local").earlier == done
+    assert states(tmp_path / "out") == ["done"] * 20
+
+
+def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "cores", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert engines.environment_of(2, 3) == {
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "3",
+    }
+    assert engines.default_workers() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.environment_of(1, 2) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "4"}
+    assert engines.default_workers() == 4
+
+
+def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    told = tmp_path / "nvidia-smi"
+    told.write_text("#!/bin/sh\nprintf '0\\n1\\n2\\n'\n")
+    told.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert engines.gpus() == ["0", "1", "2"]
+    told.write_text("#!/bin/sh\nexit 9\n")
+    assert engines.gpus() == []
+
+
+@pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("slurm", "submitit")])
+def test_a_missing_package_names_its_extra(
+    engine: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str, *_: Any) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    words = rf"needs the package {package}; install it with pip install 'tttlib\[cluster\]'"
+    with pytest.raises(ValueError, match=words), engines.using(engine, folder=tmp_path):
+        pass
+
+
+def test_slurm_needs_its_programs_and_legal_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="needs sbatch"), engines.using("slurm", folder=tmp_path):
+        pass
+    options = {"cluster": "local", "colour": "red"}
+    with (
+        pytest.raises(ValueError, match=r"submitit refuses these options of jobs: .*colour"),
+        engines.using("slurm", folder=tmp_path, options=options),
+    ):
+        pass
+
+
+def test_a_scheduler_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    import distributed
+    from dask import config
+
+    assert distributed
+    with (
+        config.set({"distributed.comm.timeouts.connect": "0.5s"}),
+        pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"),
+    ):
+        run(units_of(), tmp_path, "dask", address="tcp://127.0.0.1:9")
+
+
+def _children() -> list[str]:
+    """Python processes that this one has started, less helpers of multiprocessing."""
+    command = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
+    told = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in told if "python" in line and "resource_tracker" not in line]
+
+
+def test_jobs_of_slurm_are_submitted_as_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More units than an array takes, on an executor that only remembers."""
+    import submitit
+
+    arrays: list[int] = []
+    told: dict[str, Any] = {}
+
+    class Job:
+        def __init__(self, task: dict) -> None:
+            self.task = task
+
+        def done(self) -> bool:
+            return True
+
+        def result(self) -> dict:
+            return engines.run_unit({**self.task, "worker": False})
+
+    class Executor:
+        def __init__(self, folder: Path, cluster: str) -> None:
+            assert cluster == "slurm"
+
+        def update_parameters(self, **parameters: Any) -> None:
+            told.update(parameters)
+
+        def map_array(self, function: Any, tasks: list) -> list[Job]:
+            arrays.append(len(tasks))
+            return [Job(task) for task in tasks]
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    monkeypatch.setattr(engines.shutil, "which", lambda name: name)
+    monkeypatch.setattr(engines, "_ARRAY", 4)
+    units = units_of(seed=list(range(10)))
+    options = {"partition": "gpu", "gpus_per_node": 1}
+    how: dict[str, Any] = {"workers": 3, "timeout": 90, "options": options, "progress": False}
+    summary = sweep.run_sweep(units, tmp_path, engine="slurm", **how)
+    assert summary.done == 10 and arrays == [4, 4, 2]
+    assert told == {
+        "name": "tttlib",
+        "slurm_partition": "gpu",
+        "gpus_per_node": 1,
+        "slurm_array_parallelism": 3,
+        "timeout_min": 3,
+    }

@@ -1,0 +1,112 @@
+"""Which data and weights a unit uses, told from its parameters, and their fingerprints.
+
+Parameters called `dataset` with the splits `split`, `…_split` (empty ones count for nothing), the
+folder `root` and the loader's `options` name data; `model`, `models`, `…_model`, `…_models` and
+`head` name weights: bundled ones, or files.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tttlib.data import ImageSet
+
+_WEIGHTS = re.compile(r"(.+_)?models?|head")
+_BUNDLED = Path(__file__).resolve().parents[1] / "weights"
+
+
+def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """ "data NAME SPLIT" and "weights NAME" -> fingerprint, of all that a unit uses.
+
+    Raises what `data.load` raises for data that are unknown, missing or damaged, and ValueError for
+    weights that are neither bundled nor a file.
+    """
+    found = {}
+    dataset = parameters.get("dataset")
+    if isinstance(dataset, str) and dataset:
+        for split in _splits(parameters):
+            options = parameters.get("options")
+            images_ = images(dataset, split, parameters.get("root") or "", options)
+            name = " ".join(["data", dataset, split, *([_text(options)] if options else [])])
+            found[name] = images_.fingerprint
+            _check_size(images_, dataset, split, parameters)
+    for name in _names(parameters):
+        path = _BUNDLED / f"{name}.safetensors"
+        path = path if path.is_file() else Path(name)
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
+            raise ValueError(f"no weights {name!r}: no such file, and bundled are {known}")
+        found[f"weights {path.stem}"] = _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return found
+
+
+def signature(parameters: Mapping[str, Any]) -> str:
+    """Equal for units that use the same things."""
+    named = ("dataset", "root", "options", "n_images", "split")
+    kept = [n for n in parameters if n in named or n.endswith("_split") or _WEIGHTS.fullmatch(n)]
+    return json.dumps({name: parameters[name] for name in kept}, sort_keys=True)
+
+
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """The first thing of one name whose fingerprint differs, in words; empty when none does."""
+    for name in before:
+        if after.get(name, before[name]) != before[name]:
+            return f"{name} (fingerprint {before[name]} before, {after[name]} now)"
+    return ""
+
+
+def images(
+    dataset: str, split: str, root: str = "", options: Mapping[str, Any] | None = None
+) -> ImageSet:
+    """`data.load`, once in a process."""
+    return _images(dataset, split, root, _text(options))
+
+
+@functools.lru_cache(maxsize=4)
+def _images(dataset: str, split: str, root: str, options: str) -> ImageSet:
+    from tttlib import data
+
+    return data.load(dataset, split, root or None, **json.loads(options))
+
+
+def forget() -> None:
+    """Look at the files again."""
+    _images.cache_clear()
+
+
+def _text(options: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(options or {}), sort_keys=True)
+
+
+def _splits(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """Each split once."""
+    named = (v for k, v in parameters.items() if k == "split" or k.endswith("_split"))
+    yield from dict.fromkeys(v for v in named if isinstance(v, str) and v)
+
+
+def _names(parameters: Mapping[str, Any]) -> Iterable[str]:
+    """Each name of weights once."""
+    named = [v for k, v in parameters.items() if _WEIGHTS.fullmatch(k)]
+    flat = [n for v in named for n in (v if isinstance(v, list | tuple) else [v])]
+    return dict.fromkeys(n for n in flat if isinstance(n, str) and n)
+
+
+def _check_size(found: ImageSet, dataset: str, split: str, parameters: Mapping[str, Any]) -> None:
+    """More images asked for than there are is told before anything runs."""
+    n = parameters.get("n_images")
+    if isinstance(n, int) and n > len(found) and split == parameters.get("split"):
+        raise ValueError(f"n_images is {n}, but {dataset!r} split {split!r} has {len(found)}")
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, changed: int, size: int) -> str:
+    """As `zoo.weights_hash`: 16 hex digits of the file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,139 @@
+"""A grid file and its units of work.
+
+notebook: "02"                              # or experiment: standard, online, adaptation, source,
+                                            # or module:function of your own
+parameters: {n_images: 8}                   # of all units
+grid: {corruption: [fog, snow], seed: [0, 1]}   # every combination; one unit each
+
+Several of these: a list under `sweeps:`. A value that is itself a list stands as a list of lists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tttlib.sweep import experiments
+from tttlib.sweep.notebooks import declared_defaults, find_notebook, fitting, read_parameters
+
+_ENTRY = ("notebook", "experiment", "parameters", "grid")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of work: one notebook or experiment with all its parameters.
+
+    experiment  name of the experiment, or "notebook STEM"
+    parameters  all, with the defaults of those the grid does not name
+    given       what the grid names
+    varied      of these, what tells the units of one sweep apart
+    notebook    its path, empty for an experiment
+    uses        "data NAME SPLIT" and "weights NAME" -> fingerprint, see `fingerprints`
+    """
+
+    experiment: str
+    parameters: Mapping[str, Any]
+    given: Mapping[str, Any]
+    varied: Mapping[str, Any]
+    notebook: str = ""
+    uses: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """16 hex digits of experiment, parameters and what it uses; not of the code."""
+        from tttlib.results import unit_key
+
+        return unit_key(
+            {
+                "experiment": self.experiment,
+                "parameters": dict(self.parameters),
+                "uses": dict(self.uses),
+            }
+        )
+
+    @property
+    def label(self) -> str:
+        """The unit for people: standard corruption=fog seed=1."""
+        return " ".join([self.experiment, *(f"{k}={v}" for k, v in self.varied.items())])
+
+    def using(self, uses: Mapping[str, str]) -> Unit:
+        return dataclasses.replace(self, uses=dict(uses))
+
+
+def read_grid(path: str | Path) -> list[Unit]:
+    """The units of a grid file, without the fingerprints of what they use.
+
+    Raises ValueError for anything unknown or unfit in the file, before anything runs.
+    """
+    return expand(read_parameters(path), str(path))
+
+
+def expand(grid: Mapping[str, Any], where: str = "the grid") -> list[Unit]:
+    """The units of a grid, see the module's text. `where` begins the messages of ValueErrors."""
+    entries = grid.get("sweeps", [grid])
+    if "sweeps" in grid and (len(grid) > 1 or not isinstance(entries, list) or not entries):
+        raise ValueError(f"{where}: 'sweeps' is a list of sweeps and stands alone")
+    units = [unit for entry in entries for unit in _entry(entry, where)]
+    seen: set[str] = set()
+    for unit in units:
+        if unit.key in seen:
+            raise ValueError(f"{where} has the unit {unit.label!r} twice; name each value once")
+        seen.add(unit.key)
+    return units
+
+
+def _entry(entry: Any, where: str) -> list[Unit]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where}: a sweep has lines 'name: value', got {entry!r:.80}")
+    for name in entry:
+        if name not in _ENTRY:
+            raise ValueError(f"{where}: unknown {name!r}; a sweep has {', '.join(_ENTRY)}")
+    if ("notebook" in entry) == ("experiment" in entry):
+        raise ValueError(f"{where}: a sweep names one notebook or one experiment")
+    fixed, lists = _mapping(entry, "parameters", where), _mapping(entry, "grid", where)
+    for name, values in lists.items():
+        if name in fixed:
+            raise ValueError(f"{where}: {name!r} stands in parameters and in grid; keep one")
+        if not isinstance(values, list) or not values:
+            raise ValueError(
+                f"{where}: grid needs a list of values for {name!r}, got {values!r:.80}; "
+                "a single value belongs to parameters"
+            )
+    combinations = itertools.product(*lists.values())
+    varied: Sequence[dict[str, Any]] = [dict(zip(lists, v, strict=True)) for v in combinations]
+    if "notebook" in entry:
+        path = find_notebook(str(entry["notebook"]))
+        return [_of_notebook(path, {**fixed, **one}, one) for one in varied]
+    experiment = experiments.find(str(entry["experiment"]))
+    return [u for one in varied for u in _of_experiment(experiment, {**fixed, **one}, one)]
+
+
+def _mapping(entry: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    found = entry.get(name)
+    if found is not None and not isinstance(found, Mapping):
+        raise ValueError(f"{where}: {name} holds lines 'name: value', got {found!r:.80}")
+    return dict(found or {})
+
+
+def _of_notebook(path: Path, given: dict[str, Any], varied: dict[str, Any]) -> Unit:
+    defaults = declared_defaults(path)
+    defaults.pop("run_dir", None)
+    if "run_dir" in given:
+        raise ValueError("run_dir is every unit's own folder; leave it out")
+    given = fitting(path.name, defaults, given)
+    return Unit(f"notebook {path.stem}", {**defaults, **given}, given, varied, str(path))
+
+
+def _of_experiment(
+    experiment: experiments.Experiment, given: dict[str, Any], varied: dict[str, Any]
+) -> list[Unit]:
+    given = fitting(f"experiment {experiment.name}", experiment.defaults, given)
+    parameters = {**experiment.defaults, **given}
+    return [
+        Unit(experiment.name, {**parameters, **part}, {**given, **part}, {**varied, **part})
+        for part in experiment.parts(parameters)
+    ]
