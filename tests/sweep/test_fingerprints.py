@@ -54,3 +54,17 @@ def test_missing_data_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown dataset 'cifar'"):
         fingerprints.uses({"dataset": "cifar", "split": "test"})
     shutil.rmtree(tmp_path)
+
+
+def test_released_checkpoints_count_by_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path))
+    (tmp_path / "mae.pth").write_bytes(b"a")
+    (tmp_path / "head.pth").write_bytes(b"b")
+    found = fingerprints.uses({"model": f"large:mae.pth+{tmp_path / 'head.pth'}"})
+    assert set(found) == {"weights mae", "weights head"}
+    (tmp_path / "head.pth").write_bytes(b"cc")
+    again = fingerprints.uses({"model": f"large:mae.pth+{tmp_path / 'head.pth'}"})
+    assert again["weights mae"] == found["weights mae"]
+    assert again["weights head"] != found["weights head"]

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tttlib.models import checkpoints
 from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
-from tttlib.places import data_root
+from tttlib.places import released, weights_file
 
 if TYPE_CHECKING:
     from tttlib.data import ImageSet
@@ -70,7 +70,7 @@ def load(
     Raises ValueError (unknown name or preset, card and preset at once), FileNotFoundError (path or
     card) or CheckpointError (unreadable file; missing, extra or wrongly shaped keys; NaN).
     """
-    if preset is None and head is None and (words := _released(name_or_path)) is not None:
+    if preset is None and head is None and (words := released(name_or_path)) is not None:
         preset, name_or_path, head = words
     path = _locate(name_or_path)
     if preset is not None:
@@ -78,7 +78,7 @@ def load(
             raise ValueError(
                 f"{path} has a card, which says what it is; leave preset={preset!r} out"
             )
-        head = None if head is None else _found(head)
+        head = None if head is None else weights_file(head)
         model = checkpoints.load(path, preset, head=head, **sizes).to(device)
     else:
         if head is not None or sizes:
@@ -162,27 +162,12 @@ def read_card(path: Path) -> dict[str, Any]:
     return found
 
 
-def _released(text: str | Path) -> tuple[str, str, str | None] | None:
-    """Preset, file and head of "PRESET:FILE+HEAD"; None for anything else."""
-    preset, colon, files = str(text).partition(":")
-    if not colon or preset not in PRESETS:
-        return None
-    file, _, head = files.partition("+")
-    return preset, file, head or None
-
-
-def _found(path: str | Path) -> Path:
-    """`path` from here, or else in the folder of the datasets."""
-    path = Path(path).expanduser()
-    return path if path.is_file() or path.is_absolute() else data_root(None) / path
-
-
 def _locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in bundled():
         return WEIGHTS / f"{name_or_path}.safetensors"
     path = Path(name_or_path)
     if path.suffix or len(path.parts) > 1:
-        path = _found(path)
+        path = weights_file(path)
         if not path.is_file():
             raise FileNotFoundError(
                 f"no checkpoint at {name_or_path}, nor at {path}; bundled names are "

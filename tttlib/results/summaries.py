@@ -124,6 +124,7 @@ def _factors(group: pd.DataFrame, clusters: Sequence[str]) -> list[np.ndarray]:
 
 
 def need_columns(rows: pd.DataFrame, names: Sequence[str]) -> None:
+    """ValueError, listing what there is, when a column is missing."""
     missing = [name for name in names if name not in rows]
     if missing:
         raise ValueError(

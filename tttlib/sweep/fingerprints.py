@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tttlib.places import released, weights_file
+
 if TYPE_CHECKING:
     from tttlib.data import ImageSet
 
@@ -39,7 +41,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
             _check_size(images_, dataset, split, parameters)
     for name in _names(parameters):
         path = _BUNDLED / f"{name}.safetensors"
-        path = path if path.is_file() else Path(name)
+        path = path if path.is_file() else weights_file(name)
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
             raise ValueError(f"no weights {name!r}: no such file, and bundled are {known}")
@@ -95,7 +97,13 @@ def _names(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Each name of weights once."""
     named = [v for k, v in parameters.items() if _WEIGHTS.fullmatch(k)]
     flat = [n for v in named for n in (v if isinstance(v, list | tuple) else [v])]
-    return dict.fromkeys(n for n in flat if isinstance(n, str) and n)
+    return dict.fromkeys(f for n in flat if isinstance(n, str) and n for f in _files(n))
+
+
+def _files(name: str) -> list[str]:
+    """Those of "PRESET:FILE+HEAD"; of another name itself."""
+    parts = released(name)
+    return [name] if parts is None else [part for part in parts[1:] if part]
 
 
 def _check_size(found: ImageSet, dataset: str, split: str, parameters: Mapping[str, Any]) -> None:

@@ -37,6 +37,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:
+    """Keep the record of a unit in its folder, whole or not at all."""
     write_json(folder / _NAME, record)
 
 
