@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tttlib import data_commands
+from tttlib import data_commands, results_commands
 from tttlib.console import interruptible
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_commands.app, name="data")
+results_commands.add_to(app)
 
 _PAIRS = typer.Option(
     "--parameter",
