@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tttlib.results.tables import Summary
 
+_SHOWN = 40  # cells
 _PER_CENT = ("mean", "low", "high")
 
 
@@ -102,9 +103,71 @@ def results(
         raise ValueError(f"{refused[0]}{more}")
 
 
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="A B", help="Two runs, or a file of goldens (JSON) and a run."),
+    ],
+    rtol: Annotated[
+        float | None, typer.Option(help="Relative tolerance.", show_default="1e-5")
+    ] = None,
+    atol: Annotated[
+        float | None, typer.Option(help="Absolute tolerance.", show_default="1e-7")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print all cells that moved.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every cell with its state.")
+    ] = None,
+    make_golden: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Do not compare: write goldens of these runs, which differ in their seed.",
+        ),
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Of goldens: only these experiments; repeatable.")
+    ] = None,
+) -> None:
+    """Compare runs cell by cell; exit code 1 when a cell moved or is missing in B.
+
+    A cell is the mean and n of one setting of one experiment, or a number of tables/*.csv. Equal
+    code on one machine gives equal rows; the default tolerances are those of summation order.
+    Elsewhere use --atol, or goldens, which have a tolerance for every cell:
+
+    tttlib compare --make-golden FILE SEED0 SEED1 SEED2 …
+
+    tttlib compare FILE RUN
+    """
+    from tttlib import goldens
+    from tttlib.compare import readable
+
+    if make_golden is not None:
+        made = goldens.make(runs, make_golden, experiments=experiment or None)
+        typer.echo(f"written: {make_golden}, {len(made)} cells from {len(runs)} runs")
+        return
+    if len(runs) != 2:
+        raise ValueError(f"compare needs two runs, or goldens and a run; got {len(runs)} paths")
+    found = goldens.compare_paths(*runs, rtol=rtol, atol=atol)
+    if csv is not None:
+        _write(csv, found.cells.to_csv(index=False))
+    odd = found.cells[found.cells["state"] != "same"]
+    if len(odd):
+        shared, table = readable(odd)
+        table = table if everything else table.head(_SHOWN)
+        typer.echo(f"all of: {shared}" if shared else "cells that differ:")
+        typer.echo(_rounded(table).to_string(index=False, na_rep="-"))
+        if len(odd) > len(table):
+            typer.echo(f"… and {len(odd) - len(table)} more (--all)")
+    typer.echo(", ".join(f"{n} {state}" for state, n in found.counts().items()))
+    if found.regressed:
+        raise typer.Exit(1)
+
+
 def add_to(app: typer.Typer) -> None:
     """Hook the commands into the command line."""
     app.command()(results)
+    app.command()(compare)
 
 
 def _is_accuracy(summary: Summary) -> bool:

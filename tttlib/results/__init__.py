@@ -5,11 +5,11 @@ with one setting. A finished unit is read, not run again, so every experiment is
 """
 
 from tttlib.results.folders import gather, result_files
-from tttlib.results.typeset import latex
 from tttlib.results.literature import beside_published, compare_with_published, published
 from tttlib.results.store import Store, load, provenance, unit_key
 from tttlib.results.summaries import paired_difference, summarise
 from tttlib.results.tables import tabulate
+from tttlib.results.typeset import latex
 
 __all__ = [
     "Store",

@@ -49,7 +49,9 @@ IDENTITY = ("dataset_fingerprint", "weights_sha256", "corruptions_version", "mod
 NOTED = ("git_sha", "git_dirty", "tttlib", "device", "versions.torch")
 """What may differ between the units of a table, but is told."""
 
-_IMAGE = ("id", "label", "class", "prediction", "verdict", "block", "position", "n", *CLUSTERS)
+_IMAGE = ("id", "label", "class", "prediction", "verdict", "block", "position", *CLUSTERS)
+_CONSTANT = ("n", "margin", "level")
+"""Of verdicts and intervals; neither settings nor measured."""
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -89,7 +91,7 @@ def keys(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
     of_rows = [
         c
         for c in rows.columns
-        if c not in (*units.columns, *_IMAGE, *apart)
+        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *apart)
         and (c in LEADING or _is_text(rows[c]))
         and not is_identity(c)
     ]
@@ -107,7 +109,7 @@ def measured(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
     return [
         c
         for c in rows.columns
-        if c not in (*units.columns, *_IMAGE, *LEADING)
+        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *LEADING)
         and (pd.api.types.is_bool_dtype(rows[c]) or pd.api.types.is_float_dtype(rows[c]))
     ]
 
