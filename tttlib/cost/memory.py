@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tttlib import rotation, ttt
-from tttlib.cost.clock import _adapted, _pictures, adapter_of, images_like, network
+from tttlib.cost.clock import adapted, adapter_of, images_like, network, pictures_of, together_of
 from tttlib.cost.work import Task
 from tttlib.models import MaskedAutoencoder
 from tttlib.parallel import masks_at_once
 
-_WORK_SPACE = 1.1
+_WORK_SPACE = 1.25  # of operations, and what an allocator rounds up; ten cases on a CPU
 
 
 def bytes_of(task: Task) -> float:
     """At the peak; 0 for tasks that need little (corruption, decoding, loading)."""
     s = task.values
     if task.kind in ("step", "arrival"):
-        return _WORK_SPACE * _ttt(s, s.get("together") or 8 if task.kind == "step" else 1)
+        return _WORK_SPACE * _ttt(s, together_of(s) if task.kind == "step" else 1)
     if task.kind == "batch":
         return _WORK_SPACE * _adaptation(s)
     if task.kind == "forward":
@@ -46,11 +47,9 @@ def _ttt(s: Mapping[str, Any], together: int) -> float:
     else:
         names, copies = rotation.trained_parameters(model, s.get("finetune", "all")), 3
     own = _size([model.get_parameter(name) for name in names])
-    one, two = (kept(lambda b=b: _adapted(model, s, b, 1, 1, (1,))) for b in (1, 2))
+    one, two = (kept(partial(adapted, model, s, masks, 1, 1, (1,))) for masks in (1, 2))
     return (
-        _size([*model.state_dict().values(), *()])
-        + own
-        + together * (copies * own + b * max(0, two - one))
+        _size(model.state_dict().values()) + own + together * (copies * own + b * max(0, two - one))
     )
 
 
@@ -58,7 +57,9 @@ def _adaptation(s: Mapping[str, Any]) -> float:
     """The method's networks and their initial state, gradients, and what B images keep."""
     adapter = adapter_of(s)
     adapter(images_like(s, 2)[0])
-    two, four = (kept(lambda n=n: adapter(images_like(s, n)[1]), adapter.networks) for n in (2, 4))
+    two, four = (
+        kept(partial(adapter, images_like(s, n)[1]), adapter.networks.values()) for n in (2, 4)
+    )
     state = 2 * _size(_tensors(adapter.state_dict()))
     each = max(0.0, (four - two) / 2)
     fixed = max(0.0, two - 2 * each)
@@ -76,7 +77,7 @@ def _adaptation(s: Mapping[str, Any]) -> float:
 def _forward(s: Mapping[str, Any]) -> float:
     """Weights and the three largest outputs of a layer."""
     model = network(s)
-    sizes: list[int] = []
+    sizes: list[float] = []
 
     def note(_: nn.Module, __: Any, out: Any) -> None:
         if isinstance(out, Tensor):
@@ -85,18 +86,16 @@ def _forward(s: Mapping[str, Any]) -> float:
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with torch.no_grad():
-            model.classify(_pictures(s["size"], 1).to(next(model.parameters()).device))
+            model.classify(pictures_of(s["size"], 1).to(next(model.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()
     return _size(model.state_dict().values()) + 3.0 * s["batch_size"] * max(sizes, default=0)
 
 
-def kept(work: Callable[[], object], networks: Mapping[str, nn.Module] | None = None) -> int:
+def kept(work: Callable[[], object], networks: Iterable[nn.Module] = ()) -> int:
     """Most bytes that `work` holds for backward passes at a time, without the networks' weights."""
-    apart = {
-        p.untyped_storage().data_ptr() for n in (networks or {}).values() for p in n.parameters()
-    }
+    apart = {p.untyped_storage().data_ptr() for n in networks for p in n.parameters()}
     held: dict[int, int] = {}
     now = most = 0
 

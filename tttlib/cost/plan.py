@@ -66,8 +66,8 @@ def predict(
 def hours_with(table: pd.DataFrame, workers: int, start: float = 0.0) -> float:
     """Hours until `workers` processes, each with a device of its own, are through with the units.
 
-    start  seconds until a worker is ready. Every unit goes to the first worker that is free, as in a
-           sweep; units of unknown time are not counted.
+    start  seconds until a worker is ready. Every unit goes to the first worker that is free; units
+           of unknown time are not counted.
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, not {workers}")

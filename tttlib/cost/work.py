@@ -4,7 +4,7 @@ standard    images x steps x one step of B masks, images x predictions, images
 online      arrivals, each with its steps and predictions; held-out images x evaluations
 adaptation  arrivals / B batches of a method; a warm-up as 3 forward passes an image
 source      images
-each        corruption and decoding of every image, loading the network and the data once
+each        corruption and decoding of every image, loading the network once
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def work_of(experiment: str, parameters: Mapping[str, Any]) -> dict[Task, float]
     p |= _DEFAULTS[experiment] | {k: v for k, v in parameters.items() if v is not None}
     counts = {"standard": _standard, "online": _online, "adaptation": _adaptation}
     found = counts.get(experiment, _source)(p)
-    found[task("load", dataset=p["dataset"], **_network(p))] = 1
+    found[task("load", **_network(p))] = 1
     return {t: n for t, n in found.items() if n}
 
 
@@ -96,9 +96,9 @@ def _online(p: Mapping[str, Any]) -> dict[Task, float]:
 def _adaptation(p: Mapping[str, Any]) -> dict[Task, float]:
     n, domains = p["n_images"], p.get("corruptions") or list(NAMES)
     each = {"gradual": 9.0, "mixed": 1 / len(domains)}.get(p["order"], 1.0) * n
-    names = ("method", "preset", "constants", "batch_size")
-    network = {"model": p["model"]}  # a preset is the method's here
-    settings = {k: p.get(k) for k in names} | network | {"size": _size(p)}
+    network = {"model": p["model"]}
+    settings = {k: p.get(k) for k in ("method", "constants", "batch_size")} | network
+    settings |= {"constants_of": p.get("preset"), "size": _size(p)}
     constants = p.get("constants") or {}
     epochs = (constants.get("warm_up") or {}).get("epochs", 10) if p.get("n_source") else 0
     warm_up = task("forward", batch_size=64, size=_size(p), **network)
