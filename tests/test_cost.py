@@ -109,7 +109,7 @@ def test_prediction_is_counts_times_constants() -> None:
 
 
 def test_more_masks_cost_more_and_constants_are_measured_once() -> None:
-    clock = cost.Clock(budget=0.3)
+    clock = cost.Clock(budget=0.1)
     few, many = (
         clock.seconds(task("step", **{**MASKS, "batch_size": b, "together": 1})) for b in (1, 64)
     )
@@ -214,11 +214,13 @@ MEASURED = {
 }
 
 
-def _ratios(experiment: str, given: dict[str, Any], folder: Path, rounds: int) -> list[float]:
+def _ratios(
+    experiment: str, given: dict[str, Any], folder: Path, rounds: int, budget: float = 5.0
+) -> list[float]:
     """Predicted over measured, both in this process, one after the other."""
     found = []
     for k in range(rounds):
-        clock = cost.Clock(timer=time.process_time)
+        clock = cost.Clock(budget, timer=time.process_time)
         predicted = cost.predict([(experiment, given)], clock, memory=False)["seconds"].item()
         found.append(predicted / _ran(experiment, given, folder / str(k)))
     return sorted(found)
@@ -237,7 +239,7 @@ def test_prediction_is_within_30_per_cent(
 def test_prediction_is_near(tmp_path: Path, one_thread: None) -> None:
     given = {**MEASURED["standard"], "n_images": 10, "steps": 4, "batch_size": 4}
     _ran("standard", given, tmp_path / "warm")
-    assert any(0.4 < ratio < 2.5 for ratio in _ratios("standard", given, tmp_path, 2))
+    assert any(0.4 < ratio < 2.5 for ratio in _ratios("standard", given, tmp_path, 2, 0.5))
 
 
 def _call(*words: Any) -> int:

@@ -273,8 +273,9 @@ def images_like(s: Mapping[str, Any], n: int) -> list[Tensor]:
     ]
 
 
+@functools.lru_cache(maxsize=8)
 def pictures_of(size: int, n: int, dataset: str = "") -> Tensor:
-    """[n,3,size,size] in [0,1]: of scenes, else photographs."""
+    """[n,3,size,size] in [0,1]: of scenes, else photographs. Not to be written to."""
     if dataset == "scenes":
         return _scenes()[:n].float() / 255
     return pictures(size, n).float() / 255

@@ -3,7 +3,7 @@
 The tensors that autograd saves are counted as they come and go (hooks on saved tensors), so the
 account is of the arithmetic and holds for a GPU as for this machine. Beside them count the weights,
 and for every image or method its own copies of them, its momenta and gradients. Not counted: what
-the system's libraries take (a CUDA context, about 0.5 GB), and work space inside single operations.
+the libraries of a process take, and on a GPU its context.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ def work_of(experiment: str, parameters: Mapping[str, Any]) -> dict[Task, float]
         return {}
     p = {"n_images": 100, "dataset": "scenes", "model": "mae-scenes", "severity": 5.0}
     p |= _DEFAULTS[experiment] | {k: v for k, v in parameters.items() if v is not None}
+    p["parallel"] = parameters.get("parallel", 10)  # None leaves it to the training itself
     counts = {"standard": _standard, "online": _online, "adaptation": _adaptation}
     found = counts.get(experiment, _source)(p)
     found[task("load", **_network(p))] = 1
@@ -70,7 +71,7 @@ def _standard(p: Mapping[str, Any]) -> dict[Task, float]:
     n, steps = p["n_images"], p["steps"]
     if p.get("part") is not None and p.get("chunk"):
         n = max(0, min(p["chunk"], n - p["part"] * p["chunk"]))
-    settings = {k: p.get(k) for k in _TTT} | _network(p) | {"together": p.get("parallel", 10)}
+    settings = {k: p.get(k) for k in _TTT} | _network(p) | {"together": p["parallel"]}
     settings = {**settings, "size": _size(p)}
     return {
         task("step", **settings): n * steps,
