@@ -240,7 +240,7 @@ def _network(name: str, preset: str | None, head: str | None) -> Any:
     try:
         return zoo.load(name, preset=preset, head=head, device=device)
     except (FileNotFoundError, ValueError):
-        known = preset if preset in zoo.PRESETS else name
+        known = preset if preset in zoo.PRESETS else name.partition(":")[0]  # PRESET:FILE
         if known not in zoo.PRESETS:
             raise
         torch.manual_seed(0)
