@@ -53,7 +53,18 @@ def test_help_is_quick_and_names_every_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for word in ("study", "run", "train", "data", "bench", "--debug", "TTTLIB_DATA"):
+    for word in (
+        "study",
+        "run",
+        "train",
+        "data",
+        "bench",
+        "results",
+        "compare",
+        "plan",
+        "--debug",
+        "TTTLIB_DATA",
+    ):
         assert word in done.stdout
 
 
@@ -69,6 +80,9 @@ def test_help_is_quick_and_names_every_command() -> None:
         ["data", "download"],
         ["data", "make-c"],
         ["bench"],
+        ["results"],
+        ["compare"],
+        ["plan"],
     ],
 )
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

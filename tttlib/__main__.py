@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tttlib import data_commands, sweep_commands
+from tttlib import data_commands, plan_command, results_commands, sweep_commands
 from tttlib.console import interruptible
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.command("sweep")(sweep_commands.sweep)
+results_commands.add_to(app)
+plan_command.add_to(app)
 
 _PAIRS = typer.Option(
     "--parameter",

@@ -19,9 +19,8 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from tttlib import memory, plain_ttt, plots, ttt
+from tttlib import flops, memory, plain_ttt, plots, ttt
 from tttlib.devices import best_device
 from tttlib.fused_sgd import Rule
 from tttlib.models import MaskedAutoencoder, zoo
@@ -222,18 +221,10 @@ def _flop(work: Callable[[int, int], object], batch_size: int) -> float:
     """
 
     def count(masks: int, steps: int) -> int:
-        mapping = {torch.ops.aten.baddbmm_: _in_place}
-        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-            work(masks, steps)
-        return counter.get_total_flops()
+        return flops.count(lambda: work(masks, steps))
 
     one, two = (count(masks, 2) - count(masks, 1) for masks in (1, 2))
     return one + (batch_size - 1) * (two - one)
-
-
-def _in_place(out: torch.Size, a: torch.Size, b: torch.Size, **_: object) -> int:
-    """FLOPs of out [S,n,m] += a [S,n,k] b [S,k,m]: the counter knows the other form only."""
-    return 2 * a[0] * a[1] * a[2] * b[2]
 
 
 def bytes_moved(model: MaskedAutoencoder) -> float:

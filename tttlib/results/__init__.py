@@ -4,17 +4,25 @@ A unit of work is what is computed, or lost, together: for instance 200 images o
 with one setting. A finished unit is read, not run again, so every experiment is resumable.
 """
 
-from tttlib.results.literature import compare_with_published, published
+from tttlib.results.folders import gather, result_files
+from tttlib.results.literature import beside_published, compare_with_published, published
 from tttlib.results.store import Store, load, provenance, unit_key
 from tttlib.results.summaries import paired_difference, summarise
+from tttlib.results.tables import tabulate
+from tttlib.results.typeset import latex
 
 __all__ = [
     "Store",
+    "beside_published",
     "compare_with_published",
+    "gather",
+    "latex",
     "load",
     "paired_difference",
     "provenance",
     "published",
+    "result_files",
     "summarise",
+    "tabulate",
     "unit_key",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 import pandas as pd
 
+from tttlib.results.mixing import short
 from tttlib.results.summaries import need_columns
 
 
@@ -44,3 +46,63 @@ def compare_with_published(
         columns={"value": "published"}
     )
     return merged.assign(difference=merged["mean"] - merged["published"])
+
+
+def beside_published(
+    table: pd.DataFrame,
+    name: str,
+    fixed: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """A summary of accuracies in per cent, with published ones beside it.
+
+    fixed  what all rows of `table` share, such as the method
+    where  which of the published rows (column -> value) count
+    Rows match on the method (also by our name of it), domain and severity, as far as the published
+    table has them and `where` does not choose them. Published errors are turned into accuracies.
+    Adds columns published, difference and source. Raises ValueError when several published numbers
+    match one row, naming a column that tells them apart.
+    """
+    theirs = _accuracies(name, where or {})
+    ours = table.assign(**{c: 100 * table[c] for c in ("mean", "low", "high")})
+    ours = ours.assign(**{c: v for c, v in (fixed or {}).items() if c not in ours})
+    pairs = {
+        "method": "name" if "name" in theirs else "method",
+        "domain": "domain",
+        "severity": "severity",
+    }
+    pairs = {a: b for a, b in pairs.items() if a in ours and b in theirs and a not in (where or {})}
+    if "domain" not in pairs:
+        raise ValueError("published numbers are by domain: name it in --by, or leave --by out")
+    keys = list(pairs)
+    left = ours[keys].map(short)
+    right = theirs[[*pairs.values()]].map(short).set_axis(keys, axis="columns")
+    right = right.assign(published=theirs["accuracy"], source=theirs["source"])
+    twice = theirs[right.duplicated(keys, keep=False)]
+    if len(twice):
+        told = next(str(c) for c in theirs if c not in pairs.values() and twice[c].nunique() > 1)
+        values = ", ".join(twice[told].map(short).unique())
+        raise ValueError(
+            f"{name} has several numbers for one row: {told} is {values}; pick one with "
+            f"--published-where {told}=…"
+        )
+    found = left.merge(right, on=keys, how="left").set_index(table.index)
+    found = ours[table.columns].assign(published=found["published"], source=found["source"])
+    return found.assign(difference=found["mean"] - found["published"])
+
+
+def _accuracies(name: str, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of a published table with these values, with a column `accuracy` in per cent."""
+    table = published(name)
+    table = table[table["metric"].isin(["accuracy", "error"])]
+    for column, wanted in where.items():
+        if column not in table:
+            known = ", ".join(map(str, table.columns))
+            raise ValueError(f"{name} has no column {column!r}; it has {known}")
+        values = table[column].map(short)
+        if not (values == short(wanted)).any():
+            known = ", ".join(sorted(values.unique()))
+            raise ValueError(f"{name} has no {column} = {wanted!r}; it has {known}")
+        table = table[values == short(wanted)]
+    error = table["metric"] == "error"
+    return table.assign(accuracy=table["value"].where(~error, 100 - table["value"]))

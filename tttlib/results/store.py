@@ -65,7 +65,7 @@ class Store:
         wanted = _jsonable(dict(protocol or {}), "protocol")
         if path.exists() and not force:
             _check_same(path, provenance(path), _jsonable(dict(unit), "unit"), wanted)
-            return _read(path).to_pandas()
+            return read_table(path).to_pandas()
         start = time.perf_counter()
         rows = function()
         if not isinstance(rows, pd.DataFrame):
@@ -81,7 +81,7 @@ class Store:
             if name not in rows and (value is None or isinstance(value, bool | int | float | str)):
                 rows = rows.assign(**{name: value})
         _write(path, rows, origin)
-        return _read(path).to_pandas()
+        return read_table(path).to_pandas()
 
 
 def unit_key(unit: Mapping[str, Any]) -> str:
@@ -107,7 +107,7 @@ def load(folder: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(f"no finished units (*.parquet) in {folder}; run the experiment")
     tables = []
     for path in paths:
-        table, origin = _read(path), provenance(path)
+        table, origin = read_table(path), provenance(path)
         extra = {"git_sha": origin["git_sha"], "device": origin["device"]}
         extra["unit"] = unit_key(origin["unit"])
         for name, value in extra.items():
@@ -181,7 +181,8 @@ def _write(path: Path, rows: pd.DataFrame, origin: dict) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
+    """All rows of a file; ValueError with the remedy when it is damaged."""
     try:
         with pq.ParquetFile(path) as file:
             return file.read()

@@ -1,0 +1,118 @@
+"""Which columns of result rows name the work, which the image, and which hold what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+KEY = "unit_key"
+"""The column that says which unit a row is of."""
+
+LEADING = (
+    "experiment",
+    "dataset",
+    "split",
+    "model",
+    "method",
+    "preset",
+    "stream",
+    "part",
+    "domain",
+    "severity",
+    "step",
+)
+"""The order of columns in tables; others follow."""
+
+CLUSTERS = ("photograph", "digit")
+"""What makes rows of `scenes` dependent."""
+
+AVERAGED = ("domain", "severity", "seed", "tensor")
+"""A mean over several values of these is meant where they are not asked for."""
+
+WHICH_IMAGES = (
+    "images",
+    "evaluate_at",
+    "evaluate_every",
+    "stream_fingerprint",
+    "heldout_fingerprint",
+    "selection",
+    "piece",
+)
+"""Which images a unit holds, and which of its answers were kept; not what was done to them."""
+
+IDENTITY = ("dataset_fingerprint", "weights_sha256", "corruptions_version", "model_mismatch")
+"""What must be one in a mean, beside the protocol."""
+
+NOTED = ("git_sha", "git_dirty", "tttlib", "device", "versions.torch")
+"""What may differ between the units of a table, but is told."""
+
+_IMAGE = ("id", "label", "class", "prediction", "verdict", "block", "position", *CLUSTERS)
+_CONSTANT = ("n", "margin", "level")
+"""Of verdicts and intervals; neither settings nor measured."""
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots, lists as JSON: {"a": {"b": [1]}} -> {"a.b": "[1]"}."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = json.dumps(value) if isinstance(value, list) else value
+    return found
+
+
+def of_unit(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What the provenance of a unit says of it: its fields, protocol.… and those of `NOTED`."""
+    noted = flat({k: v for k, v in origin.items() if k not in ("unit", "protocol")})
+    return {
+        **flat(origin["unit"]),
+        **flat(origin["protocol"], "protocol."),
+        **{name: noted.get(name) for name in NOTED},
+    }
+
+
+def is_identity(name: str) -> bool:
+    """Whether a field must have one value in a mean and is no setting to compare."""
+    return name in IDENTITY or name.startswith("protocol.")
+
+
+def keys(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
+    """The columns that tell settings apart, `LEADING` first.
+
+    They are the fields of the units, without which images, identity and what is only noted; and of
+    the rows `step` and every text that is not the image's.
+    """
+    apart = {*WHICH_IMAGES, *NOTED, KEY, "seed"}
+    of_units = [c for c in units.columns if c not in apart and not is_identity(c)]
+    of_rows = [
+        c
+        for c in rows.columns
+        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *apart)
+        and (c in LEADING or _is_text(rows[c]))
+        and not is_identity(c)
+    ]
+    return ordered({*of_units, *of_rows})
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """`LEADING` first, the others by name."""
+    rank = {name: i for i, name in enumerate(LEADING)}
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def measured(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
+    """The columns that hold results: right or wrong, and fractional numbers."""
+    return [
+        c
+        for c in rows.columns
+        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *LEADING)
+        and (pd.api.types.is_bool_dtype(rows[c]) or pd.api.types.is_float_dtype(rows[c]))
+    ]
+
+
+def _is_text(column: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(column)

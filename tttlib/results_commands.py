@@ -1,0 +1,236 @@
+"""The commands `tttlib results` and `tttlib compare`: tables of what was run, and what moved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tttlib.results.tables import Summary
+
+_SHOWN = 40  # cells
+_PER_CENT = ("mean", "low", "high")
+
+
+def results(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Runs, sweeps or results folders.")
+    ],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column of the table; repeatable, or several with commas.",
+            show_default="the settings that vary",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Only these rows; repeatable. VALUE is YAML, a "
+            "list [a, b] takes several, step=last the last answers.",
+        ),
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="Column to sum up.", show_default="correct")
+    ] = None,
+    allow_mixed: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="May differ in a mean; repeatable.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Put a published table beside it.")
+    ] = None,
+    published_where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these published rows.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table, unrounded.")
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it for LaTeX (booktabs).")
+    ] = None,
+) -> None:
+    """Print what was measured: mean, 95 % interval and n by setting, a table per experiment.
+
+    tttlib results runs/x --where experiment=ttt --where step=last --by model,domain
+
+    An image that counts twice under one setting, and means over different settings, data, weights
+    or protocols are refused; the message names the field.
+    """
+    import pandas as pd
+
+    from tttlib.results import beside_published, tabulate
+    from tttlib.results import latex as to_latex
+
+    refused: list[ValueError] = []
+    found = tabulate(
+        folders,
+        by=_words(by) or None,
+        where=_conditions(where, "--where"),
+        value=value,
+        allow_mixed=_words(allow_mixed),
+        refused=refused,
+    )
+    tables, shown = [], []
+    for summary in found:
+        table, percent = summary.table, _is_accuracy(summary)
+        if published is not None and percent:
+            conditions = _conditions(published_where, "--published-where")
+            table = beside_published(table, published, summary.fixed, conditions)
+            rounded = _rounded(table)
+        else:
+            rounded = _rounded(_in_percent(table) if percent else table)
+        _print(summary, rounded, percent)
+        shown.append((summary, rounded, percent))
+        tables.append(
+            table if "experiment" in table else table.assign(experiment=summary.experiment)
+        )
+    if csv is not None and tables:
+        _write(csv, pd.concat(tables, ignore_index=True).to_csv(index=False))
+    if latex is not None and shown:
+        text = [
+            to_latex(rounded, _title(*rest)) for rounded, rest in ((r, (s, p)) for s, r, p in shown)
+        ]
+        _write(latex, "\n".join(text))
+    if refused:
+        more = f" (and {len(refused) - 1} more experiments)" if len(refused) > 1 else ""
+        raise ValueError(f"{refused[0]}{more}")
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="A B", help="Two runs, or a file of goldens (JSON) and a run."),
+    ],
+    rtol: Annotated[
+        float | None, typer.Option(help="Relative tolerance.", show_default="1e-5")
+    ] = None,
+    atol: Annotated[
+        float | None, typer.Option(help="Absolute tolerance.", show_default="1e-7")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print all cells that moved.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every cell with its state.")
+    ] = None,
+    make_golden: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Do not compare: write goldens of these runs, which differ in their seed.",
+        ),
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Of goldens: only these experiments; repeatable.")
+    ] = None,
+) -> None:
+    """Compare runs cell by cell; exit code 1 when a cell moved or is missing in B.
+
+    A cell is the mean and n of one setting of one experiment, or a number of tables/*.csv. Equal
+    code on one machine gives equal rows; the default tolerances are those of summation order.
+    Elsewhere use --atol, or goldens, which have a tolerance for every cell:
+
+    tttlib compare --make-golden FILE SEED0 SEED1 SEED2 …
+
+    tttlib compare FILE RUN
+    """
+    from tttlib import goldens
+    from tttlib.compare import readable
+
+    if make_golden is not None:
+        made = goldens.make(runs, make_golden, experiments=experiment or None)
+        typer.echo(f"written: {make_golden}, {len(made)} cells from {len(runs)} runs")
+        return
+    if len(runs) != 2:
+        raise ValueError(f"compare needs two runs, or goldens and a run; got {len(runs)} paths")
+    found = goldens.compare_paths(*runs, rtol=rtol, atol=atol)
+    if csv is not None:
+        _write(csv, found.cells.to_csv(index=False))
+    odd = found.cells[found.cells["state"] != "same"]
+    if len(odd):
+        shared, table = readable(odd)
+        table = table if everything else table.head(_SHOWN)
+        typer.echo(f"all of: {shared}" if shared else "cells that differ:")
+        typer.echo(_rounded(table).to_string(index=False, na_rep="-"))
+        if len(odd) > len(table):
+            typer.echo(f"… and {len(odd) - len(table)} more (--all)")
+    typer.echo(", ".join(f"{n} {state}" for state, n in found.counts().items()))
+    if found.regressed:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hook the commands into the command line."""
+    app.command()(results)
+    app.command()(compare)
+
+
+def _is_accuracy(summary: Summary) -> bool:
+    return "mean" in summary.table and summary.value == "correct"
+
+
+def _title(summary: Summary, percent: bool) -> str:
+    from tttlib.results.mixing import short
+
+    fixed = ", ".join(f"{name} {short(value)}" for name, value in summary.fixed.items())
+    unit = "accuracy in %" if percent else ""
+    return ": ".join(filter(None, [summary.experiment, ", ".join(filter(None, [unit, fixed]))]))
+
+
+def _print(summary: Summary, table: pd.DataFrame, percent: bool) -> None:
+    typer.echo(_title(summary, percent))
+    typer.echo(table.to_string(index=False, na_rep="-"))
+    for note in summary.notes:
+        typer.echo(f"note: {note}")
+    typer.echo("")
+
+
+def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{c: 100 * table[c] for c in _PER_CENT})
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Per cent to one digit, other numbers to four that count."""
+    import pandas as pd
+
+    shown = table.copy()
+    for c in table:
+        if c in (*_PER_CENT, "published", "difference") and "mean" in table:
+            shown[c] = [_number(v, 1) for v in table[c]]
+        elif pd.api.types.is_float_dtype(table[c]):
+            shown[c] = [f"{v:.4g}" if v == v else "-" for v in table[c]]
+    return shown
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else "-"
+
+
+def _words(options: Sequence[str] | None) -> list[str]:
+    """Repeated options, each with one name or several with commas."""
+    return [w.strip() for option in options or () for w in option.split(",") if w.strip()]
+
+
+def _conditions(pairs: Sequence[str] | None, option: str) -> dict[str, Any]:
+    from tttlib.sweep import parse_value
+
+    found = {}
+    for pair in pairs or ():
+        name, sign, value = pair.partition("=")
+        if not name or not sign:
+            raise ValueError(f"{option} needs NAME=VALUE, such as domain=fog; got {pair!r}")
+        found[name] = parse_value(value)
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    typer.echo(f"written: {path}")
