@@ -9,13 +9,23 @@ from tttlib import claims, report_parts, results
 
 def test_decided_claims_come_first_and_open_ones_are_folded(tmp_path: Path) -> None:
     found = [
-        claims.Claim("noise < blur", 0.2, 0.1, 0.3, n=5, unit="images", expected="above"),
+        claims.Claim(
+            "noise < blur",
+            0.2,
+            0.1,
+            0.3,
+            n=5,
+            unit="images",
+            expected="above",
+            measure="r of <area>",
+        ),
         claims.Claim("open", 0.0, -0.1, 0.1, n=5, unit="images", expected="above"),
     ]
     claims.keep(results.Store(tmp_path / "results"), {"notebook": "03"}, found)
     page = report_parts.verdicts(tmp_path, {"03": "nb-03_x"})
     assert "1 of 2 statements are decided" in page
     assert page.index("noise &lt; blur") < page.index("<details>") < page.index("<td>open</td>")
+    assert '<span class="note">r of &lt;area&gt;</span>' in page
     assert '<a href="#nb-03_x">03</a>' in page and "+0.200 [+0.100, +0.300]" in page
 
 

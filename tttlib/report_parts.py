@@ -61,7 +61,8 @@ def _claims(found: pd.DataFrame, anchors: Mapping[str, str]) -> str:
         if notebook in anchors:
             link = f'<a href="#{anchors[notebook]}">{notebook}</a>'
         n = text(f"{row['n']} {row['unit']}")
-        cells = (link, text(row["claim"]), text(row["verdict"]), number, n)
+        measure = f'<br><span class="note">{text(row["measure"])}</span>' if row["measure"] else ""
+        cells = (link, text(row["claim"]) + measure, text(row["verdict"]), number, n)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     names = ("notebook", "statement", "verdict", "estimate and interval", "n")
     head = "".join(f"<th>{name}</th>" for name in names)
