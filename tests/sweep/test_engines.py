@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_jobs_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
     log = tmp_path / "log"
     units = units_of({"log": str(log), "seconds": 0.3}, seed=list(range(20)))
@@ -158,7 +168,7 @@ def test_a_scheduler_that_does_not_answer_is_told(tmp_path: Path) -> None:
 
 def _children() -> list[str]:
     """Python processes that this one has started, less helpers of multiprocessing."""
-    command = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
+    command = ["ps", "-ww", "-o", "args=", "--ppid", str(os.getpid())]
     told = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
     return [line for line in told if "python" in line and "resource_tracker" not in line]
 
