@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def write(runs: Mapping[str, str | Path], page: str | Path, notebooks: Sequence[
 
 
 def _cell(row: pd.Series) -> str:
-    """supported: +0.177 [+0.126, +0.242], 80 images"""
+    """supported: +0.177 [+0.126, +0.242], 80 images; without a number when there is none (NaN)"""
+    if math.isnan(row["estimate"]):
+        return f"**{row['verdict']}**, {row['n']} {row['unit']}"
     number = f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
     return f"**{row['verdict']}** {number}, {row['n']} {row['unit']}"

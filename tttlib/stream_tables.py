@@ -94,8 +94,8 @@ def fluctuations(
     rows, source  of `arrivals`, one stream each, the same arrivals
     The difference per arrival removes what is easy or hard about the images, which the source
     meets too: what is left is the model's own drift.
-    Columns: sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`); a sequence
-    whose values are all equal has ratio 0 and p 1.
+    Columns: sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`); of a
+    sequence whose values are all equal nothing can be said: its ratio, low, high and p are NaN.
     """
     rows, source = (t.sort_values("position") for t in (rows, source))
     if rows[list(PAIR)].to_numpy().tolist() != source[list(PAIR)].to_numpy().tolist():
@@ -111,6 +111,5 @@ def fluctuations(
         found = None if same else statistics.fluctuation(values, window, seed=seed)
         record = {"sequence": name, "n": len(values), "window": window}
         tests = ("ratio", "low", "high", "p")
-        none = {"ratio": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
-        records.append(record | (none if found is None else {k: getattr(found, k) for k in tests}))
+        records.append(record | {k: getattr(found, k, float("nan")) for k in tests})
     return pd.DataFrame(records)
