@@ -2,6 +2,7 @@
 # make test     lint, type check, unit tests, notebook tests
 # make lab      open the study in JupyterLab
 # make docs     the API reference as HTML: runs/docs/index.html
+# make findings the README's table of verdicts, from figures/*_claims_*.csv
 # Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
 SHELL  := /bin/bash
 PYTHON ?= python3
@@ -10,10 +11,10 @@ BIN    := .venv/bin
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv study test test-all lint lab docs notebooks bench clean
+.PHONY: help .venv study test test-all lint lab docs findings notebooks bench clean
 
 help:
-	@sed -n '1,5s/^# \?//p' Makefile
+	@sed -n '1,6s/^# \?//p' Makefile
 	@echo "also: .venv test-all lint notebooks bench clean"
 
 .venv: .venv/installed
@@ -53,6 +54,9 @@ bench: .venv
 
 docs: .venv
 	$(BIN)/python docs/make.py runs/docs
+
+findings: .venv
+	$(BIN)/python docs/findings.py
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,50 +1,69 @@
-"""The table of verdicts: each run a column, each claim a line, written between marks alone."""
+"""The table of verdicts: each dataset a column, each claim a line, written between marks alone."""
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tttlib import claims, findings, results
+from tttlib import claims, findings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(folder: Path, notebook: str, claim: str, low: float, **unit: object) -> None:
-    row = pd.Series({"difference": low + 0.1, "low": low, "high": low + 0.2, "n": 9})
-    one = claims.of_difference(claim, row, unit="images", measure="b - a")
-    claims.keep(results.Store(folder / "results"), {"notebook": notebook, **unit}, [one])
+def keep(folder: Path, notebook: str, suffix: str, *found: tuple[str, float]) -> None:
+    """A table as a notebook writes it: one line for each claim and lower bound."""
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for claim, low in found:
+        row = pd.Series({"difference": low + 0.1, "low": low, "high": low + 0.2, "n": 9})
+        rows.append(claims.of_difference(claim, row, unit="images", measure="b - a"))
+    claims.table(rows).to_csv(folder / f"{notebook}_claims_{suffix}.csv", index=False)
 
 
-def test_runs_stand_side_by_side(tmp_path: Path) -> None:
-    run(tmp_path / "a", "02", "it helps", 0.1)
-    run(tmp_path / "a", "01", "it shifts", -0.1)
-    run(tmp_path / "b", "02", "it helps", -0.9)
-    table = findings.table({"A": tmp_path / "a", "B": tmp_path / "b"})
+def test_datasets_stand_side_by_side(tmp_path: Path) -> None:
+    keep(tmp_path, "02", "a", ("it helps", 0.1))
+    keep(tmp_path, "01", "a", ("it shifts", -0.1))
+    keep(tmp_path, "02", "b", ("it helps", -0.9))
+    table = findings.table(tmp_path, {"A": "a", "B": "b"})
     assert table["claim"].tolist() == ["it shifts", "it helps"]
     assert table.loc[1, "A"] == "**supported** +0.200 [+0.100, +0.300], 9 images"
-    few = findings.table({"A": tmp_path / "a"}, notebooks=["01"])
-    assert few["claim"].tolist() == ["it shifts"]
     assert table.loc[1, "B"].startswith("**contradicted**") and table.loc[0, "B"] == ""
+    few = findings.table(tmp_path, {"A": "a"}, notebooks=["01"])
+    assert few["claim"].tolist() == ["it shifts"]
+
+
+def test_a_claim_without_a_number_shows_none(tmp_path: Path) -> None:
+    keep(tmp_path, "03", "a", ("it fluctuates", float("nan")))
+    assert findings.table(tmp_path, {"A": "a"}).loc[0, "A"] == "**undecided**, 9 images"
 
 
 def test_the_page_keeps_what_is_outside_the_marks(tmp_path: Path) -> None:
-    run(tmp_path / "a", "02", "a | b", 0.1)
-    page = tmp_path / "page.md"
+    keep(tmp_path, "02", "a", ("a | b", 0.1))
+    page, table = tmp_path / "page.md", findings.table(tmp_path, {"A": "a"})
     page.write_text(f"before\n{findings.BEGIN}\nold\n{findings.END}\nafter\n")
     for _ in range(2):
-        findings.write({"A": tmp_path / "a"}, page)
+        findings.write(page, table)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith(f"{findings.END}\nafter\n")
     assert "old" not in text and "a \\| b" in text and text.count("supported") == 1
     page.write_text("no marks")
     with pytest.raises(ValueError, match="no lines"):
-        findings.write({"A": tmp_path / "a"}, page)
+        findings.write(page, table)
     assert page.read_text() == "no marks"
 
 
-def test_two_settings_in_one_folder_are_refused(tmp_path: Path) -> None:
-    run(tmp_path / "a", "02", "it helps", 0.1)
-    run(tmp_path / "a", "02", "it helps", 0.1, steps=9)
-    with pytest.raises(ValueError, match="decides 'it helps' twice"):
-        findings.table({"A": tmp_path / "a"})
+def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, "02", "a", ("it helps", 0.1), ("it helps", 0.3))
+    with pytest.raises(ValueError, match=r"02_claims_a\.csv decides 'it helps' twice"):
+        findings.table(tmp_path, {"A": "a"})
+    with pytest.raises(FileNotFoundError, match=r"_claims_b\.csv; publish"):
+        findings.table(tmp_path, {"B": "b"})
+
+
+def test_the_readme_prints_what_the_committed_tables_say() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "findings.py"))["made"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert findings.filled(text, made()) == text, "run make findings"

@@ -110,6 +110,12 @@ def test_save_writes_picture_and_caption(tmp_path: Path) -> None:
     with Image.open(tmp_path / "figures" / "02_y.png") as picture:
         assert picture.width > 300
     assert (tmp_path / "figures" / "02_y.txt").read_text() == "A caption.\n"
+    first = (tmp_path / "figures" / "02_y.svg").read_bytes()
+    plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
+    assert (tmp_path / "figures" / "02_y.svg").read_bytes() == first  # no dates, no random names
+    grid = plots.image_grid({"input": torch.rand(1, 3, 8, 8)}, ["zoom_blur"])
+    plots.save(grid, tmp_path, "02_grid", "Photographs.")
+    assert not (tmp_path / "figures" / "02_grid.svg").exists()
     plots.save_table(summary(), tmp_path, "02_t", "Another.")
     assert len(pd.read_csv(tmp_path / "tables" / "02_t.csv")) == 12
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["02_t.csv", "02_t.txt"]

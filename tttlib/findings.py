@@ -1,4 +1,4 @@
-"""The verdicts of one or several runs as one table, for the README."""
+"""The verdicts of all notebooks as one table, from the committed tables of claims."""
 
 from __future__ import annotations
 
@@ -10,34 +10,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from tttlib import claims
-from tttlib.results import Store
-
 BEGIN, END = "<!-- findings -->", "<!-- end of findings -->"
 
 
-def table(runs: Mapping[str, str | Path], notebooks: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per claim and measure, one column per run: verdict, number, interval and n.
+def table(
+    folder: str | Path, columns: Mapping[str, str], notebooks: Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row per claim and measure, one column per dataset: verdict, number, interval and n.
 
-    runs       name of the column -> folder of a run
+    folder     of the committed figures, with <notebook>_claims_<suffix>.csv (see `publish`)
+    columns    name of the column -> suffix of its files
     notebooks  only the claims of these ("01", …); of all when empty
-    A run without a claim leaves its cell empty. Raises FileNotFoundError for a run without claims,
-    ValueError for one that decides a claim twice (with two settings).
+    A dataset without a claim leaves its cell empty. Raises FileNotFoundError for a suffix without
+    claims, ValueError for a table that decides a claim twice (with two settings).
     """
-    columns = []
-    for name, folder in runs.items():
-        found = claims.collect(Store(Path(folder) / "results"))
-        if notebooks:
-            found = found[found["notebook"].isin(notebooks)]
+    cells = []
+    for name, suffix in columns.items():
+        found = _claims(Path(folder), suffix, notebooks)
         twice = found[found.duplicated(["notebook", "claim", "measure"])]
         if len(twice):
+            first = twice.iloc[0]
             raise ValueError(
-                f"{folder} decides {twice['claim'].iloc[0]!r} twice: its notebooks ran with "
-                "several settings; give a folder of one run"
+                f"{first['notebook']}_claims_{suffix}.csv decides {first['claim']!r} twice; "
+                "publish a run with one setting"
             )
         keyed = found.set_index(["notebook", "claim", "measure"])
-        columns.append(keyed.apply(_cell, axis=1).rename(name))
-    merged = pd.concat(columns, axis=1, sort=False).fillna("")
+        cells.append(keyed.apply(_cell, axis=1).rename(name))
+    merged = pd.concat(cells, axis=1, sort=False).fillna("")
     return merged.sort_index(level="notebook", sort_remaining=False, kind="stable").reset_index()
 
 
@@ -49,18 +48,30 @@ def markdown(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def write(runs: Mapping[str, str | Path], page: str | Path, notebooks: Sequence[str] = ()) -> None:
-    """Put the table between the marks of a page. ValueError when the page has no such marks."""
-    path = Path(page)
-    text = path.read_text(encoding="utf-8")
+def filled(text: str, found: pd.DataFrame) -> str:
+    """A page with the table between its marks. ValueError when the page has no such marks."""
     marked = re.compile(f"({re.escape(BEGIN)}\n).*?({re.escape(END)})", re.DOTALL)
     if not marked.search(text):
-        raise ValueError(f"{path} has no lines {BEGIN} and {END} to write between")
-    body = markdown(table(runs, notebooks))
+        raise ValueError(f"the page has no lines {BEGIN} and {END} to write between")
+    return marked.sub(lambda match: f"{match[1]}{markdown(found)}\n{match[2]}", text)
+
+
+def write(page: str | Path, found: pd.DataFrame) -> None:
+    """Put the table between the marks of a file, which is replaced whole or not at all."""
+    path = Path(page)
+    text = filled(path.read_text(encoding="utf-8"), found)
     temporary = path.with_name(f".{path.name}")
-    new = marked.sub(lambda match: f"{match[1]}{body}\n{match[2]}", text)
-    temporary.write_text(new, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame:
+    paths = sorted(folder.glob(f"??_claims_{suffix}.csv"))
+    if not paths:
+        raise FileNotFoundError(f"no file {folder}/??_claims_{suffix}.csv; publish a run first")
+    tables = [pd.read_csv(path).assign(notebook=path.name[:2]) for path in paths]
+    found = pd.concat(tables, ignore_index=True)
+    return found[found["notebook"].isin(notebooks)] if notebooks else found
 
 
 def _cell(row: pd.Series) -> str:

@@ -46,16 +46,29 @@ def use_style() -> None:
     )
 
 
+_METADATA = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
+
+
 def save(figure: Figure, run_dir: str | Path, name: str, caption: str) -> Figure:
-    """Write `<run_dir>/figures/<name>.png` and its caption beside it; returns the figure."""
+    """Write `<run_dir>/figures/<name>.png` and its caption beside it; returns the figure.
+
+    A figure that shows no photographs is written as `<name>.svg` too.
+    """
     folder = Path(run_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.png"
-    figure.savefig(temporary, bbox_inches="tight", metadata={"Software": None})
+    for ending in ("png",) if _photographs(figure) else ("png", "svg"):
+        temporary = folder / f".{name}.{ending}"
+        figure.savefig(temporary, bbox_inches="tight", metadata=_METADATA[ending])
+        os.replace(temporary, folder / f"{name}.{ending}")
     (folder / f"{name}.txt").write_text(caption + "\n", encoding="utf-8")
-    os.replace(temporary, folder / f"{name}.png")
     plt.close(figure)
     return figure
+
+
+def _photographs(figure: Figure) -> bool:
+    """Whether pixels with colour channels are shown, which no vector format makes smaller."""
+    shown = (image.get_array() for axes in figure.axes for image in axes.images)
+    return any(pixels is not None and pixels.ndim == 3 for pixels in shown)
 
 
 def save_table(table: pd.DataFrame, run_dir: str | Path, name: str, caption: str) -> pd.DataFrame:
