@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import trivial_experiment
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 from sweeping import TRIVIAL, lines, rows, run, states, units_of
 
 from tttlib import environment, locks, sweep
@@ -129,6 +130,24 @@ def test_data_that_changed_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list((tmp_path / "out" / "units").iterdir())) == 1
     weights.write_bytes(b"first")
     assert run(units, tmp_path / "out", "serial").earlier == 1
+
+
+def test_an_image_that_changed_between_start_and_resume_is_refused(tmp_path: Path) -> None:
+    paths = [tmp_path / "mine" / name / "0.png" for name in ("cat", "dog")]
+    for level, path in enumerate(paths):
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (level, 0, 0)).save(path)
+    used = {"dataset": f"folder:{tmp_path / 'mine'}", "split": "test"}
+    units = units_of(used, seed=[0, 1])
+    run(units[:1], tmp_path / "out", "serial")
+    kept = paths[1].read_bytes()
+    Image.new("RGB", (8, 8), (9, 0, 0)).save(paths[1])
+    with pytest.raises(ValueError, match=r"begun with other files: data folder:.*Put the old ones"):
+        run(units, tmp_path / "out", "serial")
+    assert len(list((tmp_path / "out" / "units").iterdir())) == 1
+    paths[1].write_bytes(kept)
+    summary = run(units, tmp_path / "out", "serial")
+    assert (summary.earlier, summary.done) == (1, 1)
 
 
 def test_another_machine_with_other_files_is_refused(
