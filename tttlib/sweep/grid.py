@@ -1,7 +1,8 @@
 """A grid file and its units of work.
 
 notebook: "02"                              # or experiment: standard, online, adaptation, source,
-                                            # or module:function of your own
+                                            # or module:function of your own, from a file
+                                            # beside the grid or an installed package
 parameters: {n_images: 8}                   # of all units
 grid: {corruption: [fog, snow], seed: [0, 1]}   # every combination; one unit each
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +72,17 @@ def read_grid(path: str | Path) -> list[Unit]:
 
     Raises ValueError for anything unknown or unfit in the file, before anything runs.
     """
+    _importable(Path(path).resolve().parent)
     return expand(read_parameters(path), str(path))
+
+
+def _importable(folder: Path) -> None:
+    """Experiments that lie beside the grid can be imported, here and by the workers of an engine."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(folder) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), str(folder)])
 
 
 def expand(grid: Mapping[str, Any], where: str = "the grid") -> list[Unit]:
