@@ -24,6 +24,24 @@ def share_out(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path
     Raises ValueError for a name that no notebook declares, a section of no notebook, and a value
     that a notebook cannot take.
     """
+    given = _by_name(paths, parameters)
+    for path in paths:
+        sweep.check_parameters(path, {**given[path], "run_dir": ""})
+    return given
+
+
+def of_notebook(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What one notebook takes of a file that may serve its neighbours, too.
+
+    Raises ValueError as `share_out` does, but for values of this notebook alone.
+    """
+    paths = sorted({path, *path.parent.glob("0*.ipynb")})
+    given = _by_name(paths, parameters)[path]
+    sweep.check_parameters(path, {**given, "run_dir": ""})
+    return given
+
+
+def _by_name(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
     declared = {path: sweep.declared_parameters(path) for path in paths}
     legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
     given: dict[Path, dict[str, Any]] = {path: {} for path in paths}
@@ -45,12 +63,4 @@ def share_out(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path
                 f"'notebook {name}' needs lines 'name: value' for one notebook; there are {known}"
             )
         given[found[0]].update(section_values)
-    for path in paths:
-        sweep.check_parameters(path, {**given[path], "run_dir": ""})
     return given
-
-
-def of_notebook(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What one notebook takes of a file that may serve its neighbours, too."""
-    paths = sorted({path, *path.parent.glob("0*.ipynb")})
-    return share_out(paths, parameters)[path]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pooch
+
+WEIGHTS = re.compile(r"(.+_)?models?|head")
+"""Names of parameters that name weights."""
 
 
 def data_root(root: str | Path | None) -> Path:
@@ -33,3 +38,33 @@ def weights_file(path: str | Path) -> Path:
     """`path` from here, or else in the folder of the datasets."""
     path = Path(path).expanduser()
     return path if path.is_file() or path.is_absolute() else data_root(None) / path
+
+
+def from_here(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with paths that hold from any folder, for a notebook that runs in its own.
+
+    Relative ones are meant from the current folder: `root`, "folder:PATH" as `dataset`, and files
+    of weights (alone, as PRESET:FILE+HEAD, or in a list) where such a file exists.
+    """
+    return {name: _from_here(name, value) for name, value in parameters.items()}
+
+
+def _from_here(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_here(name, one) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if name == "root":
+        return str(Path(value).expanduser().resolve())
+    if name == "dataset" and value.startswith("folder:"):
+        return f"folder:{Path(value.removeprefix('folder:')).expanduser().resolve()}"
+    if WEIGHTS.fullmatch(name):
+        preset, file, head = released(value) or ("", value, None)
+        files = "+".join(_found_here(one) for one in (file, head) if one is not None)
+        return f"{preset}:{files}" if preset else files
+    return value
+
+
+def _found_here(file: str) -> str:
+    path = Path(file).expanduser()
+    return str(path.resolve()) if path.is_file() else file

@@ -62,6 +62,23 @@ def test_parameters_replace_defaults(folder: Path, tmp_path: Path) -> None:
     assert (folder / "01_good.ipynb").read_bytes() == before
 
 
+def test_relative_paths_are_meant_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    parameters = new_code_cell(
+        "dataset = 'scenes'\nrun_dir = ''", metadata={"tags": ["parameters"]}
+    )
+    tell = new_code_cell("import os\nprint(dataset, os.environ['TTTLIB_DATA'])")
+    nbformat.write(new_notebook(cells=[parameters, tell]), tmp_path / "there" / "a.ipynb")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TTTLIB_DATA", "files")
+    given = {"dataset": "folder:mine", "run_dir": ""}
+    copy = sweep.run_notebook("there/a.ipynb", "out", given, progress=False)
+    said = nbformat.read(copy, as_version=4).cells[-1].outputs[0]["text"]
+    assert said == f"folder:{tmp_path}/mine {tmp_path}/files\n"
+
+
 def test_a_failing_cell_is_named_and_its_traceback_kept(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(sweep.NotebookError) as caught:
         sweep.run_notebook(folder / "02_bad.ipynb", tmp_path, progress=False)

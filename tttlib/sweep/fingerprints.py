@@ -10,17 +10,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tttlib.places import released, weights_file
+from tttlib.places import WEIGHTS, released, weights_file
 
 if TYPE_CHECKING:
     from tttlib.data import ImageSet
 
-_WEIGHTS = re.compile(r"(.+_)?models?|head")
 _BUNDLED = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -52,7 +50,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
 def signature(parameters: Mapping[str, Any]) -> str:
     """Equal for units that use the same things."""
     named = ("dataset", "root", "options", "n_images", "split")
-    kept = [n for n in parameters if n in named or n.endswith("_split") or _WEIGHTS.fullmatch(n)]
+    kept = [n for n in parameters if n in named or n.endswith("_split") or WEIGHTS.fullmatch(n)]
     return json.dumps({name: parameters[name] for name in kept}, sort_keys=True)
 
 
@@ -95,7 +93,7 @@ def _splits(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 def _names(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Each name of weights once."""
-    named = [v for k, v in parameters.items() if _WEIGHTS.fullmatch(k)]
+    named = [v for k, v in parameters.items() if WEIGHTS.fullmatch(k)]
     flat = [n for v in named for n in (v if isinstance(v, list | tuple) else [v])]
     return dict.fromkeys(f for n in flat if isinstance(n, str) and n for f in _files(n))
 

@@ -77,7 +77,7 @@ def read_grid(path: str | Path) -> list[Unit]:
 
 
 def _importable(folder: Path) -> None:
-    """Experiments that lie beside the grid can be imported, here and by the workers of an engine."""
+    """Experiments beside the grid can be imported, here and by the workers of an engine."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)

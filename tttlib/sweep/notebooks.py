@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tttlib import places
+
 
 class NotebookError(Exception):
     """A cell of a notebook failed; says which, and where the executed notebook lies."""
@@ -40,7 +42,8 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook in its own folder; returns the executed copy <output_folder>/<stem>.ipynb.
 
-    parameters  replace the notebook's defaults of the same names
+    parameters  replace the notebook's defaults of the same names; relative paths in them, and in
+                $TTTLIB_DATA and $TTTLIB_CACHE, are meant from the current folder
     progress    show a bar over the cells
     timeout     seconds that one cell may take
 
@@ -56,6 +59,9 @@ def run_notebook(
 
     path = Path(path).resolve()
     check_parameters(path, parameters or {})
+    for name in ("TTTLIB_DATA", "TTTLIB_CACHE"):  # the kernel runs in the notebook's folder
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata["papermill"] = {}
     folder = Path(output_folder).resolve()
@@ -73,7 +79,7 @@ def run_notebook(
         papermill.execute_notebook(
             notebook,
             str(partial).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
-            dict(parameters or {}),
+            places.from_here(parameters or {}),
             kernel_name="python3",
             language="python",
             cwd=path.parent,
