@@ -42,17 +42,14 @@ def test_a_claim_without_a_number_shows_none(tmp_path: Path) -> None:
 
 def test_the_page_keeps_what_is_outside_the_marks(tmp_path: Path) -> None:
     keep(tmp_path, "02", "a", ("a | b", 0.1))
-    page, table = tmp_path / "page.md", findings.table(tmp_path, {"A": "a"})
-    page.write_text(f"before\n{findings.BEGIN}\nold\n{findings.END}\nafter\n")
+    table = findings.table(tmp_path, {"A": "a"})
+    text = f"before\n{findings.BEGIN}\nold\n{findings.END}\nafter\n"
     for _ in range(2):
-        findings.write(page, table)
-    text = page.read_text()
+        text = findings.filled(text, table)
     assert text.startswith("before\n") and text.endswith(f"{findings.END}\nafter\n")
     assert "old" not in text and "a \\| b" in text and text.count("supported") == 1
-    page.write_text("no marks")
     with pytest.raises(ValueError, match="no lines"):
-        findings.write(page, table)
-    assert page.read_text() == "no marks"
+        findings.filled("no marks", table)
 
 
 def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
@@ -63,7 +60,7 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
         findings.table(tmp_path, {"B": "b"})
 
 
-def test_the_readme_prints_what_the_committed_tables_say() -> None:
-    made = runpy.run_path(str(ROOT / "docs" / "findings.py"))["made"]
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert findings.filled(text, made()) == text, "run make findings"
+def test_the_pages_print_what_the_committed_tables_say() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "findings.py"))
+    for page, text in {"README.md": "readme", "figures/verdicts.md": "verdicts"}.items():
+        assert (ROOT / page).read_text(encoding="utf-8") == made[text](), "run make findings"

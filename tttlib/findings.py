@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,15 +53,6 @@ def filled(text: str, found: pd.DataFrame) -> str:
     if not marked.search(text):
         raise ValueError(f"the page has no lines {BEGIN} and {END} to write between")
     return marked.sub(lambda match: f"{match[1]}{markdown(found)}\n{match[2]}", text)
-
-
-def write(page: str | Path, found: pd.DataFrame) -> None:
-    """Put the table between the marks of a file, which is replaced whole or not at all."""
-    path = Path(page)
-    text = filled(path.read_text(encoding="utf-8"), found)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame:

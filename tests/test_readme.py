@@ -1,0 +1,169 @@
+"""What the README says to type works: its examples run, and every command has a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from tttlib import adapt, data, parameter_files, sweep
+from tttlib.__main__ import app
+from tttlib.models import zoo
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+YAML = re.findall(r"```yaml\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
+CONSOLE = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+]
+TYPED = {
+    "make study": "test_study.py, at tiny size; whole by the scheduled regression",
+    "make test": "the continuous integration",
+    "export TTTLIB_DATA=/path/to/that/folder": "test_lookup.py",
+    ".venv/bin/tttlib data list": "here",
+    ".venv/bin/tttlib run 02 --parameters notebooks/parameters/tiny-imagenet.yaml": "here, checked",
+    ".venv/bin/tttlib run 02 -p batch_size 32 -p blr 0.1": "here, checked",
+    ".venv/bin/tttlib plan notebooks/grids/imagenet-c.yaml": "here, slow",
+    ".venv/bin/tttlib sweep notebooks/grids/demo.yaml": "here, slow",
+    ".venv/bin/tttlib results runs/sweeps/demo": "here, slow",
+    ".venv/bin/tttlib compare runs/sweeps/demo runs/sweeps/demo": "here, slow",
+    ".venv/bin/tttlib run 05 -p dataset folder:photos": "here, slow",
+    ".venv/bin/tttlib sweep batches.yaml": "here",
+    ".venv/bin/tttlib results runs/sweeps/batches --where experiment=adaptation "
+    "--by method,batch_size": "here",
+}
+
+
+def example(name: str) -> str:
+    """The one that begins with its file's name."""
+    (found,) = [text for text in PYTHON if text.startswith(f'"""{name}')]
+    return found
+
+
+def tttlib(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def photographs(folder: Path, n: int) -> None:
+    """Images of the scenes as files, with the network's order of classes."""
+    images = data.load("scenes", "test", n=n)
+    for i, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        path = folder / images.classes[int(label)] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)  # [3,H,W] -> [H,W,3]
+    (folder / "classes.txt").write_text("\n".join(images.classes))
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    before = set(adapt.METHODS)
+    yield
+    for name in set(adapt.METHODS) - before:
+        del adapt.METHODS[name]
+
+
+def test_every_command_has_its_test() -> None:
+    assert list(TYPED) == CONSOLE
+    assert len(PYTHON) == 3 and len(YAML) == 1
+
+
+def test_the_method(registered: None) -> None:
+    exec(compile(example("tttlib/adapt/last.py"), "last.py", "exec"), {"__name__": __name__})
+    adapter = adapt.create("last", zoo.load("wrn-scenes"))
+    images = data.load("scenes", "test", n=20).images.float() / 255
+    first, second = adapter(images), adapter(images)
+    assert adapt.METHODS["last"] is type(adapter) and first.shape == (20, 10)
+    entropy = [-(z.softmax(1) * z.log_softmax(1)).sum(1).mean() for z in (first, second)]
+    assert entropy[1] < entropy[0]
+
+
+def test_the_dataset(tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", 30)
+    images = data.load(f"folder:{tmp_path / 'photos'}", "test")
+    assert len(images) == 30 and images.classes == data.load("scenes", "test", n=1).classes
+
+
+def test_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    Path("batches.py").write_text(example("batches.py"))
+    ((name, text),) = YAML
+    Path(name).write_text(text)
+    run, table = (shlex.split(line)[1:] for line in CONSOLE[-2:])
+    assert "4 of 4 units done" in tttlib(*run, "--engine", "serial")
+    rows = re.findall(r"^ *(bn1|tent) +(5|50) 200 ", tttlib(*table), re.MULTILINE)
+    assert rows == [("bn1", "5"), ("bn1", "50"), ("tent", "5"), ("tent", "50")]
+
+
+def test_in_python() -> None:
+    (block,) = [text for text in PYTHON if "ttt.run" in text]
+    names: dict[str, object] = {}
+    exec(block.replace("sample(64)", "sample(4)").replace("batch_size=64", "batch_size=4"), names)
+    accuracy = names["result"].accuracy(names["batch"].labels)  # type: ignore[attr-defined]
+    assert len(accuracy) == 11 and ((accuracy >= 0) & (accuracy <= 1)).all()
+
+
+def test_the_runs_take_their_parameters() -> None:
+    """Nothing is run: it takes the real images, and hours."""
+    notebook = sweep.find_notebook("02")
+    plain, changed = (shlex.split(line) for line in CONSOLE if "tttlib run 02" in line)
+    read = sweep.read_parameters(ROOT / plain[plain.index("--parameters") + 1])
+    assert parameter_files.of_notebook(notebook, read)["dataset"] == "tiny-imagenet-50"
+    pairs = [changed[i + 1 : i + 3] for i, word in enumerate(changed) if word == "-p"]
+    given = {name: sweep.parse_value(value) for name, value in pairs}
+    assert parameter_files.of_notebook(notebook, given) == {"batch_size": 32, "blr": 0.1}
+
+
+def test_the_datasets_are_listed() -> None:
+    listed = tttlib("data", "list")
+    assert all(name in listed for name in data.NAMES)
+
+
+@pytest.mark.slow
+def test_the_sweep_of_the_demo(tmp_path: Path) -> None:
+    """The lines as they stand, in a folder that has the notebooks."""
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    first = CONSOLE.index(".venv/bin/tttlib plan notebooks/grids/imagenet-c.yaml")
+    for line in CONSOLE[first : first + 4]:
+        done = subprocess.run(
+            line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=1200
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_notebook_over_a_folder_and_with_the_method(tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", 40)
+    small = {
+        "candidates": {}, "gradual_methods": ["source", "palm"],
+        "methods": ["source", "bn1", "tent", "palm"], "n_ablation": 2, "n_gradual": 2,
+        "n_images": 4, "n_mae": 2, "n_mixed": 2, "n_orders": 1, "n_source": 64, "n_tuning": 4,
+        "batch_size": 4,
+    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    (line,) = [one for one in CONSOLE if "folder:photos" in one]
+    command = [sys.executable, "-m", "tttlib", *shlex.split(line)[1:]]
+    done = subprocess.run(
+        [*command, "--parameters", "small.yaml", "--run-dir", "run"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "run" / "tables" / "05_claims.csv").exists()
