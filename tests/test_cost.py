@@ -121,6 +121,24 @@ def test_more_masks_cost_more_and_constants_are_measured_once() -> None:
         cost.Clock(budget=0)
 
 
+def test_a_slow_network_is_timed_by_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mask of a step takes a second, a prediction half of one."""
+    now, calls = [0.0], []
+
+    def slow(model: object, s: object, masks: int, n: int, steps: int, at: list[int]) -> None:
+        calls.append((masks, n, steps))
+        now[0] += masks * n * steps + 0.5 * len(at)
+
+    monkeypatch.setattr(cost.clock, "adapted", slow)
+    clock = cost.Clock(budget=1.0, timer=lambda: now[0])
+    work = {
+        kind: task(kind, **{**MASKS, "batch_size": 16}) for kind in ("step", "predict", "image")
+    }
+    seconds = {kind: clock.seconds(one) for kind, one in work.items()}
+    assert seconds == {"step": 16.0, "predict": 0.5, "image": 0.0}
+    assert len(calls) == 4 and max(calls) == (2, 1, 1)
+
+
 def test_another_device_is_counted_in_flop() -> None:
     slow, fast = (cost.Clock(0.2, flop_per_second=rate) for rate in (1e9, 1e12))
     step = task("step", **MASKS)
