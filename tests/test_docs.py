@@ -1,4 +1,7 @@
-"""The API reference: every public name says what it is, and the pages' links lead somewhere."""
+"""The API reference: every public name says what it is, and the pages' links lead somewhere.
+
+Functions also say which errors they raise, and the shapes of tensors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -30,6 +35,129 @@ def test_every_public_name_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(tree), f"{path.name} begins without saying what it is for"
     silent = [node.name for node in public(tree) if not ast.get_docstring(node)]
     assert not silent
+
+
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+TOP = [node for tree in TREES.values() for node in tree.body]
+CLASSES = {node.name: node for node in TOP if isinstance(node, ast.ClassDef)}
+FUNCTIONS = [node for node in TOP if isinstance(node, ast.FunctionDef)]
+COMMANDS = ("__main__.py", "_command.py", "_commands.py")
+NO_ERRORS = ("NotImplementedError", "Exit")  # left to a subclass; the end of a command
+ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+STATE_DICT = re.compile(r"\b(dict|Mapping)\[str, Tensor\]")
+SHAPE = re.compile(r"(?<!\w)\[[^][\n]*([A-Za-z*…]|\.\.\.)[^][\n]*\]|\[\]|(any|that) shape|scalar")
+
+
+class Public(NamedTuple):
+    """A function that others call, its class, and the classes and protocols above that one."""
+
+    path: Path
+    node: ast.FunctionDef
+    owner: ast.ClassDef | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.owner.name}.{self.node.name}" if self.owner else self.node.name
+        return f"{self.path.relative_to(ROOT)}:{self.node.lineno} {name}"
+
+    def above(self) -> list[ast.ClassDef]:
+        return above(self.owner, self.path) if self.owner else []
+
+    def docstring(self) -> str:
+        """With those of the methods that it overrides, and a constructor's with its class's."""
+        overridden = [m for c in self.above() for m in methods(c) if m.name == self.node.name]
+        constructed = [self.owner] if self.owner and self.node.name == "__init__" else []
+        return docstrings(self.node, *overridden, *constructed)
+
+
+def docstrings(*nodes: ast.FunctionDef | ast.ClassDef | ast.Module) -> str:
+    return "\n".join(ast.get_docstring(node) or "" for node in nodes)
+
+
+def methods(owner: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [node for node in owner.body if isinstance(node, ast.FunctionDef)]
+
+
+def above(owner: ast.ClassDef, path: Path) -> list[ast.ClassDef]:
+    """The package's classes that it derives from, and its module's protocols that it fulfils."""
+    found = [CLASSES[name] for base in owner.bases if (name := ast.unparse(base)) in CLASSES]
+    own = {m.name for m in methods(owner)}
+    for node in TREES[path].body:
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases):
+            found += [node] * (node is not owner and own >= {m.name for m in methods(node)})
+    return found + [further for base in found for further in above(base, path)]
+
+
+def public_functions() -> Iterator[Public]:
+    """All but commands, whose docstrings are the text of --help."""
+    for path, tree in TREES.items():
+        for node in () if path.name.endswith(COMMANDS) else public(tree):
+            if isinstance(node, ast.FunctionDef):
+                yield Public(path, node)
+                continue
+            for m in methods(node):
+                if not m.name.startswith("_") or m.name in ("__init__", "__call__"):
+                    yield Public(path, m, node)
+
+
+def raised(node: ast.AST) -> Iterator[str]:
+    """What the code itself raises and does not catch, by name; not what it calls."""
+    caught: set[str] = set()
+    if isinstance(node, ast.Try):
+        types = [ast.unparse(handler.type) for handler in node.handlers if handler.type]
+        caught = set(re.findall(r"\w+", " ".join(types)))
+    if isinstance(node, ast.Raise) and node.exc:
+        made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        yield ast.unparse(made).split(".")[-1]
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        tried = isinstance(node, ast.Try) and child in node.body
+        yield from (name for name in raised(child) if not (tried and name in caught))
+
+
+def errors(name: str) -> set[str]:
+    """The error, those it is one of, or those that a function of this name makes."""
+    found = {name} if name[0].isupper() else set()
+    for base in CLASSES[name].bases if name in CLASSES else ():
+        found |= errors(ast.unparse(base))
+    for maker in FUNCTIONS:
+        if maker.name == name and maker.returns:
+            found |= errors(ast.unparse(maker.returns))
+    return found - {"Exception"}
+
+
+def test_docstrings_name_the_errors() -> None:
+    """Of public functions; for overriding methods it is enough that the overridden one does."""
+    missing = []
+    for one in public_functions():
+        said = one.docstring()
+        for name in sorted(set(raised(one.node)).difference(NO_ERRORS)):
+            known = errors(name)  # none for a variable
+            if known and not any(error in said for error in known):
+                missing.append(f"{one} raises {name}")
+    assert not missing, "\n".join(missing)
+
+
+def test_docstrings_name_the_shapes_of_tensors() -> None:
+    """In the docstring of the function, its class or module, or in a comment behind a line.
+
+    One shape is enough: that every tensor has its own is left to the reader. State dicts have the
+    shapes of their network.
+    """
+    missing = []
+    for one in public_functions():
+        arguments = [n.annotation for n in ast.walk(one.node.args) if isinstance(n, ast.arg)]
+        types = " ".join(ast.unparse(t) for t in [*arguments, one.node.returns] if t)
+        if not ARRAY.search(STATE_DICT.sub("", types)):
+            continue
+        classes = [one.owner, *one.above()] if one.owner else []
+        lines = one.path.read_text(encoding="utf-8").splitlines()
+        body = lines[one.node.lineno - 1 : one.node.end_lineno]
+        comments = "\n".join(line.partition("#")[2] for line in body)
+        others = docstrings(*classes, TREES[one.path])
+        if not any(SHAPE.search(text) for text in (one.docstring(), others, comments)):
+            missing.append(str(one))
+    assert not missing, "\n".join(missing)
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def cells_of(
     by           columns that name a cell, where an experiment has them; None: all settings
     experiments  only these; None: all
     tables       also the numbers of <run>/tables/*.csv
+    Raises ValueError when none is found.
     """
     found, _ = gather([run])
     parts = []

@@ -19,7 +19,8 @@ def best_device() -> torch.device:
 def read_back(x: Tensor) -> Callable[[], list[Any]]:
     """Start copying `x` to the host; the function returned waits for that and gives a list.
 
-    What is queued on a GPU in between keeps it busy while the host waits.
+    What is queued on a GPU in between keeps it busy while the host waits. `x` may have
+    any shape.
     """
     if x.device.type != "cuda":
         return x.tolist

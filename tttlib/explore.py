@@ -73,7 +73,10 @@ class Explorer:
         return self._seen[key]
 
     def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:
-        """Input, masked input, reconstruction, and the class probabilities after `step` updates."""
+        """Input, masked input, reconstruction, and the class probabilities after `step` updates.
+
+        Raises ValueError for a step outside 0 … `steps`.
+        """
         if not 0 <= step <= self.steps:
             raise ValueError(f"step must be 0 to {self.steps}, not {step}")
         shown, found = self.adapted(image, corruption, severity)

@@ -38,7 +38,7 @@ class Rule:
         return self.weight_decay
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimiser of PyTorch that does this."""
+        """The optimiser of PyTorch that does this to `parameters` of any shape."""
         if self.name == "sgd":
             return torch.optim.SGD(
                 parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.decay
@@ -89,7 +89,10 @@ def _decay(x: Tensor, beta: float) -> Tensor:
 
 
 class FusedLinear(torch.autograd.Function):
-    """x W^T + b, whose backward pass updates W and b instead of returning their gradients."""
+    """x W^T + b, whose backward pass updates W and b instead of returning their gradients.
+
+    x [S,n,in], W [S,out,in], b [S,out].
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, momentum: Momentum) -> Tensor:

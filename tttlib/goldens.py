@@ -67,7 +67,7 @@ def make(
     runs         the first gives the values; one alone has the floor as tolerance
     experiments  None: all but `LEFT_OUT`
     Cells that not all runs have are left out (a setting that was chosen by tuning, for instance); n
-    is kept where all runs agree on it.
+    is kept where all runs agree on it. Raises ValueError for no runs, and a run without cells.
     """
     if not runs:
         raise ValueError("goldens need at least one run")

@@ -32,7 +32,11 @@ def run_online(
     evaluate_every: int,
     stream: Iterable[int],
 ) -> TTTResult:
-    """One image after the other, a stack of one; weights (and momenta) stay."""
+    """One of `images` [N,3,H,W] after the other, a stack of one; weights (and momenta) stay.
+
+    draw     gives the patch orders [n,steps,b,L] of n images
+    heldout  [M,3,H,W] or None
+    """
     device = model.cls_token.device
     net = StackedAutoencoder(model, names, 1)
     net.start(how.rule)

@@ -21,7 +21,10 @@ EPS = 1e-8
 
 
 def plain_view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """CoTTA's augmentation step by step: `adapt.augmentation.cotta_view` of the same generator."""
+    """CoTTA's augmentation step by step: `adapt.augmentation.cotta_view` of the same generator.
+
+    images  [B,3,H,W] in [0,1]
+    """
     from torchvision.transforms import InterpolationMode  # here: slow to import
     from torchvision.transforms.v2 import functional as v2
 

@@ -127,7 +127,10 @@ def run(
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:
-    """Names of the parameters that move: the trunk, with "all" the rotation branch too."""
+    """Names of the parameters that move: the trunk, with "all" the rotation branch too.
+
+    Raises ValueError for another kind of model or an unknown `finetune`.
+    """
     if not isinstance(model, RotationNet):
         raise ValueError(
             f"rotation prediction needs a RotationNet, not {type(model).__name__}; of the bundled "

@@ -49,6 +49,7 @@ def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataF
 
     rows  of `evaluate.online` with held-out images, of one or several seeds
     Columns: images ("corrupted" or "clean"), n, difference, low, high (fractions).
+    Raises ValueError for rows without held-out images.
     """
     held = rows[rows["part"] == "held-out"]
     if held.empty:
@@ -96,6 +97,7 @@ def fluctuations(
     meets too: what is left is the model's own drift.
     Columns: sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`); of a
     sequence whose values are all equal nothing can be said: its ratio, low, high and p are NaN.
+    Raises ValueError when the two did not see the same arrivals in the same order.
     """
     rows, source = (t.sort_values("position") for t in (rows, source))
     if rows[list(PAIR)].to_numpy().tolist() != source[list(PAIR)].to_numpy().tolist():

@@ -154,7 +154,10 @@ def run(
 
 
 def trained_parameters(model: MaskedAutoencoder, finetune: str) -> tuple[str, ...]:
-    """Names of the parameters that move in a `finetune` mode (those that get a gradient)."""
+    """Names of the parameters that move in a `finetune` mode (those that get a gradient).
+
+    Raises ValueError for an unknown mode.
+    """
     if finetune not in FINETUNE:
         raise ValueError(f"unknown finetune {finetune!r}; known are {', '.join(FINETUNE)}")
     frozen = ["classifier", "head."]
@@ -176,7 +179,10 @@ def mask_orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, ima
 
 
 def prediction_times(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int, ...]:
-    """The numbers of updates to predict after, ascending."""
+    """The numbers of updates to predict after, ascending.
+
+    Raises ValueError unless `evaluate_at` holds different whole numbers from 0 to `steps`.
+    """
     if evaluate_at is None:
         return tuple(range(steps + 1))
     wanted = tuple(evaluate_at)

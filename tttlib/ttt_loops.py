@@ -74,7 +74,10 @@ def run_standard(
     size: Size,
     progress: bool,
 ) -> TTTResult:
-    """A stack of images at a time, each from the source weights."""
+    """A stack of `images` [N,3,H,W] at a time, each from the source weights.
+
+    draw  gives the patch orders [n,steps,b,L] of n images
+    """
     device = model.cls_token.device
     net: StackedAutoencoder | None = None
     parts, start = [], 0
@@ -164,7 +167,10 @@ def _update(
 
 @torch.no_grad()
 def tokens_of(net: StackedAutoencoder, images: Tensor, how: Settings) -> Tensor:
-    """Patch tokens of images, in the precision of the run; see `StackedAutoencoder.tokens`."""
+    """Tokens [S,1+L,D] of images [S,3,H,W], in the precision of the run.
+
+    See `StackedAutoencoder.tokens`.
+    """
     with how.precision(images.device):
         return net.tokens(images)
 

@@ -150,7 +150,10 @@ class Adapter(ABC):
 
     @abstractmethod
     def configure(self) -> Sequence[str]:
-        """Prepare `model` (and more networks); the names of the parameters to train."""
+        """Prepare `model` (and more networks); the names of the parameters to train.
+
+        Raises ValueError for a model, or constants, that the method cannot work with.
+        """
 
     @abstractmethod
     def step(self, images: Tensor) -> Tensor:
@@ -235,7 +238,7 @@ class Adapter(ABC):
 
     @classmethod
     def preset(cls, name: str | None) -> Any:
-        """The constants for a dataset."""
+        """The constants for a dataset. Raises ValueError for an unknown one."""
         name = name or "cifar10-c"
         if name not in cls.presets:
             raise ValueError(
@@ -245,7 +248,7 @@ class Adapter(ABC):
 
     @classmethod
     def legal(cls, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """`overrides`, if all of them are constants of the method."""
+        """`overrides`, if all of them are constants of the method; raises ValueError otherwise."""
         known = [field.name for field in fields(cls.preset(None))]
         wrong = [name for name in overrides if name not in known]
         if wrong:

@@ -83,7 +83,7 @@ def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tensor:
-    """Colour operations, one after the other, each clamped to [0,1]."""
+    """Colour operations on images [B,3,H,W], one after the other, each clamped to [0,1]."""
     from torchvision.transforms.v2 import functional as colour  # here: slow to import
 
     for name, factor in operations:
@@ -95,7 +95,7 @@ def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tenso
 
 
 def moved_and_blurred(images: Tensor, view: View) -> Tensor:
-    """Rotation, shift and scale about the centre, bilinear, then a 5x5 Gaussian blur."""
+    """Rotation, shift and scale about the centre, bilinear, then a 5x5 Gaussian blur: [B,3,H,W]."""
     height, width = images.shape[-2:]
     tall, wide = height + 2 * _RADIUS, width + 2 * _RADIUS  # what the blur sees of the crop
     sin, cos = math.sin(math.radians(view.degrees)), math.cos(math.radians(view.degrees))

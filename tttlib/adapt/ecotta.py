@@ -266,7 +266,10 @@ class _Shuffled:
 
 
 class MetaNetwork(nn.Module):
-    """BN(x) + ReLU(BN(conv3x3(before))): x is what a part gives, `before` what it was given."""
+    """BN(x) + ReLU(BN(conv3x3(before))): x is what a part gives, `before` what it was given.
+
+    x [B,outside,h,w], before [B,inside,h*stride,w*stride].
+    """
 
     def __init__(self, inside: int, outside: int, stride: int, random: torch.Generator) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ def random_view(images: Tensor, generator: torch.Generator, recipe: Recipe = STR
 
 @torch.no_grad()
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Every image flipped left to right with probability 1/2."""
+    """Images [B,3,H,W], each flipped left to right with probability 1/2."""
     return flipped(images, torch.rand(len(images), generator=generator) < 0.5)
 
 

@@ -3,7 +3,7 @@
 Adam and SGD are those of PyTorch; they are written here because a step must not ask the device
 whether the gradients are finite before it goes on: their own steps weigh the update with the
 answer, 0 or 1, and so leave parameters and state as they were. The other optimisers come from
-their packages and do ask.
+their packages and do ask. Tensors may have any shape.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def finite(tensors: Sequence[Tensor]) -> Tensor:
 def gated(
     gradients: Sequence[Tensor], parameters: Sequence[Tensor] = (), weight_decay: float = 0.0
 ) -> tuple[Tensor, list[Tensor]]:
-    """1 and the gradients with L2 decay; 0 and zeros if any of them is not finite."""
+    """1, a scalar, and the gradients with L2 decay; 0 and zeros if any of them is not finite."""
     good = finite(gradients)
     if weight_decay:
         gradients = torch._foreach_add(list(gradients), list(parameters), alpha=weight_decay)

@@ -22,7 +22,7 @@ _24_BITS = 2**24 - 1
 
 
 class Fields(Protocol):
-    """What a corruption may draw."""
+    """What a corruption may draw: tensors [B,*shape]; `poisson` gives one of the shape of x."""
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor: ...
 

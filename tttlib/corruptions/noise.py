@@ -41,7 +41,10 @@ def shot_noise(x: Tensor, fields: Fields, photons: float) -> Tensor:
 
 
 def impulse_noise(x: Tensor, fields: Fields, share: float) -> Tensor:
-    """Salt and pepper, each channel alone: with probability `share` a value becomes 0 or 1."""
+    """Salt and pepper, each channel alone: with probability `share` a value becomes 0 or 1.
+
+    x: [B,3,H,W] in [0,1].
+    """
     hit, salt = fields.impulses(share, x.shape[1:])
     return x.lerp_(salt, hit)
 

@@ -71,7 +71,7 @@ def _table(scale: float) -> tuple[Tensor, int]:
 
 
 def fractions(rate: Tensor, uniform: Tensor) -> Tensor:
-    """Smallest k with P(count <= k) > uniform, for small rates."""
+    """Smallest k with P(count <= k) > uniform, for small rates and uniforms of that shape."""
     term = torch.exp(-rate)  # P(count = k)
     below, count, k = term.clone(), torch.zeros_like(uniform), 0
     more = uniform >= below

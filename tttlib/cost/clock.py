@@ -44,6 +44,7 @@ class Clock:
             take
     flop_per_second  of another device: what it sustains on this work. Networks then cost their
                      FLOPs (counted, not timed); corruption, decoding and loading stay measured here
+    Raises ValueError for a budget or FLOP/s of 0 or less.
     """
 
     def __init__(
@@ -280,7 +281,7 @@ def adapter_of(s: Mapping[str, Any]) -> adapt.Adapter:
 
 
 def images_like(s: Mapping[str, Any], n: int) -> list[Tensor]:
-    """Batches of n corrupted images, each under another corruption."""
+    """Batches [n,3,size,size] of corrupted images, each under another corruption."""
     return [
         corruptions.corrupt(pictures_of(s["size"], n, s.get("dataset", "")), name, 5)
         for name in _DOMAINS

@@ -68,6 +68,7 @@ def hours_with(table: pd.DataFrame, workers: int, start: float = 0.0) -> float:
 
     start  seconds until a worker is ready. Every unit goes to the first worker that is free; units
            of unknown time are not counted.
+    Raises ValueError for fewer than one worker.
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, not {workers}")

@@ -91,7 +91,10 @@ class Notes:
     def count(
         self, part: str, labels: Tensor, classes: int, expected: int, where: object
     ) -> tuple[int, ...]:
-        """Note the images of each class; compare with what is published (`expected` in all)."""
+        """Note the images of each class; compare with what is published (`expected` in all).
+
+        labels  int64 [N]
+        """
         counts = tuple(torch.bincount(labels, minlength=classes).tolist())
         self.counts[part] = counts
         n, each = sum(counts), expected // classes
@@ -120,6 +123,7 @@ class Notes:
         )
 
     def boxes(self, part: str, boxes: Tensor, size: int) -> None:
+        """Note how many of the boxes [N,4] are odd, see `box_counts`."""
         found = box_counts(boxes, size, size)
         n, whole = found["boxes"], found["whole_image"]
         self.lines.append(

@@ -83,7 +83,10 @@ class LazyImages:
 
 
 def kept(lazy: LazyImages, folder: Path, fingerprint: str) -> Tensor:
-    """All images as a memory map uint8 [N,3,H,W], computed once; other processes see it whole."""
+    """All images as a memory map uint8 [N,3,H,W], computed once; other processes see it whole.
+
+    Raises ValueError for a file of another size.
+    """
     path = folder / f"{lazy.name}-{lazy.severity:g}-{fingerprint}.u8"
     size = len(lazy) * int(np.prod(lazy.shape[1:]))
     if not path.is_file():

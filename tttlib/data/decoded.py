@@ -123,7 +123,10 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
 
 
 def pixels(file: bytes, index: int, source: Source) -> bytes:
-    """The image as RGB bytes [3,size,size]; grey becomes RGB."""
+    """The image as RGB bytes [3,size,size]; grey becomes RGB.
+
+    Raises DamagedDataError for an image that cannot be decoded or has another size.
+    """
     image = rgb(io.BytesIO(file), lambda: source.where(index), source.remedy)
     if image.size != (source.size, source.size):
         width, height = image.size

@@ -159,7 +159,10 @@ class Transfer:
         self.part, self.progress = part, progress
 
     def __call__(self, url: str, output_file: str, manager: Any, check_only: bool = False) -> None:
-        """Fetch `url` into `part`, then give it the name `output_file`."""
+        """Fetch `url` into `part`, then give it the name `output_file`.
+
+        Raises DownloadError when `url` cannot be fetched or breaks off, or the disk is full.
+        """
         resumes = f"{self.part} is kept; the same command resumes"
         try:
             self._complete(url)

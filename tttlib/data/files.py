@@ -87,7 +87,7 @@ class FileImages:
         return images
 
     def select(self, where: Tensor) -> FileImages:
-        """The files at these positions, not yet decoded."""
+        """The files at positions `where`, int64 [M], not yet decoded."""
         paths = [self.paths[i] for i in where.tolist()]
         return FileImages(paths, self.preprocess, self.size, self.remedy)
 

@@ -114,6 +114,8 @@ def choose(
             one of `places` has it (continual adaptation is published on these); otherwise the first
             5 of each class, sorted. Numbers of the two are not comparable.
     The name tells them apart, and a set that lacks images from a complete one.
+    Raises ValueError for another subset, DamagedDataError for a list that is not the published one
+    or names an image that is not there.
     """
     if subset not in (None, "5000"):
         raise ValueError(f'{dataset} has no subset {subset!r}; legal are None and "5000"')

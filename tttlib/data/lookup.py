@@ -14,7 +14,8 @@ def find(dataset: str, root: Path, places: Sequence[str], source: str) -> Path:
     """The first of the folders `places` under `root` that exists, or `root` if it is one of them.
 
     source  where the files are to be had; ends the message
-    Raises MissingDataError that names every place looked at.
+    Raises MissingDataError that names every place looked at, DamagedDataError for one that cannot
+    be read.
     """
     candidates = [root / place for place in places]
     last_names = {Path(place).name for place in places}

@@ -43,7 +43,11 @@ class Released:
         return self._opened(corruption, int(severity)).images(ids)
 
     def checked(self, clean: ImageSet, corruption: str, severity: int) -> ImageSet:
-        """`clean` with these files, whose labels and sizes must fit those of one of them."""
+        """`clean` with these files, whose labels and sizes must fit those of one of them.
+
+        Raises ValueError for other labels or sizes and an id that is not there, and what the
+        loader raises.
+        """
         opened = self._opened(corruption, severity)
         where = opened.where(clean.ids)
         if not torch.equal(opened.files.labels[where], clean.labels):

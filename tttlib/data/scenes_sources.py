@@ -166,6 +166,6 @@ def _reach(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def turns() -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the angles -MAX_ANGLE … MAX_ANGLE."""
+    """Cosine and sine, [turn] each, of the angles -MAX_ANGLE … MAX_ANGLE."""
     angle = np.deg2rad(np.arange(-MAX_ANGLE, MAX_ANGLE + 1))
     return np.cos(angle), np.sin(angle)

@@ -58,6 +58,7 @@ def adaptation(
     last finished piece lies in <store>/states/ until the stream is done, so a killed run goes on
     where it was and gives the same answers. Predictions are those of the call that adapts, the
     protocol of CoTTA and PALM.
+    Raises ValueError for an unknown method or `reset`, and constants that the method refuses.
     """
     if reset not in RESETS:
         raise ValueError(f"unknown reset {reset!r}; known are {', '.join(RESETS)}")

@@ -62,7 +62,7 @@ def layer_latents(
 
 
 def clustered_rows(dataset: ImageSet, rows: pd.DataFrame, index: Tensor) -> pd.DataFrame:
-    """`rows` of the images at `index`, with what makes images dependent as columns."""
+    """`rows` of the images at `index` [N], with what makes images dependent as columns."""
     return rows.assign(**{k: v[index].numpy() for k, v in dataset.clusters.items()})
 
 

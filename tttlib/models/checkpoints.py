@@ -102,7 +102,11 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
 
 
 def read(path: Path) -> Any:
-    """The content of a .safetensors file or a PyTorch one, on the CPU; nothing is executed."""
+    """The content of a .safetensors file or a PyTorch one, on the CPU; nothing is executed.
+
+    Raises FileNotFoundError, or CheckpointError for a file that is neither, is not complete, or
+    asks for more than tensors.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; check the path or fetch the file")
     try:
@@ -133,7 +137,10 @@ def read(path: Path) -> Any:
 
 
 def tensors(path: Path) -> State:
-    """The state dict of a file in float32, under keys without container and prefixes."""
+    """The state dict of a file in float32, under keys without container and prefixes.
+
+    Raises what `read` does, and CheckpointError for a file that holds no state dict.
+    """
     try:
         state = key_names.state_dict(read(path))
     except CheckpointError:

@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them."""
+    """Two linear layers with an exact GELU between them: [B,N,D] -> [B,N,D]."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: x + attn(norm1 x), then x + mlp(norm2 x)."""
+    """Pre-norm transformer block, [B,N,D]: x + attn(norm1 x), then x + mlp(norm2 x)."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class MaskedAutoencoder(nn.Module):
     # -- patches ---------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """[0,1] pixels -> the network's input scale."""
+        """[0,1] pixels -> the network's input scale. Raises ValueError for another shape."""
         if images.shape[1:] != (self.in_chans, self.img_size, self.img_size):
             raise ValueError(
                 f"this model takes images [B,{self.in_chans},{self.img_size},{self.img_size}], "
@@ -304,7 +304,10 @@ class MaskedAutoencoder(nn.Module):
         return self.classify_tokens(self.tokens(images))
 
     def classify_tokens(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Logits [B,C] from encoder output [B,1+L,D], or [B,1+V,D] for patch indices [B,V]."""
+        """Logits [B,C] from encoder output [B,1+L,D], or [B,1+V,D] for patch indices [B,V].
+
+        Raises ValueError for a model without a classifier.
+        """
         if self.head_type == "linear":
             return self.head(self.bn(tokens[:, 0]))
         if self.head_type == "none":
@@ -328,6 +331,7 @@ def sincos_position_embedding(dim: int, grid: int) -> Tensor:
 
     First half of the channels encodes the column, second half the row; each half is
     [sin(pos * w_k)], [cos(pos * w_k)] with w_k = 10000^(-k/(dim/4)), k = 0 … dim/4-1.
+    Raises ValueError for a `dim` that 4 does not divide.
     """
     if dim % 4:
         raise ValueError(f"a 2-D sine-cosine embedding needs a width divisible by 4, got {dim}")

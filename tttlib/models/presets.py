@@ -126,7 +126,10 @@ _FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
 
 
 def build(architecture: Mapping[str, Any]) -> Any:
-    """A freshly initialised `MaskedAutoencoder` or classifier; `family` in the sizes says which."""
+    """A freshly initialised `MaskedAutoencoder` or classifier; `family` in the sizes says which.
+
+    Raises ValueError for an unknown family or sizes that do not divide.
+    """
     sizes = dict(architecture)
     family = sizes.pop("family", "mae")
     if family not in _FAMILIES:

@@ -144,7 +144,11 @@ def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card beside a .safetensors file."""
+    """The card beside a .safetensors file.
+
+    Raises FileNotFoundError when there is none, CheckpointError when it is no JSON object or lacks
+    a field.
+    """
     card = path.with_suffix(".json")
     if not card.is_file():
         raise FileNotFoundError(

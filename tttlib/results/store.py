@@ -33,7 +33,10 @@ class Store:
         self.folder = Path(folder)
 
     def path(self, unit: Mapping[str, Any]) -> Path:
-        """Where the rows of `unit` are kept: <experiment>-<key>.parquet."""
+        """Where the rows of `unit` are kept: <experiment>-<key>.parquet.
+
+        Raises ValueError for a unit that is no JSON or whose `experiment` is no file name.
+        """
         experiment = unit.get("experiment")
         if not isinstance(experiment, str) or not re.fullmatch(r"[\w.-]*\w", experiment):
             raise ValueError(
@@ -125,7 +128,10 @@ def load(folder: str | Path) -> pd.DataFrame:
 
 
 def provenance(path: str | Path) -> dict[str, Any]:
-    """Where the rows of a file come from: unit, protocol, git sha, versions, device, time, …"""
+    """Where the rows of a file come from: unit, protocol, git sha, versions, device, time, …
+
+    Raises FileNotFoundError when there is no file, ValueError when it is damaged or does not say.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no result file {path}")
     try:

@@ -87,7 +87,10 @@ def tabulate(
 
 
 def select(found: Mapping[str, Gathered], where: Mapping[str, Any]) -> dict[str, Gathered]:
-    """The experiments' rows with these values; experiments without any are left out."""
+    """The experiments' rows with these values; experiments without any are left out.
+
+    Raises ValueError for an unknown name, and when no row is left.
+    """
     chosen = {
         name: Gathered(
             part.rows.assign(experiment=name) if "experiment" not in part.rows else part.rows,

@@ -48,7 +48,10 @@ class StreamingCovariance:
         return self
 
     def merge(self, other: StreamingCovariance) -> Self:
-        """Add all points that `other` has seen; `other` stays as it is."""
+        """Add all points that `other` has seen; `other` stays as it is.
+
+        Raises ValueError for another D.
+        """
         if other.mean is not None and other.scatter is not None:
             if self.mean is not None and other._width != self._width:
                 raise ValueError(f"points [*,{self._width}] do not join [*,{other._width}]")

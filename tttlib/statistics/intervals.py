@@ -62,7 +62,10 @@ def bootstrap(
 def paired(
     baseline: ArrayLike, other: ArrayLike, clusters: Sequence[ArrayLike] = (), **options: float
 ) -> Interval:
-    """Interval of the mean of `other` - `baseline` (both [N], same order); see `bootstrap`."""
+    """Interval of the mean of `other` - `baseline` (both [N], same order); see `bootstrap`.
+
+    Raises ValueError for unequal lengths, and where `bootstrap` does.
+    """
     a, b = np.asarray(baseline, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"pairs need equal lengths, got {a.shape} and {b.shape}")

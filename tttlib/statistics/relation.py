@@ -132,6 +132,7 @@ def reliability(values: ArrayLike, groups: ArrayLike) -> float:
 
     values, groups  [N], independent within groups. A correlation with group means can at most be
     the square root of this. NaN when no group has two values or all means are equal.
+    Raises ValueError for other shapes or unequal lengths.
 
     Source: Shrout and Fleiss, Psychological Bulletin 86, 1979: (MSB - MSW) / MSB, cut at 0.
     """

@@ -67,6 +67,8 @@ def spread(replicates: NDArray) -> NDArray[np.float64]:
 def degrees(factors: Sequence[NDArray], used: int = 1) -> int:
     """Degrees of freedom of Student's t: clusters of the smallest factor, less `used`; 1 or more.
 
+    factors  codes [N], as `factors_of` gives them
+
     Source: Cameron and Miller, "A Practitioner's Guide to Cluster-Robust Inference", Journal of
     Human Resources 50(2), 2015, section VI.D: few clusters need t, not the normal distribution.
     """
@@ -78,7 +80,9 @@ def student(
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Bounds of the interval and two-sided p-value of zero, from a standard error.
 
-    An error of 0 or NaN tells nothing: bounds and p are NaN.
+    estimate, error  of any shape, the same; bounds and p have it too
+    An error of 0 or NaN tells nothing: bounds and p are NaN. Raises ValueError unless
+    0 < level < 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"need 0 < level < 1, got {level}")

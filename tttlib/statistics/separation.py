@@ -91,7 +91,8 @@ def linear_hits(
 ) -> tuple[NDArray[np.bool_], int]:
     """Which points the classifier of `separability` gets right, [N], and the number of folds.
 
-    Their mean is its accuracy; bootstrap them, by group, for an interval.
+    Their mean is its accuracy; bootstrap them, by group, for an interval. Raises ValueError for
+    unequal lengths, and where `separability` does.
     """
     points, codes = np.asarray(x, dtype=np.float64), _codes(x, labels)
     units = np.arange(len(codes)) if groups is None else np.asarray(groups)

@@ -59,6 +59,7 @@ def gradual(
               (its code: the first corruption starts at 5, 131 blocks)
     A block is one severity of one corruption. Tables average over all blocks, over those of
     severity 5, or over the rising half (`rising`): PALM's text and code differ in which.
+    Raises ValueError for an unknown schedule.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
@@ -120,6 +121,8 @@ def correlated(
     concentration  0: sorted by class. Above 0: every class is cut into as many chunks as there are
                    classes, of Dirichlet(concentration) sizes, and chunk k of all classes arrives
                    before chunk k + 1; large values approach a shuffled order. Chunks are shuffled.
+    Raises ValueError for a concentration below 0.
+
     Source: the correlated settings of Marsden et al., "Universal Test-time Adaptation through
     Weight Ensembling, Diversity Weighting, and Prior Correction", WACV 2024 (after NOTE and LAME).
     """

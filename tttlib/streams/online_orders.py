@@ -45,6 +45,7 @@ def mixed(
     every  False: each image once, under one domain, the pairs of `consecutive` (report, E4).
            True: each image under every domain (the mixed-domains setting, MDTTA)
     clean  in [0,1]: this share of the images arrives without corruption instead
+    Raises ValueError for a share outside [0,1].
     """
     if every:
         plan = continual(dataset, domains, severity=severity, batch_size=1, seed=seed).plan

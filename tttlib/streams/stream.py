@@ -125,7 +125,10 @@ class Stream(Iterator[Batch]):
         )
 
     def thinned(self, n: int) -> Stream:
-        """`n` arrivals, evenly spread over this stream, in their order; all when it has fewer."""
+        """`n` arrivals, evenly spread over this stream, in their order; all when it has fewer.
+
+        Raises ValueError for an `n` below 1.
+        """
         if n < 1:
             raise ValueError(f"n must be 1 or more, not {n}")
         kept = np.unique(np.linspace(0, len(self.plan) - 1, min(n, len(self.plan))).round())
@@ -134,7 +137,7 @@ class Stream(Iterator[Batch]):
         return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
 
     def where(self, *, domain: str) -> Stream:
-        """The arrivals of one domain, in their order."""
+        """The arrivals of one domain, in their order. Raises ValueError when there are none."""
         plan = self.plan[self.plan["domain"] == domain]
         if plan.empty:
             known = ", ".join(self.plan["domain"].unique())

@@ -68,7 +68,10 @@ class Engine(Protocol):
         """Those that have ended; after `seconds` at the latest."""
 
     def result(self, handle: Any) -> dict[str, Any]:
-        """The record that `run_unit` returned. Raises one of the errors above."""
+        """The record that `run_unit` returned.
+
+        Raises WorkerDiedError, UnitLateError or EngineLostError.
+        """
 
     def close(self) -> None:
         """End the workers, at once."""
@@ -244,7 +247,10 @@ class Local:
 
 
 class Dask:
-    """A dask.distributed scheduler that runs already, or one started here with its workers."""
+    """A dask.distributed scheduler that runs already, or one started here with its workers.
+
+    Raises ValueError when none answers at the address.
+    """
 
     arrays = False
 
@@ -328,7 +334,10 @@ class Dask:
 
 
 class Slurm:
-    """SLURM jobs by submitit, one a unit, in arrays."""
+    """SLURM jobs by submitit, one a unit, in arrays.
+
+    Raises ValueError where SLURM has no sbatch, and for options that submitit refuses.
+    """
 
     def __init__(self, workers: int | None, folder: Path, options: Mapping[str, Any]) -> None:
         submitit = self._submitit = needed("submitit")

@@ -227,7 +227,10 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of a YAML scalar or list given on the command line: 8, 1e-3, true, [a, b], text."""
+    """The value of a YAML scalar or list given on the command line: 8, 1e-3, true, [a, b], text.
+
+    Raises ValueError for a text that is no YAML.
+    """
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:

@@ -104,7 +104,10 @@ def run_sweep(
 
 
 def read_plan(out: str | Path) -> dict[str, Any]:
-    """sweep.json: units (key, label, experiment, parameters, …), uses (fingerprints), runs."""
+    """sweep.json: units (key, label, experiment, parameters, …), uses (fingerprints), runs.
+
+    Raises FileNotFoundError when there is none, ValueError when it is damaged.
+    """
     path = Path(out) / "sweep.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
