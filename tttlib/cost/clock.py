@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
+import logging
 import math
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from tttlib.devices import best_device
 from tttlib.evaluate.engines import engine
 from tttlib.models import MaskedAutoencoder, zoo
 
+_log = logging.getLogger(__name__)
 ROUNDS = 5
 _TRIES = 10  # steps that must be affordable, of the 25 or more that `_split_up` takes
 _DOMAINS = ("gaussian_noise", "defocus_blur", "contrast", "fog")
@@ -85,7 +87,7 @@ class Clock:
         return self._worker + made
 
     def _measure(self, task: Task) -> dict[Task, float]:
-        s = task.values
+        s = native(task.values)
         if task.kind in ("step", "predict", "image"):
             found = self._standard(s)
             return {Task(kind, task.settings): found[kind] for kind in found}
@@ -111,7 +113,7 @@ class Clock:
             adapted(model, s, b, n, 1, (1,))  # warms up
             return self._once(lambda: adapted(model, s, b, n, 1, (1,)))
 
-        if self._once(lambda: adapted(model, s, 1, 1, 1, (1,))) > self.budget:
+        if self._once(lambda: adapted(model, s, 1, 1, 1, (1,))) > self.budget / 5:
             return self._at_a_glance(lambda b, at: adapted(model, s, b, 1, 1, at), masks)
         few = self._few(lambda b: one(b, 1), masks)
         if few < masks:
@@ -321,7 +323,7 @@ def adapted(
 
 def _flop(task: Task) -> dict[Task, float]:
     """FLOPs of a task and of those that are counted with it."""
-    s = task.values
+    s = native(task.values)
     if task.kind == "batch":
         adapter, b = adapter_of(s), 4
         adapter(images_like(s, b)[0])
@@ -343,6 +345,36 @@ def _flop(task: Task) -> dict[Task, float]:
         return {task: s["steps"] * step + s["predictions"] * predict}
     kinds = {"step": step, "predict": float(predict), "image": 0.0}
     return {Task(kind, task.settings): value for kind, value in kinds.items()}
+
+
+def native(s: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings without an autocast that this processor only emulates."""
+    name = s.get("autocast")
+    if not name or best_device().type != "cpu" or not _emulated(name):
+        return s
+    return {key: value for key, value in s.items() if key != "autocast"}
+
+
+@functools.cache
+def _emulated(name: str) -> bool:
+    """Whether matrix products in this dtype take much longer than in float32, told once."""
+    a, b = (torch.ones(256, 256, dtype=dtype) for dtype in (getattr(torch, name), torch.float32))
+
+    def seconds(m: Tensor) -> float:
+        m @ m  # warms up
+        start = time.perf_counter()
+        m @ m
+        return time.perf_counter() - start
+
+    slower = seconds(a) / seconds(b)
+    if slower > 4:
+        _log.warning(
+            "%s is emulated on this processor, %.0f times slower than float32; the plan counts the "
+            "work in float32",
+            name,
+            slower,
+        )
+    return slower > 4
 
 
 def _line(one: float, few: float, at: int, wanted: int) -> float:

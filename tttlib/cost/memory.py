@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import rotation, ttt
-from tttlib.cost.clock import adapted, adapter_of, images_like, network, pictures_of, together_of
+from tttlib.cost.clock import (
+    adapted,
+    adapter_of,
+    images_like,
+    native,
+    network,
+    pictures_of,
+    together_of,
+)
 from tttlib.cost.work import Task
 from tttlib.models import MaskedAutoencoder
 from tttlib.parallel import masks_at_once
@@ -26,8 +34,11 @@ _WORK_SPACE = 1.25  # of operations, and what an allocator rounds up; ten cases 
 
 
 def bytes_of(task: Task) -> float:
-    """At the peak; 0 for tasks that need little (corruption, decoding, loading)."""
-    s = task.values
+    """At the peak; 0 for tasks that need little (corruption, decoding, loading).
+
+    An autocast that this machine only emulates is counted in float32: an upper bound.
+    """
+    s = native(task.values)
     if task.kind in ("step", "arrival"):
         return _WORK_SPACE * _ttt(s, together_of(s) if task.kind == "step" else 1)
     if task.kind == "batch":
