@@ -104,6 +104,10 @@ def test_rate_changes_are_of_the_last_block_against_the_first() -> None:
         ]
     )
     found = tables.rate_changes(diagnostics)
+    pieces = pd.concat([diagnostics, diagnostics.assign(value=diagnostics["value"] * 3)])
+    again = tables.rate_changes(pieces)  # a long block is several units: their mean
+    assert again["change"].tolist() == found["change"].tolist()
+    assert again["rate"].tolist() == [2 * rate for rate in found["rate"]]
     found = found.pivot(index="layer", columns="block", values="change")
     assert found.loc["a"].to_dict() == {1: 6.0, 2: 0.5} and found.loc["b"].to_dict() == {
         1: 0.5,

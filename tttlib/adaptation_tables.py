@@ -124,7 +124,9 @@ def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
     change  |rate / rate in the first block - 1|; the first block itself is left out
     """
     rows = diagnostics[(diagnostics["method"] == "autolr") & (diagnostics["name"] == "rates")]
-    rows = rows.rename(columns={"tensor": "layer", "value": "rate"})[["layer", "block", "rate"]]
+    rows = rows.rename(columns={"tensor": "layer", "value": "rate"})
+    # a long block is several units of work
+    rows = rows.groupby(["layer", "block"], sort=False)["rate"].mean().reset_index()
     begins = rows["block"] == rows["block"].min()
     first = rows["layer"].map(rows[begins].set_index("layer")["rate"])
     return rows.assign(change=(rows["rate"] / first - 1).abs())[~begins].reset_index(drop=True)
