@@ -11,25 +11,38 @@ from tttlib.plots.style import PAGE, PALETTE, pretty
 MARKS = "osD^vPX*<>hd"
 
 
-def error_by_block(errors: pd.DataFrame, *, reference: str = "source") -> Figure:
+def error_by_block(
+    errors: pd.DataFrame, *, reference: str = "source", minus: str = "bn1"
+) -> Figure:
     """Error along the stream, one line per method, the reference broad and grey.
 
     errors  columns method, block, domain, error (fractions)
+    minus   below, the others' error minus this method's, where there is one; the panel ends where
+            few points lie beyond, so lines that leave it are much worse
     """
-    figure, axis = plt.subplots(figsize=(PAGE, 3.4))
-    blocks = errors.drop_duplicates("block").sort_values("block")
-    for i, (name, part) in enumerate(errors.groupby("method", sort=False)):
-        part = part.sort_values("block")
+    table = 100 * errors.pivot_table(index="block", columns="method", values="error", sort=False)
+    below = minus in table and table.shape[1] > 2
+    figure, axes = plt.subplots(
+        1 + below, 1, figsize=(PAGE, 2.6 + 2.2 * below), sharex=True, squeeze=False
+    )
+    for i, name in enumerate(table):
         look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "marker": MARKS[i], "ms": 4}
         if name == reference:
             look = {"color": "0.75", "lw": 4}
-        axis.plot(part["block"], 100 * part["error"], label=str(name), **look)
-    axis.set_xticks(
-        blocks["block"].to_list(), [pretty(d) for d in blocks["domain"]], rotation=45, ha="right"
-    )
+        axes[0, 0].plot(table.index, table[name], label=str(name), **look)
+        if below and name not in (reference, minus):
+            axes[1, 0].plot(table.index, table[name] - table[minus], **look)
+    axes[0, 0].set_ylabel("error, %")
+    if below:
+        others = table.drop(columns=[minus, reference], errors="ignore").sub(table[minus], axis=0)
+        limit = 1.5 * others.abs().stack().quantile(0.8)
+        axes[1, 0].axhline(0, color="black", lw=0.8)
+        axes[1, 0].set(ylim=(-limit, limit), ylabel=f"minus {minus}'s, points")
+    domains = errors.drop_duplicates("block").set_index("block")["domain"][table.index]
+    axis = axes[-1, 0]
+    axis.set_xticks(table.index, [pretty(d) for d in domains], rotation=45, ha="right")
     axis.tick_params(axis="x", labelsize=7)
-    axis.set_ylabel("error, %")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    figure.legend(loc="outside right center", fontsize=7)
     return figure
 
 
