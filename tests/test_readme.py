@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -167,3 +168,43 @@ def test_a_notebook_over_a_folder_and_with_the_method(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "tables" / "05_claims.csv").exists()
+
+
+def _committed(name: str, **where: str) -> pd.Series:
+    """The one row of a table in figures/ with these values."""
+    table = pd.read_csv(ROOT / "figures" / name)
+    for column, value in where.items():
+        table = table[table[column] == value]
+    (row,) = table.to_dict("records")
+    return pd.Series(row)
+
+
+def test_the_findings_are_those_of_the_committed_tables() -> None:
+    shares = "share of variance, corruption - class, severity "
+    severe, mild = (
+        _committed("01_claims_tiny_imagenet.csv", measure=f"{shares}{s}") for s in (5, 1)
+    )
+    assert severe["verdict"] == "supported" and mild["verdict"] == "contradicted"
+    ttt = _committed("02_claims_tiny_imagenet.csv", claim="TTT helps under corruption")
+    errors = {
+        name: _committed("05_continual_cifar10_jpeg.csv", method=name)["mean"]
+        for name in ("source", "bn1", "palm")
+    }
+    bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
+    for words in (
+        "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
+        "[{:.1f}, {:.1f}]".format(*100 * severe[["estimate", "low", "high"]]),
+        "{:.1f} points less at severity 1 [{:.1f}, {:.1f}]".format(
+            *-100 * mild[["estimate", "high", "low"]]
+        ),
+        "changes by {:+.1f} points [{:+.1f}, {:+.1f}]".format(
+            *100 * ttt[["estimate", "low", "high"]]
+        ),
+        f"({ttt['n']:,} pairs of Tiny-ImageNet)",
+        "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
+        "PALM reaches {palm:.1f} %".format(**errors),
+        "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
+            *100 * bn1[["difference", "low", "high"]]
+        ),
+    ):
+        assert words in TEXT
