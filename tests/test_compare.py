@@ -185,3 +185,19 @@ def test_the_command_says_what_moved(
     (tmp_path / "x.json").write_text("{}")
     assert _call("compare", tmp_path / "x.json", a) == 2
     assert "holds no goldens" in capsys.readouterr().err
+
+
+def test_the_goldens_of_the_demo_hold_every_experiment_of_the_study() -> None:
+    cells, _ = goldens.read(Path(__file__).parent / "goldens" / "demo.json")
+    experiments = set(cells["cell"].str.split("; ").str[0])
+    assert {
+        "ttt",
+        "online",
+        "adaptation",
+        "latent_variance",
+        "unadapted",
+        "alignment",
+    } <= experiments
+    assert len(cells) > 1000 and (cells["tolerance"] > 0).all() and cells["mean"].notna().all()
+    right = cells[cells["quantity"] == "correct"]
+    assert right["mean"].between(0, 1).all() and right["tolerance"].median() < 0.5
