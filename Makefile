@@ -30,7 +30,7 @@ study: .venv
 	$(BIN)/python -m tttlib study
 
 test: .venv lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest $(NBVAL)
 
 test-all: .venv lint
