@@ -45,6 +45,15 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
     assert not _children()
 
 
+def test_two_dask_clusters_on_one_machine(tmp_path: Path) -> None:
+    """Neither takes a port that the other one needs; warnings are errors here."""
+    with (
+        engines.using("dask", folder=tmp_path, workers=1) as first,
+        engines.using("dask", folder=tmp_path, workers=1) as second,
+    ):
+        assert first.slots == second.slots == 2
+
+
 @pytest.mark.slow
 def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])

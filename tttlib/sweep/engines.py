@@ -272,6 +272,7 @@ class Dask:
                         "cls": distributed.Scheduler,
                         "options": {
                             "dashboard": False,
+                            "dashboard_address": "127.0.0.1:0",  # or a second one collides
                             "host": "127.0.0.1",
                             "port": 0,
                             "allowed_failures": deaths - 1,
