@@ -17,6 +17,7 @@ from sweeping import lines, run, states, units_of
 
 from tttlib import sweep
 from tttlib.sweep import engines, running
+from tttlib.sweep.engines import machine, slurm
 
 
 @pytest.fixture(autouse=True)
@@ -110,20 +111,20 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
 
 
 def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # dask sets them for its workers
         monkeypatch.delenv(name, raising=False)
-    assert engines.environment_of(2, 3) == {
+    assert machine.environment_of(2, 3) == {
         "OMP_NUM_THREADS": "2",
         "MKL_NUM_THREADS": "2",
         "CUDA_VISIBLE_DEVICES": "3",
     }
-    assert engines.default_workers() == 2
+    assert machine.default_workers() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert engines.environment_of(1, 2) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "4"}
-    assert engines.default_workers() == 4
+    assert machine.environment_of(1, 2) == {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "4"}
+    assert machine.default_workers() == 4
 
 
 def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -132,9 +133,9 @@ def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_pat
     told.write_text("#!/bin/sh\nprintf '0\\n1\\n2\\n'\n")
     told.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert engines.gpus() == ["0", "1", "2"]
+    assert machine.gpus() == ["0", "1", "2"]
     told.write_text("#!/bin/sh\nexit 9\n")
-    assert engines.gpus() == []
+    assert machine.gpus() == []
 
 
 @pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("slurm", "submitit")])
@@ -200,7 +201,7 @@ def test_jobs_of_slurm_are_submitted_as_arrays(
             return True
 
         def result(self) -> dict:
-            return engines.run_unit({**self.task, "worker": False})
+            return slurm.run_unit({**self.task, "worker": False})
 
     class Executor:
         def __init__(self, folder: Path, cluster: str) -> None:
@@ -214,8 +215,8 @@ def test_jobs_of_slurm_are_submitted_as_arrays(
             return [Job(task) for task in tasks]
 
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
-    monkeypatch.setattr(engines.shutil, "which", lambda name: name)
-    monkeypatch.setattr(engines, "_ARRAY", 4)
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setattr(slurm, "_ARRAY", 4)
     units = units_of(seed=list(range(10)))
     options = {"partition": "gpu", "gpus_per_node": 1}
     how: dict[str, Any] = {"workers": 3, "timeout": 90, "options": options, "progress": False}

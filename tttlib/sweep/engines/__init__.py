@@ -1,0 +1,71 @@
+"""Where units run: in this process, on this machine's cores and GPUs, on dask, or on SLURM.
+
+An engine has three verbs: `submit` tasks, `wait` for some to end, and the `result` of one. `using`
+opens one and ends its workers, whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tttlib.sweep.engines.dask import Dask
+from tttlib.sweep.engines.interface import (
+    Engine,
+    EngineLostError,
+    UnitLateError,
+    WorkerDiedError,
+)
+from tttlib.sweep.engines.local import Local
+from tttlib.sweep.engines.machine import default_workers
+from tttlib.sweep.engines.serial import Serial
+from tttlib.sweep.engines.slurm import Slurm
+
+__all__ = ["NAMES", "Engine", "EngineLostError", "UnitLateError", "WorkerDiedError", "using"]
+NAMES = ("local", "dask", "slurm", "serial")
+
+
+@contextlib.contextmanager
+def using(
+    name: str,
+    *,
+    workers: int | None = None,
+    folder: Path,
+    address: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    deaths: int = 3,
+) -> Iterator[Engine]:
+    """An engine, whose workers are gone afterwards.
+
+    workers  processes of "local" and of a dask cluster started here (None: one per GPU, else half
+             the cores); jobs of SLURM that run at once. Threads are divided among them.
+    folder   for files of the jobs (SLURM)
+    address  of a running dask scheduler
+    deaths   of a unit's worker, until a dask cluster started here gives the unit up
+    options  of submitit: partition, cluster="local" and what `update_parameters` takes
+    Raises ValueError for an unknown name and for packages that are not installed.
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown engine {name!r}; known are {', '.join(NAMES)}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more, not {workers}")
+    if address is not None and name != "dask":
+        raise ValueError(f"an address is for engine 'dask', not {name!r}")
+    if options and name != "slurm":
+        raise ValueError(f"options of jobs are for engine 'slurm', not {name!r}")
+    n = workers or default_workers()
+    engine: Engine
+    if name == "serial":
+        engine = Serial()
+    elif name == "local":
+        engine = Local(n)
+    elif name == "dask":
+        engine = Dask(n, address, deaths)
+    else:
+        engine = Slurm(workers, folder, options or {})
+    try:
+        yield engine
+    finally:
+        engine.close()
