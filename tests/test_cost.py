@@ -129,7 +129,7 @@ def test_a_slow_network_is_timed_by_a_few_steps(monkeypatch: pytest.MonkeyPatch)
         calls.append((masks, n, steps))
         now[0] += masks * n * steps + 0.5 * len(at)
 
-    monkeypatch.setattr(cost.clock, "adapted", slow)
+    monkeypatch.setattr(cost.clock.trials, "adapted", slow)
     clock = cost.Clock(budget=1.0, timer=lambda: now[0])
     work = {
         kind: task(kind, **{**MASKS, "batch_size": 16}) for kind in ("step", "predict", "image")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import rotation, ttt
-from tttlib.cost.clock import (
+from tttlib.cost.trials import (
     adapted,
     adapter_of,
     images_like,

@@ -89,6 +89,7 @@ class Dask:
             raise EngineLostError("the dask scheduler is gone")
 
     def result(self, handle: Any) -> dict[str, Any]:
+        """The record; WorkerDiedError after too many deaths, EngineLostError with no scheduler."""
         if handle.status in ("cancelled", "lost"):
             raise EngineLostError("the dask scheduler is gone")
         try:

@@ -57,6 +57,7 @@ class Local:
         return list(done)
 
     def result(self, handle: Any) -> dict[str, Any]:
+        """The record; UnitLateError where the timeout was not heeded, else WorkerDiedError."""
         slot, _ = self._busy.pop(handle)
         try:
             return handle.result()

@@ -61,6 +61,7 @@ class Slurm:
         return done
 
     def result(self, handle: Any) -> dict[str, Any]:
+        """The record; WorkerDiedError for a job that left none."""
         self._jobs.remove(handle)
         try:
             return handle.result()
