@@ -1,11 +1,14 @@
-"""Fixtures: the folders of real images and recorded outputs, which users do not have."""
+"""Fixtures: real images and recorded outputs, which users do not have; clean registers."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tttlib import adapt
 
 
 def _folder(variable: str) -> Path:
@@ -27,3 +30,12 @@ def data_root() -> Path:
 def oracles_root() -> Path:
     """Folder with recorded outputs of the released implementations."""
     return _folder("TTTLIB_ORACLES")
+
+
+@pytest.fixture
+def methods_forgotten() -> Iterator[None]:
+    """Adaptation methods that a test defines are unknown after it."""
+    before = set(adapt.METHODS)
+    yield
+    for name in set(adapt.METHODS) - before:
+        del adapt.METHODS[name]

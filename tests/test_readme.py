@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -69,20 +68,12 @@ def photographs(folder: Path, n: int) -> None:
     (folder / "classes.txt").write_text("\n".join(images.classes))
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    before = set(adapt.METHODS)
-    yield
-    for name in set(adapt.METHODS) - before:
-        del adapt.METHODS[name]
-
-
 def test_every_command_has_its_test() -> None:
     assert list(TYPED) == CONSOLE
     assert len(PYTHON) == 3 and len(YAML) == 1
 
 
-def test_the_method(registered: None) -> None:
+def test_the_method(methods_forgotten: None) -> None:
     exec(compile(example("tttlib/adapt/last.py"), "last.py", "exec"), {"__name__": __name__})
     adapter = adapt.create("last", zoo.load("wrn-scenes"))
     images = data.load("scenes", "test", n=20).images.float() / 255

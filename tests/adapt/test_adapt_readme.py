@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,21 +16,13 @@ PAGE = Path(adapt.__file__).with_name("README.md")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    before = set(adapt.METHODS)
-    yield
-    for name in set(adapt.METHODS) - before:
-        del adapt.METHODS[name]
-
-
 def test_use() -> None:
     names: dict[str, object] = {}
     exec(EXAMPLES[0], names)
     assert 0 <= int(names["wrong"]) < 200  # type: ignore[call-overload]
 
 
-def test_a_method_of_your_own(registered: None) -> None:
+def test_a_method_of_your_own(methods_forgotten: None) -> None:
     exec(compile(EXAMPLES[1], "even.py", "exec"), {"__name__": __name__})
     adapter = adapt.create("even", zoo.load("wrn-scenes"), lr=0.01)
     images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
