@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from tttlib import __main__ as cli
-from tttlib import cost, data, evaluate, plan_command, streams, ttt
+from tttlib import cost, data, evaluate, streams, ttt
+from tttlib.commands import plan as plan_command
 from tttlib.cost.memory import kept
 from tttlib.cost.work import task, work_of
 from tttlib.models import zoo

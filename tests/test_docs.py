@@ -41,11 +41,15 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 TOP = [node for tree in TREES.values() for node in tree.body]
 CLASSES = {node.name: node for node in TOP if isinstance(node, ast.ClassDef)}
 FUNCTIONS = [node for node in TOP if isinstance(node, ast.FunctionDef)]
-COMMANDS = ("__main__.py", "_command.py", "_commands.py")
 NO_ERRORS = ("NotImplementedError", "Exit")  # left to a subclass; the end of a command
 ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 STATE_DICT = re.compile(r"\b(dict|Mapping)\[str, Tensor\]")
 SHAPE = re.compile(r"(?<!\w)\[[^][\n]*([A-Za-z*…]|\.\.\.)[^][\n]*\]|\[\]|(any|that) shape|scalar")
+
+
+def is_command(path: Path) -> bool:
+    """Whether its functions are for the command line, which tells of errors itself."""
+    return path.name == "__main__.py" or path.parent.name == "commands"
 
 
 class Public(NamedTuple):
@@ -90,7 +94,7 @@ def above(owner: ast.ClassDef, path: Path) -> list[ast.ClassDef]:
 def public_functions() -> Iterator[Public]:
     """All but commands, whose docstrings are the text of --help."""
     for path, tree in TREES.items():
-        for node in () if path.name.endswith(COMMANDS) else public(tree):
+        for node in () if is_command(path) else public(tree):
             if isinstance(node, ast.FunctionDef):
                 yield Public(path, node)
                 continue

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tttlib import plain_ttt, ttt, ttt_loops
+from tttlib import ttt, ttt_loops
 from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.plain import ttt as plain_ttt
 
 SMALL = {
     "img_size": 16,

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tttlib import data_commands, plan_command, results_commands, sweep_commands
-from tttlib.console import interruptible
+from tttlib.commands import data, plan, results, sweep
+from tttlib.commands.console import interruptible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,10 +19,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(data_commands.app, name="data")
-app.command("sweep")(sweep_commands.sweep)
-results_commands.add_to(app)
-plan_command.add_to(app)
+app.add_typer(data.app, name="data")
+app.command("sweep")(sweep.sweep)
+results.add_to(app)
+plan.add_to(app)
 
 _PAIRS = typer.Option(
     "--parameter",
@@ -198,9 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, FileNotFoundError) as error:
         _fail(error, debug)
     except Exception as error:
-        # sweep is imported by the commands that run notebooks only: it keeps --help fast.
-        sweep = sys.modules.get("tttlib.sweep")
-        if sweep is None or not isinstance(error, sweep.NotebookError | sweep.SweepError):
+        # tttlib.sweep is imported by the commands that run notebooks only: it keeps --help fast.
+        running = sys.modules.get("tttlib.sweep")
+        if running is None or not isinstance(error, running.NotebookError | running.SweepError):
             raise
         _fail(error, debug)
 

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as v2
 from tttlib import adapt
 from tttlib.adapt import augmentation
 from tttlib.adapt.augmentation import View
-from tttlib.plain_palm import plain_view
+from tttlib.plain.palm import plain_view
 
 
 def drawn(seed: int, size: int = 16) -> View:

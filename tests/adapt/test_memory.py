@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tttlib import adapt, bench_memory, data
+from tttlib import adapt, data
+from tttlib.bench import memory as bench_memory
 from tttlib.models import zoo
 
 METHODS = [name for name in adapt.NAMES if name != "palm_ttt"]  # learns from one image at a time

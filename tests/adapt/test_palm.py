@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tttlib import adapt
 from tttlib.adapt import losses
-from tttlib.plain_palm import PlainPalm
+from tttlib.plain.palm import PlainPalm
 
 ETA = 0.7  # of the golden run: conv2.weight is never selected, conv1.weight in some batches
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import adapt, corruptions, data
-from tttlib.bench_corruptions import pictures
 from tttlib.devices import best_device
 from tttlib.evaluate.engines import engine
 from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.photographs import pictures
 
 _log = logging.getLogger(__name__)
 _DOMAINS = ("gaussian_noise", "defocus_blur", "contrast", "fog")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from tttlib import bench_data
+from tttlib.bench import data as bench_data
 from tttlib.data import decoded
 
 

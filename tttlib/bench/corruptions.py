@@ -15,12 +15,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from skimage import data as photographs
-from skimage.transform import resize
-from torch import Tensor
 
 from tttlib import corruptions
 from tttlib.devices import best_device
+from tttlib.photographs import pictures
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ def bench_corruptions(
 
 
 def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomState) -> None:
-    from tttlib import plain_corruptions  # needs OpenCV
+    from tttlib.plain import corruptions as plain_corruptions  # needs OpenCV
 
     plain_corruptions.corrupt(arrays[random.randint(len(arrays))], name, SEVERITY, random)
 
@@ -77,17 +75,6 @@ def report(rows: Iterator[dict[str, float | str]]) -> None:
     for size, ratios in found.items():
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         log.info("%3d geometric mean of %d ratios: %.1f", size, len(ratios), mean)
-
-
-def pictures(size: int, count: int) -> Tensor:
-    """uint8 [count,3,size,size]: crops of two photographs, mirrored and turned."""
-    sources = (photographs.astronaut(), photographs.chelsea())
-    squares = [source[: min(source.shape[:2]), : min(source.shape[:2])] for source in sources]
-    small = [resize(s, (size, size), anti_aliasing=True) for s in squares]
-    images = torch.stack([torch.from_numpy((s * 255).astype(np.uint8)) for s in small])
-    images = images.movedim(-1, 1)  # [2,3,S,S]
-    turned = torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)])
-    return turned.repeat(-(-count // len(turned)), 1, 1, 1)[:count].contiguous()
 
 
 def _timer(work: Callable[[], object], device: torch.device) -> Callable[[], float]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tttlib.console import interruptible
+from tttlib.commands.console import interruptible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -145,7 +145,8 @@ def gallery(
 ) -> None:
     """Draw one photograph under all 19 corruptions and 5 severities, at 32, 64 and 224 pixels."""
     from tttlib import plots
-    from tttlib.bench_corruptions import SIZES, pictures
+    from tttlib.bench.corruptions import SIZES
+    from tttlib.photographs import pictures
 
     out.mkdir(parents=True, exist_ok=True)
     for size in SIZES:

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tttlib import bench, bench_palm
-from tttlib.bench_palm import PLAIN, Case
+from tttlib import bench
+from tttlib.bench import palm as bench_palm
+from tttlib.bench.palm import PLAIN, Case
 
 METHODS = ("source", "tent", "palm")
 

@@ -20,11 +20,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib import flops, memory, plain_ttt, plots, ttt
+from tttlib import flops, memory, plots, ttt
+from tttlib.bench.roofline import roofline
 from tttlib.devices import best_device
 from tttlib.fused_sgd import Rule
 from tttlib.models import MaskedAutoencoder, zoo
-from tttlib.roofline import roofline
+from tttlib.plain import ttt as plain_ttt
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tttlib import bench_factors
+from tttlib.bench import factors as bench_factors
 
 
 def test_both_ways_give_the_same() -> None:

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tttlib import adapt, data, plots, streams
 from tttlib.devices import best_device
 from tttlib.models import zoo
-from tttlib.plain_palm import PlainPalm, plain_view
+from tttlib.plain.palm import PlainPalm, plain_view
 
 log = logging.getLogger(__name__)
 

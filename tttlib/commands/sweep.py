@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tttlib.console import interruptible
+from tttlib.commands.console import interruptible
 
 if TYPE_CHECKING:
     from tttlib.sweep import Summary

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from tttlib import bench, bench_ttt
-from tttlib.bench_ttt import Case
+from tttlib import bench
+from tttlib.bench import ttt as bench_ttt
+from tttlib.bench.ttt import Case
 from tttlib.models import zoo
 
 

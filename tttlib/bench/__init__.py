@@ -9,15 +9,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib import (
-    bench_corruptions,
-    bench_data,
-    bench_factors,
-    bench_memory,
-    bench_palm,
-    bench_ttt,
-    environment,
-)
+from tttlib import environment
+from tttlib.bench import corruptions, data, factors, memory, palm, ttt
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +28,9 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
     if what == "corruptions":
-        bench_corruptions.report(bench_corruptions.bench_corruptions())
+        corruptions.report(corruptions.bench_corruptions())
     elif what == "factors":
-        for row in bench_factors.bench_factors():
+        for row in factors.bench_factors():
             log.info(
                 "%(masks)d masks, %(predicted)2d tokens predicted: weights %(GFLOP weights).1f "
                 "GFLOP, factors %(GFLOP factors).1f; time of weights / time of factors "
@@ -45,14 +38,14 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
                 row,
             )
     elif what == "palm":
-        bench_palm.report(bench_palm.bench_palm(), out)
+        palm.report(palm.bench_palm(), out)
     elif what == "memory":
-        bench_memory.report(bench_memory.bench_memory(), out)
+        memory.report(memory.bench_memory(), out)
     elif what == "data":
         log.info(
             "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "
             "%(cached).0f, ratio %(ratio).1f (%(low).1f to %(high).1f)",
-            bench_data.bench_data(),
+            data.bench_data(),
         )
     else:
-        bench_ttt.report(bench_ttt.bench_ttt(), out)
+        ttt.report(ttt.bench_ttt(), out)

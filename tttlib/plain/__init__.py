@@ -1,0 +1,1 @@
+"""The obvious implementations: what the library is tested against and timed against."""
