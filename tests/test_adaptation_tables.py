@@ -75,6 +75,23 @@ def test_stages_and_zeros() -> None:
     assert table.loc["conv1", "zeros"] == 0
 
 
+def test_what_is_selected_and_how_often_that_changes() -> None:
+    chosen = {("small", "fog"): 1.0, ("small", "snow"): 1.0}  # always
+    chosen |= {("large", "fog"): 0.0, ("large", "snow"): 0.5}  # in half of the snow
+    rows = [
+        {"domain": domain, "name": name, "tensor": f"block1.{tensor}", "value": value * factor}
+        for (tensor, domain), value in chosen.items()
+        for name, factor in (("selected", 1.0), ("score", 3.0), ("lr", 9.0))
+    ]
+    found = tables.selection(pd.DataFrame(rows), {"block1.small": 16, "block1.large": 4608})
+    assert found["stage"].unique().tolist() == ["block1"]
+    assert found[["elements", "score", "selected"]].to_numpy().tolist() == [
+        [16, 3.0, 1.0],
+        [4608, 0.75, 0.25],
+    ]
+    assert tables.changed_decisions(pd.DataFrame(rows)).to_dict() == {"fog": 0.0, "snow": 0.25}
+
+
 def test_published_numbers_are_found_by_our_names() -> None:
     assert tables.published_errors("cifar10-c")["palm"] == 15.5
     assert tables.published_errors("imagenet-c", setting="gradual")["cotta"] == 38.8

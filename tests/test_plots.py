@@ -132,3 +132,21 @@ def test_an_interrupted_save_leaves_no_picture(
     with pytest.raises(KeyboardInterrupt):
         plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
     assert not (tmp_path / "figures" / "02_y.png").exists()
+
+
+def test_selection_by_size_fills_what_is_selected_and_draws_eta() -> None:
+    tensors = pd.DataFrame(
+        {
+            "stage": ["conv1", "block1", "block1"],
+            "elements": [432, 16, 4608],
+            "score": [0.1, 0.01, 2.0],
+            "selected": [1.0, 0.9, 0.1],
+        }
+    )
+    (axis,) = plots.selection_by_size(tensors, 0.3).axes
+    lines = {line.get_label(): line for line in axis.lines}
+    assert set(lines["eta"].get_ydata()) == {0.3}
+    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
+    drawn = np.concatenate([line.get_xdata() for line in hollow])
+    assert drawn.tolist() == [4608]
+    assert lines["block1"].get_ydata().tolist() == [0.01]

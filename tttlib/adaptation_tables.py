@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -116,6 +116,34 @@ def stage_contrast(stages: pd.DataFrame, column: str) -> pd.Series:
     values = numbered.pivot_table(column, "domain", "stage", sort=False)
     first, last = min(values.columns), max(values.columns)
     return values[first] - values[last]
+
+
+def selection(diagnostics: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+    """What PALM selects, by tensor, in the network's order: one row per tensor.
+
+    diagnostics  of PALM, see `adapt.palm.Palm`
+    sizes        name of a tensor -> its number of elements
+    Columns tensor, stage, elements, score (mean L1 norm of g; of a convolution that is not selected
+    perhaps only a lower bound) and selected (share of the domains' batches).
+    """
+    rows = diagnostics[diagnostics["name"].isin(["score", "selected"])]
+    table = rows.pivot_table("value", "tensor", "name", sort=False).reset_index()
+    table.columns.name = None
+    table = table.assign(
+        stage=table["tensor"].str.split(".").str[0], elements=table["tensor"].map(sizes)
+    )
+    return table[["tensor", "stage", "elements", "score", "selected"]]
+
+
+def changed_decisions(diagnostics: pd.DataFrame) -> pd.Series:
+    """Share of PALM's decisions to select a tensor that differ from its usual one, by domain.
+
+    A decision is one tensor in one batch, usual what befalls this tensor in most batches.
+    """
+    rows = diagnostics[diagnostics["name"] == "selected"]
+    shares = rows.pivot_table("value", "domain", "tensor", sort=False)  # [domains, tensors]
+    usual = (shares.mean() > 0.5).astype("float64")
+    return (shares - usual).abs().mean(axis=1)
 
 
 def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The verdicts of all notebooks as one table, from the committed tables of claims."""
+"""The verdicts of all notebooks as one table, and tables written into pages between marks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-
-BEGIN, END = "<!-- findings -->", "<!-- end of findings -->"
 
 
 def table(
@@ -47,11 +45,15 @@ def markdown(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def filled(text: str, found: pd.DataFrame) -> str:
-    """A page with the table between its marks. ValueError when the page has no such marks."""
-    marked = re.compile(f"({re.escape(BEGIN)}\n).*?({re.escape(END)})", re.DOTALL)
+def filled(text: str, mark: str, found: pd.DataFrame) -> str:
+    """A page with the table between the lines `<!-- mark -->` and `<!-- end of mark -->`.
+
+    Raises ValueError when the page has no such lines.
+    """
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    marked = re.compile(f"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
     if not marked.search(text):
-        raise ValueError(f"the page has no lines {BEGIN} and {END} to write between")
+        raise ValueError(f"the page has no lines {begin} and {end} to write between")
     return marked.sub(lambda match: f"{match[1]}{markdown(found)}\n{match[2]}", text)
 
 

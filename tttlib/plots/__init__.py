@@ -5,7 +5,7 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
-from tttlib.plots.adaptation import error_by_block, importance_by_stage
+from tttlib.plots.adaptation import error_by_block, importance_by_stage, selection_by_size
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
@@ -62,6 +62,7 @@ __all__ = [
     "save",
     "save_animation",
     "save_table",
+    "selection_by_size",
     "shares",
     "training_curves",
     "trajectories",

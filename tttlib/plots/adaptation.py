@@ -65,3 +65,22 @@ def importance_by_stage(stages: pd.DataFrame) -> Figure:
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
+
+
+def selection_by_size(tensors: pd.DataFrame, threshold: float) -> Figure:
+    """PALM's score of each tensor over its number of elements, and the line below which it adapts.
+
+    tensors    columns stage, elements, score (L1 norm) and selected (share of batches); a hollow
+               mark rests in most
+    threshold  eta
+    """
+    figure, axis = plt.subplots(figsize=(PAGE * 0.7, 2.8))
+    for i, (stage, part) in enumerate(tensors.groupby("stage", sort=False)):
+        usual = part["selected"] > 0.5
+        look = {"marker": MARKS[i % len(MARKS)], "color": PALETTE[i % len(PALETTE)], "ls": "none"}
+        axis.plot(part["elements"][usual], part["score"][usual], label=str(stage), **look)
+        axis.plot(part["elements"][~usual], part["score"][~usual], mfc="none", **look)
+    axis.axhline(threshold, color="black", lw=0.8, ls="--", label="eta")
+    axis.set(xscale="log", yscale="log", xlabel="elements of the tensor", ylabel="score, L1 norm")
+    figure.legend(loc="outside right center", fontsize=7)
+    return figure
