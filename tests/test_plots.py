@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tttlib import plots
+from tttlib.models import zoo
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +133,18 @@ def test_an_interrupted_save_leaves_no_picture(
     with pytest.raises(KeyboardInterrupt):
         plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
     assert not (tmp_path / "figures" / "02_y.png").exists()
+
+
+def test_training_curves_of_all_bundled_networks() -> None:
+    cards = {name: zoo.load(name).card for name in zoo.bundled()}
+    figure = plots.training_curves(cards)
+    panels = {axis.get_title("left"): axis for axis in figure.axes if axis.get_visible()}
+    assert set(panels) == set(cards)
+    for name, card in cards.items():
+        axis = panels[name]
+        assert [len(line.get_xdata()) for line in axis.lines] == [len(x) for x in card["losses"]]
+        shown = {text.get_text() for text in axis.get_legend().get_texts()}
+        assert shown == {phase["loss"] for phase in card["recipe"]["phases"]}
 
 
 def test_selection_by_size_fills_what_is_selected_and_draws_eta() -> None:

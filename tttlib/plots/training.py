@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.plots.style import PAGE, PALETTE
+from tttlib.recipes import Loss
 
-_PHASES = ("mae", "probe", "joint", "supervised")
+_PHASES = get_args(Loss)
 
 
 def training_curves(cards: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -27,7 +28,8 @@ def training_curves(cards: Mapping[str, Mapping[str, Any]]) -> Figure:
         for losses, phase in zip(card["losses"], card["recipe"]["phases"], strict=True):
             steps = 50 * np.arange(start + 1, start + 1 + len(losses))
             color = PALETTE[_PHASES.index(phase["loss"])]
-            axis.plot(steps, losses, color=color, label=phase["loss"], linewidth=1.2)
+            label = "" if color in [line.get_color() for line in axis.lines] else phase["loss"]
+            axis.plot(steps, losses, color=color, label=label, linewidth=1.2)
             start += len(losses)
         axis.set_title(name)
         axis.legend()
