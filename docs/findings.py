@@ -1,7 +1,8 @@
 """Tables in pages, from the committed tables of runs: python docs/findings.py.
 
 The verdicts of notebooks 01 to 04 stand in the README, all of them in figures/verdicts.md; what the
-bundled networks can do in tttlib/models/README.md.
+bundled networks can do in tttlib/models/README.md, and what adaptation methods do to CIFAR-10 in
+tttlib/adapt/README.md.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from tttlib import findings
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
 DATA = {"scenes": "scenes", "Tiny-ImageNet": "tiny_imagenet"}
-MODELS = "tttlib/models/README.md"
+MODELS, ADAPT = "tttlib/models/README.md", "tttlib/adapt/README.md"
 REPORT = ["01", "02", "03", "04"]
 HEAD = """# Verdicts
 
@@ -43,7 +44,67 @@ def models() -> str:
     return findings.filled(text, "bundled", table)
 
 
-PAGES = {"README.md": readme, "figures/verdicts.md": verdicts, MODELS: models}
+def adaptation() -> str:
+    """The page of adaptation methods with both tables made again."""
+    text = (ROOT / ADAPT).read_text(encoding="utf-8")
+    return findings.filled(findings.filled(text, "continual", continual()), "others", others())
+
+
+def continual() -> pd.DataFrame:
+    """One corruption after the other: notebook 05 on CIFAR-10."""
+    errors, differences, forgetting = map(_measured, ("continual", "differences", "forgetting"))
+    to_palm = differences[differences["reference"] == "palm"]
+    return pd.DataFrame(
+        {
+            "method": errors.index,
+            "error, %": errors["mean"].map("{:.1f}".format),
+            "error minus PALM's": _points(to_palm, errors.index),
+            "clean error after minus source's": _points(forgetting, errors.index),
+            "in the paper, %": errors["published"],
+        }
+    ).fillna("")
+
+
+def others() -> pd.DataFrame:
+    """Gradual and mixed streams: notebook 05 on CIFAR-10."""
+    gradual, mixed, differences = map(_measured, ("gradual", "mixed", "other_streams"))
+    gradual = gradual.sort_values("all, mean")
+    to_palm = {name: part for name, part in differences.groupby("setting")}
+    return pd.DataFrame(
+        {
+            "method": gradual.index,
+            "gradual, %": gradual["all, mean"].map("{:.1f}".format),
+            "minus PALM's": _points(to_palm["gradual"], gradual.index),
+            "in the paper, %": gradual["published"],
+            "mixed, %": mixed["mean"].map("{:.1f}".format),
+            "mixed minus PALM's": _points(to_palm["mixed"], gradual.index),
+        },
+        index=gradual.index,
+    ).fillna("")
+
+
+def _measured(name: str) -> pd.DataFrame:
+    table = pd.read_csv(FIGURES / f"05_{name}_cifar10_jpeg.csv").set_index("method")
+    return table.sort_values("mean") if "mean" in table else table
+
+
+def _points(rows: pd.DataFrame, methods: pd.Index) -> list[str]:
+    """Differences of fractions in points, with their intervals; empty for a method without one."""
+    texts = {
+        str(method): "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+            *100 * row[["difference", "low", "high"]].astype(float)
+        )
+        for method, row in rows.iterrows()
+    }
+    return [texts.get(method, "") for method in methods]
+
+
+PAGES = {
+    "README.md": readme,
+    "figures/verdicts.md": verdicts,
+    MODELS: models,
+    ADAPT: adaptation,
+}
 
 if __name__ == "__main__":
     for page, made in PAGES.items():

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from tttlib import adapt, data, parameter_files, sweep
 from tttlib.__main__ import app
 from tttlib.models import zoo
+from tttlib.statistics import correlate
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -181,6 +182,10 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         name: _committed("05_continual_cifar10_jpeg.csv", method=name)["mean"]
         for name in ("source", "bn1", "palm")
     }
+    tensors = pd.read_csv(ROOT / "figures" / "05_selection_cifar10_jpeg.csv")
+    share = tensors["selected"]
+    assert (share - share.round()).abs().mean() < 0.001  # decisions that change
+    follows = correlate(tensors["elements"], tensors["score"], method="spearman")
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
     for words in (
         "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
@@ -192,6 +197,8 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
             *100 * ttt[["estimate", "low", "high"]]
         ),
         f"({ttt['n']:,} pairs of Tiny-ImageNet)",
+        f"Spearman's r {follows.r:.2f} [{follows.low:.2f}, {follows.high:.2f}] over {len(tensors)} "
+        "tensors",
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
         "PALM reaches {palm:.1f} %".format(**errors),
         "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
