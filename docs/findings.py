@@ -57,12 +57,12 @@ def continual() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": errors.index,
-            "error, %": errors["mean"].map("{:.1f}".format),
+            "error, %": _percent(errors["mean"]),
             "error minus PALM's": _points(to_palm, errors.index),
             "clean error after minus source's": _points(forgetting, errors.index),
-            "in the paper, %": errors["published"],
+            "in the paper, %": _percent(errors["published"]),
         }
-    ).fillna("")
+    )
 
 
 def others() -> pd.DataFrame:
@@ -73,19 +73,23 @@ def others() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": gradual.index,
-            "gradual, %": gradual["all, mean"].map("{:.1f}".format),
+            "gradual, %": _percent(gradual["all, mean"]),
             "minus PALM's": _points(to_palm["gradual"], gradual.index),
-            "in the paper, %": gradual["published"],
-            "mixed, %": mixed["mean"].map("{:.1f}".format),
+            "in the paper, %": _percent(gradual["published"]),
+            "mixed, %": _percent(mixed["mean"]),
             "mixed minus PALM's": _points(to_palm["mixed"], gradual.index),
         },
         index=gradual.index,
-    ).fillna("")
+    )
 
 
 def _measured(name: str) -> pd.DataFrame:
     table = pd.read_csv(FIGURES / f"05_{name}_cifar10_jpeg.csv").set_index("method")
     return table.sort_values("mean") if "mean" in table else table
+
+
+def _percent(values: pd.Series) -> pd.Series:
+    return values.map(lambda value: "" if pd.isna(value) else f"{value:.1f}")
 
 
 def _points(rows: pd.DataFrame, methods: pd.Index) -> list[str]:

@@ -186,6 +186,10 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
     share = tensors["selected"]
     assert (share - share.round()).abs().mean() < 0.001  # decisions that change
     follows = correlate(tensors["elements"], tensors["score"], method="spearman")
+    right = {
+        name: _committed("models_bundled.csv", model=name)["clean accuracy, %"].split()[0]
+        for name in ("mae-tiny-imagenet-50", "wrn-scenes")
+    }
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
     for words in (
         "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
@@ -197,6 +201,8 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
             *100 * ttt[["estimate", "low", "high"]]
         ),
         f"({ttt['n']:,} pairs of Tiny-ImageNet)",
+        "from {mae-tiny-imagenet-50} % of clean images right for the MAE on Tiny-ImageNet to "
+        "{wrn-scenes} % for `wrn-scenes`".format(**right),
         f"Spearman's r {follows.r:.2f} [{follows.low:.2f}, {follows.high:.2f}] over {len(tensors)} "
         "tensors",
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
