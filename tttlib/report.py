@@ -44,6 +44,12 @@ pre { font: .8rem/1.4 ui-monospace, monospace; overflow-x: auto; margin: .4rem 0
 .output_stderr { background: #fff4f2 }
 .prompt, .anchor-link { display: none }
 .code_cell { margin: .8rem 0 }
+@media (max-width: 40rem) {
+  .claims thead { display: none }
+  .claims tr { display: block; padding: .5rem 0; border-bottom: 1px solid #ddd }
+  .claims td { display: inline-block; border: 0; padding: .1rem .9rem .1rem 0 }
+  .claims td:nth-child(2) { display: block }
+}
 @media print {
   body { max-width: none; font-size: 10pt }
   pre { white-space: pre-wrap } .scroll, .output_html, pre { overflow: visible }
