@@ -1,7 +1,7 @@
 """Tables in pages, from the committed tables of runs: python docs/findings.py.
 
 The verdicts of notebooks 01 to 04 stand in the README, all of them in figures/verdicts.md; what the
-bundled networks can do in tttlib/models/README.md, and what adaptation methods do to CIFAR-10 in
+bundled networks can do in tttlib/models/README.md, and what adaptation methods do to real images in
 tttlib/adapt/README.md.
 """
 
@@ -13,7 +13,13 @@ from tttlib import findings
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
-DATA = {"scenes": "scenes", "Tiny-ImageNet": "tiny_imagenet"}
+CIFAR, CIFAR_ABLATIONS, TINY = "cifar10_jpeg", "cifar10_jpeg_1000", "tiny_imagenet_100"  # of 05
+DATA = {
+    "scenes": "scenes",
+    "Tiny-ImageNet": ["tiny_imagenet", TINY],
+    "CIFAR-10": [CIFAR_ABLATIONS],
+}
+IN_PAPER = "in the paper, %"
 MODELS, ADAPT = "tttlib/models/README.md", "tttlib/adapt/README.md"
 REPORT = ["01", "02", "03", "04"]
 HEAD = """# Verdicts
@@ -45,46 +51,64 @@ def models() -> str:
 
 
 def adaptation() -> str:
-    """The page of adaptation methods with both tables made again."""
+    """The page of adaptation methods with its tables made again."""
     text = (ROOT / ADAPT).read_text(encoding="utf-8")
-    return findings.filled(findings.filled(text, "continual", continual()), "others", others())
+    tables = {
+        "continual": continual(CIFAR),
+        "others": others(CIFAR),
+        "continual, Tiny-ImageNet": continual(TINY).drop(columns=IN_PAPER),  # that is CIFAR-10's
+        "others, Tiny-ImageNet": others(TINY).drop(columns=IN_PAPER),
+        "ablations": changes("ablations"),
+        "deviations": changes("deviations"),
+    }
+    for mark, table in tables.items():
+        text = findings.filled(text, mark, table)
+    return text
 
 
-def continual() -> pd.DataFrame:
-    """One corruption after the other: notebook 05 on CIFAR-10."""
-    errors, differences, forgetting = map(_measured, ("continual", "differences", "forgetting"))
+def continual(suffix: str) -> pd.DataFrame:
+    """One corruption after the other, by method."""
+    names = ("continual", "differences", "forgetting")
+    errors, differences, forgetting = (_measured(name, suffix) for name in names)
     to_palm = differences[differences["reference"] == "palm"]
-    return pd.DataFrame(
-        {
-            "method": errors.index,
-            "error, %": _percent(errors["mean"]),
-            "error minus PALM's": _points(to_palm, errors.index),
-            "clean error after minus source's": _points(forgetting, errors.index),
-            "in the paper, %": _percent(errors["published"]),
-        }
-    )
+    columns = {
+        "method": errors.index,
+        "error, %": _percent(errors["mean"]),
+        "error minus PALM's": _points(to_palm, errors.index),
+        "clean error after minus source's": _points(forgetting, errors.index),
+        IN_PAPER: _percent(errors["published"]),
+    }
+    return pd.DataFrame(columns)
 
 
-def others() -> pd.DataFrame:
-    """Gradual and mixed streams: notebook 05 on CIFAR-10."""
-    gradual, mixed, differences = map(_measured, ("gradual", "mixed", "other_streams"))
+def others(suffix: str) -> pd.DataFrame:
+    """Gradual and mixed streams, by method."""
+    names = ("gradual", "mixed", "other_streams")
+    gradual, mixed, differences = (_measured(name, suffix) for name in names)
     gradual = gradual.sort_values("all, mean")
     to_palm = {name: part for name, part in differences.groupby("setting")}
+    columns = {
+        "method": gradual.index,
+        "gradual, %": _percent(gradual["all, mean"]),
+        "minus PALM's": _points(to_palm["gradual"], gradual.index),
+        IN_PAPER: _percent(gradual["published"]),
+        "mixed, %": _percent(mixed["mean"].reindex(gradual.index)),
+        "mixed minus PALM's": _points(to_palm["mixed"], gradual.index),
+    }
+    return pd.DataFrame(columns)
+
+
+def changes(name: str) -> pd.DataFrame:
+    """What one changed setting does to PALM's error, in points, by dataset."""
+    found = {"CIFAR-10": _measured(name, CIFAR_ABLATIONS), "Tiny-ImageNet": _measured(name, TINY)}
+    settings = found["CIFAR-10"].index
     return pd.DataFrame(
-        {
-            "method": gradual.index,
-            "gradual, %": _percent(gradual["all, mean"]),
-            "minus PALM's": _points(to_palm["gradual"], gradual.index),
-            "in the paper, %": _percent(gradual["published"]),
-            "mixed, %": _percent(mixed["mean"]),
-            "mixed minus PALM's": _points(to_palm["mixed"], gradual.index),
-        },
-        index=gradual.index,
+        {"changed": settings} | {data: _points(rows, settings) for data, rows in found.items()}
     )
 
 
-def _measured(name: str) -> pd.DataFrame:
-    table = pd.read_csv(FIGURES / f"05_{name}_cifar10_jpeg.csv").set_index("method")
+def _measured(name: str, suffix: str) -> pd.DataFrame:
+    table = pd.read_csv(FIGURES / f"05_{name}_{suffix}.csv").set_index("method")
     return table.sort_values("mean") if "mean" in table else table
 
 

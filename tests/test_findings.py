@@ -35,6 +35,16 @@ def test_datasets_stand_side_by_side(tmp_path: Path) -> None:
     assert few["claim"].tolist() == ["it shifts"]
 
 
+def test_a_column_of_several_runs(tmp_path: Path) -> None:
+    keep(tmp_path, "02", "small", ("it helps", 0.1))
+    keep(tmp_path, "05", "large", ("it beats", -0.9))
+    table = findings.table(tmp_path, {"A": ["small", "large"]})
+    assert table["A"].str[:12].tolist() == ["**supported*", "**contradict"]
+    keep(tmp_path, "02", "large", ("it helps", 0.3))
+    with pytest.raises(ValueError, match=r"02_claims_small/large\.csv decides 'it helps' twice"):
+        findings.table(tmp_path, {"A": ["small", "large"]})
+
+
 def test_a_claim_without_a_number_shows_none(tmp_path: Path) -> None:
     keep(tmp_path, "03", "a", ("it fluctuates", float("nan")))
     assert findings.table(tmp_path, {"A": "a"}).loc[0, "A"] == "**undecided**, 9 images"

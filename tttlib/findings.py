@@ -11,25 +11,26 @@ import pandas as pd
 
 
 def table(
-    folder: str | Path, columns: Mapping[str, str], notebooks: Sequence[str] = ()
+    folder: str | Path, columns: Mapping[str, str | Sequence[str]], notebooks: Sequence[str] = ()
 ) -> pd.DataFrame:
     """One row per claim and measure, one column per dataset: verdict, number, interval and n.
 
     folder     of the committed figures, with <notebook>_claims_<suffix>.csv (see `publish`)
-    columns    name of the column -> suffix of its files
+    columns    name of the column -> suffix of its files, or several
     notebooks  only the claims of these ("01", …); of all when empty
     A dataset without a claim leaves its cell empty. Raises FileNotFoundError for a suffix without
     claims, ValueError for a table that decides a claim twice (with two settings).
     """
     cells = []
-    for name, suffix in columns.items():
-        found = _claims(Path(folder), suffix, notebooks)
+    for name, suffixes in columns.items():
+        several = [suffixes] if isinstance(suffixes, str) else suffixes
+        found = pd.concat([_claims(Path(folder), s, notebooks) for s in several])
         twice = found[found.duplicated(["notebook", "claim", "measure"])]
         if len(twice):
             first = twice.iloc[0]
             raise ValueError(
-                f"{first['notebook']}_claims_{suffix}.csv decides {first['claim']!r} twice; "
-                "publish a run with one setting"
+                f"{first['notebook']}_claims_{'/'.join(several)}.csv decides {first['claim']!r} "
+                "twice; publish a run with one setting"
             )
         keyed = found.set_index(["notebook", "claim", "measure"])
         cells.append(keyed.apply(_cell, axis=1).rename(name))
