@@ -66,6 +66,16 @@ def test_gains_mark_zero_and_points() -> None:
     np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [0, 2])
 
 
+def test_gains_of_several_sizes_share_an_axis() -> None:
+    table = pd.DataFrame({"domain": ["small", "large"], "model": "a", "difference": [0.002, 0.6]})
+    table = table.assign(low=table["difference"] - 0.001, high=table["difference"] + 0.001)
+    axis = plots.gains(table, label="points", linear_within=1).axes[0]
+    labels = [tick.get_text() for tick in axis.get_xticklabels()]
+    assert labels[-4:] == ["0", "0.5", "1", "10"] and "beyond 1" in axis.get_xlabel()
+    left, middle, right = axis.transData.transform([[0, 0], [0.2, 0], [60, 0]])[:, 0]
+    assert middle - left > 0.05 * (right - left)  # on a linear axis 0.003
+
+
 def test_latent_pictures_keep_every_point() -> None:
     table = pd.DataFrame(
         {

@@ -56,12 +56,18 @@ GAINED = "accuracy gained by TTT, points (95 % interval, same images)"
 
 
 def gains(
-    differences: pd.DataFrame, *, row: str = "domain", hue: str = "model", label: str = GAINED
+    differences: pd.DataFrame,
+    *,
+    row: str = "domain",
+    hue: str = "model",
+    label: str = GAINED,
+    linear_within: float | None = None,
 ) -> Figure:
     """Paired differences in points with intervals, one line per `row`, dodged by `hue`.
 
-    differences  columns difference, low, high (fractions), `row`, `hue`
-    label        of the axis: what the difference is
+    differences    columns difference, low, high (fractions), `row`, `hue`
+    label          of the axis: what the difference is
+    linear_within  points on either side of zero; the axis is logarithmic beyond them
     """
     rows, hues = list(dict.fromkeys(differences[row])), list(dict.fromkeys(differences[hue]))
     height = 0.7 + 0.17 * len(rows) * (len(hues) + 0.7)
@@ -78,9 +84,23 @@ def gains(
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlabel(label)
+    if linear_within is not None:
+        _logarithmic_beyond(axis, linear_within)
     if len(hues) > 1:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _logarithmic_beyond(axis: Axes, linear: float) -> None:
+    """The x axis linear within +-`linear`, with a tick for each factor of ten beyond."""
+    left, right = (1.5 * limit if abs(limit) > linear else limit for limit in axis.get_xlim())
+    axis.set_xscale("symlog", linthresh=linear, linscale=1.5)
+    axis.set_xlim(left, right)
+    beside = [linear / 2, *(linear * 10.0**k for k in range(4))]
+    ticks = [t for t in (*(-t for t in reversed(beside)), 0, *beside) if left <= t <= right]
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel(f"{axis.get_xlabel()} (logarithmic beyond {linear:g})")
 
 
 def _band(axis: Axes, curve: pd.DataFrame, color: object, label: str) -> None:
