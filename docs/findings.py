@@ -107,9 +107,13 @@ def changes(name: str) -> pd.DataFrame:
     """What one changed setting does to PALM's error, in points, by dataset."""
     found = {"CIFAR-10": _measured(name, CIFAR_ABLATIONS), "Tiny-ImageNet": _measured(name, TINY)}
     settings = found["CIFAR-10"].index
-    return pd.DataFrame(
-        {"changed": settings} | {data: _points(rows, settings) for data, rows in found.items()}
-    )
+    columns: dict[str, object] = {"changed": settings}
+    for data, rows in found.items():
+        columns[data] = _points(rows, settings)
+        if "share selected" in rows:
+            share = 100 * rows["share selected"].reindex(settings)
+            columns[f"selected on {data}, %"] = _percent(share).to_numpy()
+    return pd.DataFrame(columns)
 
 
 def ablations() -> pd.DataFrame:

@@ -191,6 +191,9 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         for name in ("mae-tiny-imagenet-50", "wrn-scenes")
     }
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
+    switches = pd.read_csv(ROOT / "figures" / "05_deviations_cifar10_jpeg_1000.csv")
+    assert len(switches) == 11 and (switches["n"] == 15 * 1000).all()
+    assert (switches[["low", "high"]].abs() < 0.0035).all(axis=None)
     for words in (
         "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
         "[{:.1f}, {:.1f}]".format(*100 * severe[["estimate", "low", "high"]]),
@@ -207,6 +210,7 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         "tensors",
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
         "PALM reaches {palm:.1f} %".format(**errors),
+        "by {:+.1f} to {:+.1f} points".format(*100 * switches["difference"].agg(["min", "max"])),
         "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
             *100 * bn1[["difference", "low", "high"]]
         ),

@@ -37,6 +37,13 @@ def test_a_row_says_what_a_method_holds() -> None:
     assert rows["cotta"]["kept"] > 2 * net  # a teacher and an anchor beside the student
 
 
+def test_growth_is_that_of_the_floor() -> None:
+    kept_for_a_while = [100.0, 300, 100, 100, 100, 100, 100, 100, 300]
+    assert bench_memory.growth(kept_for_a_while) == 0
+    assert bench_memory.growth([100 + 5 * i for i in range(9)]) == 5 * 6
+    assert bench_memory.growth([100, 107]) == 7
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_resident_memory_is_flat(method: str) -> None:

@@ -44,7 +44,7 @@ def bench_memory(
 
     kept     tensors of the adapter beyond the network itself: copies, optimiser, memory
     peak     above what the process held before the adapter was made
-    growth   resident after the last batch minus after `early` ones; the allocator's noise included
+    growth   of the floor, see `growth`
     over source  peak over that of a network that is only asked
     """
     case = case or Case()
@@ -86,8 +86,18 @@ def measure(method: str, case: Case) -> dict[str, Any]:
         "method": method,
         "kept": (held(adapter.state_dict()) - held(net.state_dict())) / MEGABYTE,
         "peak": (memory.peak(device) - start) / MEGABYTE,
-        "growth": (resident[-1] - resident[case.early - 1]) / MEGABYTE,
+        "growth": growth(resident[case.early - 1 :]) / MEGABYTE,
     }
+
+
+def growth(resident: Sequence[float]) -> float:
+    """The least of the last third of the batches minus that of the first third.
+
+    Single batches differ by hundreds of MB, because the allocator keeps what is free for a while;
+    what is never given back raises the floor.
+    """
+    third = max(1, len(resident) // 3)
+    return min(resident[-third:]) - min(resident[:third])
 
 
 def held(state: Any) -> int:
