@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tttlib import findings, results
+from tttlib import adapt, findings, results
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
@@ -65,6 +65,8 @@ def adaptation() -> str:
         "others, Tiny-ImageNet": others(TINY).drop(columns=IN_PAPER),
         "ablations": ablations(),
         "deviations": changes("deviations"),
+        "cost": cost(),
+        "speed": speed(),
     }
     for mark, table in tables.items():
         text = findings.filled(text, mark, table)
@@ -125,6 +127,48 @@ def ablations() -> pd.DataFrame:
     there = [errors.get(IN_TABLES.get(setting)) for setting in table["changed"]]
     return table.assign(
         **{"in the paper": ["" if e is None else f"{e - palm:+.1f}" for e in there]}
+    )
+
+
+def cost() -> pd.DataFrame:
+    """Time in forward passes, arithmetic and memory of each method, on one network."""
+    network = "wrn-cifar10-jpeg"
+    times = pd.read_csv(FIGURES / "bench_palm.csv")
+    times = times[times["network"] == network].drop_duplicates("method").set_index("method")
+    memory = pd.read_csv(FIGURES / "bench_memory.csv").set_index("method")
+    methods = [name for name in adapt.NAMES if name in times.index or name in memory.index]
+    times, memory = times.reindex(methods), memory.reindex(methods)
+    spread = times[["forwards", "forwards, low", "forwards, high"]].to_numpy()
+    return pd.DataFrame(
+        {
+            "method": methods,
+            "forward passes": [
+                "" if pd.isna(m) else f"{m:.1f} ({a:.1f} to {b:.1f})" for m, a, b in spread
+            ],
+            "GFLOP an image": times["GFLOP"].map(lambda x: "" if pd.isna(x) else f"{x:.2f}"),
+            "kept, MB": _percent(memory["kept"]),
+            "peak, MB": memory["peak"].map("{:.0f}".format),
+            "growth, MB": _percent(memory["growth"]),
+        }
+    )
+
+
+def speed() -> pd.DataFrame:
+    """PALM against its plain form."""
+    rows = pd.read_csv(FIGURES / "bench_palm.csv").query("method == 'palm'")
+    return pd.DataFrame(
+        {
+            "network": rows["network"],
+            "images": rows["images"],
+            "eta": rows["threshold"],
+            "share moving, %": _percent(100 * rows["share moving"]),
+            "plain : ours, time": [
+                f"{m:.2f} ({a:.2f} to {b:.2f})"
+                for m, a, b in rows[["ratio", "ratio, low", "ratio, high"]].to_numpy()
+            ],
+            "plain : ours, arithmetic": rows["GFLOP ratio"].map("{:.2f}".format),
+            "largest difference of a logit": rows["difference"].map("{:.0e}".format),
+        }
     )
 
 

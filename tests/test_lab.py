@@ -6,6 +6,7 @@ Needs Debian's chromium and chromium-driver, or another Chromium with its driver
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -108,6 +109,12 @@ def run_all(browser: Any, address: str, seconds: float = 300) -> None:
         words = browser.find_elements(*css, ".jp-Notebook-ExecutionIndicator")
         return any(one.get_attribute("data-status") == "idle" for one in words)
 
+    def done() -> bool:
+        """Idle, and no code cell in sight waits: just after the start a kernel is idle too."""
+        prompts = browser.find_elements(*css, ".jp-CodeCell .jp-InputPrompt")
+        seen = [prompt.text for prompt in prompts if prompt.is_displayed()]
+        return idle() and bool(seen) and all(re.match(r"\[\d+\]", text) for text in seen)
+
     def click(selector: str, label: str) -> bool:
         for item in browser.find_elements(*css, selector):
             if item.is_displayed() and item.text.strip() == label:
@@ -118,8 +125,7 @@ def run_all(browser: Any, address: str, seconds: float = 300) -> None:
     wait(idle, 90, "an idle kernel")
     wait(lambda: click(".lm-MenuBar-itemLabel", "Run"), 30, "the menu Run")
     wait(lambda: click(".lm-Menu-itemLabel", "Run All Cells"), 30, "Run All Cells")
-    wait(lambda: not idle(), 30, "the cells to start")
-    wait(idle, seconds, "the cells to end")
+    wait(done, seconds, "the cells to end")
 
 
 def outputs(browser: Any, kind: str) -> list[Any]:

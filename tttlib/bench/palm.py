@@ -44,6 +44,7 @@ class Case:
 
 
 CASES = (
+    Case("wrn-scenes", 20),  # the batch of `make study`
     Case("wrn-scenes"),
     Case("wrn-cifar10-jpeg", 50),
     Case("wrn-cifar10-jpeg", 50, threshold=0.1),
