@@ -33,6 +33,12 @@ def test_rows_belong_together(rows: list[dict[str, Any]]) -> None:
     assert nothing["ratio, low"] <= nothing["ratio"] <= nothing["ratio, high"]
 
 
+def test_a_method_with_a_warm_up_is_timed_after_it() -> None:
+    rows = list(bench_palm.bench_palm([Case("wrn-scenes", 8)], rounds=1, methods=("ecotta",)))
+    assert [row["method"] for row in rows] == [PLAIN, "ecotta"]
+    assert 1 < rows[1]["GFLOP"] / rows[0]["GFLOP"] * 8 < 8
+
+
 def test_flops_are_those_of_the_passes(rows: list[dict[str, Any]]) -> None:
     """A backward pass is two forward passes but for the images' own gradient."""
     plain, source, tent, everything, *_, nothing = (row["GFLOP"] for row in rows)
