@@ -170,20 +170,24 @@ def test_study_prints_times_memory_and_report(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[Any] = []
-    record = {"seconds": {"01_a": 61.26, "02_b": 100.0}, "peak_memory_bytes": 3 * 2**29}
+    record = {
+        "seconds": {"01_a": 61.26, "02_b": 100.0},
+        "wall_seconds": 101.3,
+        "peak_memory_bytes": 3 * 2**29,
+    }
 
-    def run_study(*arguments: Any) -> Path:
-        asked.extend(arguments)
+    def run_study(*arguments: Any, workers: int | None) -> Path:
+        asked.extend([*arguments, workers])
         return tmp_path / "index.html"
 
     monkeypatch.setattr(study, "run_study", run_study)
     monkeypatch.setattr(study, "read_record", lambda folder: record)
-    assert _call("study", "-p", "steps", "3", "--runs", "here", "--fresh") == 0
-    assert asked == [Path("here"), None, {"steps": 3}, True]
+    assert _call("study", "-p", "steps", "3", "--runs", "here", "--fresh", "--workers", "3") == 0
+    assert asked == [Path("here"), None, {"steps": 3}, True, 3]
     assert capsys.readouterr().out.splitlines() == [
         "   61.3 s  01_a",
         "  100.0 s  02_b",
-        "  161.3 s  together",
+        "  101.3 s  in all",
         "peak memory of a notebook: 1.50 GB",
         f"report: {tmp_path / 'index.html'}",
     ]

@@ -93,6 +93,7 @@ def test_a_run_folder_holds_everything(report: Path) -> None:
     assert set(record["seconds"]) == {"01_first", "02_second"}
     assert min(record["seconds"].values()) > 0.3
     assert record["environment"]["device"]
+    assert record["wall_seconds"] > 0.3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not measured there")
@@ -166,7 +167,7 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 def _run(notebooks: list[Path], **options: Any) -> Path:
     runs = notebooks[0].parent / "runs"
-    return study.run_study(runs, notebooks, progress=False, **options).parent
+    return study.run_study(runs, notebooks, workers=1, progress=False, **options).parent
 
 
 def _interrupt(notebooks: list[Path], executor: Callable[..., list[str]], **options: Any) -> Path:
@@ -245,6 +246,8 @@ def test_wrong_parameters_are_refused_before_anything_runs(notebooks: list[Path]
             study.run_study(runs, notebooks, {name: 1})
     with pytest.raises(ValueError, match=r"'steps' .* needs a int"):
         study.run_study(runs, notebooks, {"steps": "many"})
+    with pytest.raises(ValueError, match="workers must be 1 or more, not 0"):
+        study.run_study(runs, notebooks, workers=0)
     _write(notebooks[1], "", "", "steps = 3")
     with pytest.raises(ValueError, match="no parameter 'run_dir'"):
         study.run_study(runs, notebooks)
@@ -259,7 +262,8 @@ def test_ctrl_c_leaves_what_is_finished_and_a_second_call_resumes(notebooks: lis
     command = [sys.executable, "-m", "tttlib", "study", *map(str, notebooks), "--runs", "runs"]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(folder.glob("runs/*/notebooks/02_second.partial.ipynb")):
+    begun = ("01_first.ipynb", "02_second.partial.ipynb")
+    while not all(list(folder.glob(f"runs/*/notebooks/{name}")) for name in begun):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)
     time.sleep(2)  # well inside the waiting cell

@@ -58,6 +58,14 @@ def study(
     parameters: Annotated[Path | None, _FILE] = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, do not resume.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Notebooks at once.",
+            show_default="one per GPU, else as cores and free memory allow",
+        ),
+    ] = None,
 ) -> None:
     """Run every notebook and write one report: runs/TIME/index.html.
 
@@ -70,11 +78,11 @@ def study(
     with interruptible("finished notebooks and results are kept; the same command resumes"):
         given = read_parameters(parameters) if parameters is not None else {}
         given |= _pairs(parameter)
-        report = run_study(runs, notebooks or None, given, fresh)
+        report = run_study(runs, notebooks or None, given, fresh, workers=workers)
     record = read_record(report.parent)
     for name, seconds in record["seconds"].items():
         typer.echo(f"{seconds:7.1f} s  {name}")
-    typer.echo(f"{sum(record['seconds'].values()):7.1f} s  together")
+    typer.echo(f"{record['wall_seconds']:7.1f} s  in all")
     if record["peak_memory_bytes"]:
         typer.echo(f"peak memory of a notebook: {record['peak_memory_bytes'] / 2**30:.2f} GB")
     typer.echo(f"report: {report}")

@@ -148,18 +148,20 @@ def _facts(record: Mapping[str, Any]) -> str:
     """How the run was made, as a table."""
     origin = record["environment"]
     sha = (origin["git_sha"] or "no git checkout") + (" with changes" * bool(origin["git_dirty"]))
-    memory = record["peak_memory_bytes"]
+    memory, at_once = record["peak_memory_bytes"], origin["notebooks_at_once"]
     facts = {
         "started": record["started"],
         "finished": record["finished"],
         "code": sha,
-        "device": f"{origin['device']}, {origin['threads']} threads",
+        "device": f"{origin['device']}, {origin['threads']} threads"
+        + f" shared by {at_once} notebooks at once" * (at_once > 1),
         "platform": origin["platform"],
         "python": origin["python"],
         **origin["versions"],
         "parameters": ", ".join(f"{k} = {v}" for k, v in record["parameters"].items())
         or "defaults",
         "peak memory": f"{memory / 2**30:.2f} GB" if memory else "not measured",
+        "time in all": f"{record['wall_seconds']:.0f} s",
         **{f"time of {name}": f"{s:.0f} s" for name, s in record["seconds"].items()},
     }
     rows = "".join(f"<tr><td>{_text(k)}</td><td>{_text(v)}</td></tr>" for k, v in facts.items())

@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,9 @@ from tqdm.auto import tqdm
 from tttlib import __version__, environment, locks, report, sweep
 from tttlib.clock import now
 from tttlib.parameter_files import share_out
+from tttlib.sweep.several import default_workers, run_notebooks
 
+clock = time.perf_counter
 log = logging.getLogger(__name__)
 
 _FOLDERS = ("notebooks", "results", "figures", "tables")
@@ -32,9 +33,10 @@ def run_study(
     parameters: Mapping[str, Any] | None = None,
     fresh: bool = False,
     *,
+    workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Execute the notebooks in order and write the report; returns the path of its index.html.
+    """Execute the notebooks and write the report; returns the path of its index.html.
 
     runs        folder of the runs; this one gets <runs>/<YYYYmmdd-HHMMSS>/ with notebooks/
                 (executed), results/, figures/, tables/, study.json and at last index.html
@@ -42,37 +44,53 @@ def run_study(
     parameters  each notebook gets those it declares (see `parameter_files`), and `run_dir`, the
                 path of the run folder
     fresh       start anew instead of resuming
+    workers     notebooks at once; None: one per GPU, else as cores and free memory allow
 
     Resumes the newest unfinished run (one without index.html) when parameters, notebooks and code
     are the same, skipping executed notebooks; otherwise starts a new one and logs why. Ctrl-C
-    leaves what is finished. Raises ValueError for a parameter that no notebook declares (before
-    anything runs) and NotebookError when a cell fails.
+    leaves what is finished. Raises ValueError for workers below 1 and for a parameter that no
+    notebook declares (before anything runs), and NotebookError when a cell fails.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more, not {workers}")
     paths = _notebooks(notebooks)
     given = share_out(paths, parameters or {})
     identity = _identity(paths, parameters or {})
     with _run_folder(Path(runs).resolve(), identity, fresh) as run:
         record = read_record(run)
-        bar = tqdm(paths, unit="notebook", desc="study", disable=not progress)
-        for path in bar:
-            bar.set_postfix_str(path.stem)
-            if (run / "notebooks" / path.name).exists():
-                continue
-            start = time.perf_counter()
-            arguments = {**given[path], "run_dir": str(run)}
-            sweep.run_notebook(path, run / "notebooks", arguments, progress=progress)
-            record["seconds"][path.stem] = round(time.perf_counter() - start, 1)
-            peaks = (record["peak_memory_bytes"], _peak_memory_of_children())
-            record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
-            _write_record(run, record)
-        record["environment"] = environment.describe()
+        todo = {
+            path: {**given[path], "run_dir": str(run)}
+            for path in paths
+            if not (run / "notebooks" / path.name).exists()
+        }
+        n = min(workers, max(1, len(todo))) if workers else default_workers(len(todo))
+        before, start = record["wall_seconds"], clock()
+        with tqdm(
+            total=len(paths),
+            initial=len(paths) - len(todo),
+            unit="notebook",
+            desc=f"study, {n} at once" if n > 1 else "study",
+            disable=not progress,
+        ) as bar:
+            for one in run_notebooks(todo, run / "notebooks", workers=n, progress=progress):
+                seconds = {**record["seconds"], one.path.stem: one.seconds}
+                record["seconds"] = dict(sorted(seconds.items()))
+                record["wall_seconds"] = round(before + clock() - start, 1)
+                peaks = (record["peak_memory_bytes"], one.peak_memory_bytes)
+                record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
+                _write_record(run, record)
+                bar.update()
+        record["environment"] = {**environment.describe(), "notebooks_at_once": n}
         record["finished"] = now()
         _write_record(run, record)
         return report.write(run, record, paths)
 
 
 def read_record(run: str | Path) -> dict[str, Any]:
-    """What is known of a run (study.json): identity, seconds per notebook, peak memory in bytes."""
+    """What is known of a run (study.json).
+
+    Its identity, the seconds of each notebook and of all on the clock, one's peak memory in bytes.
+    """
     return json.loads((Path(run) / "study.json").read_text(encoding="utf-8"))
 
 
@@ -116,7 +134,12 @@ def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterato
         if run is None:
             run = _new_run(runs)
             _lock(run, stack)
-            started: dict[str, Any] = {"started": now(), "seconds": {}, "peak_memory_bytes": None}
+            started: dict[str, Any] = {
+                "started": now(),
+                "seconds": {},
+                "wall_seconds": 0.0,
+                "peak_memory_bytes": None,
+            }
             _write_record(run, {**identity, **started})
         else:
             log.info("resuming %s", run)
@@ -170,13 +193,3 @@ def _write_record(run: Path, record: Mapping[str, Any]) -> None:
     temporary = run / f".study.json.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     os.replace(temporary, run / "study.json")
-
-
-def _peak_memory_of_children() -> int | None:
-    """Largest resident set, in bytes, of any kernel that has ended; None where not measured."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

@@ -38,13 +38,14 @@ def run_notebook(
     parameters: Mapping[str, Any] | None = None,
     *,
     progress: bool = True,
+    line: int | None = None,
     timeout: int | None = None,
 ) -> Path:
     """Execute a notebook in its own folder; returns the executed copy <output_folder>/<stem>.ipynb.
 
     parameters  replace the notebook's defaults of the same names; relative paths in them, and in
                 $TTTLIB_DATA and $TTTLIB_CACHE, are meant from the current folder
-    progress    show a bar over the cells
+    progress    show a bar over the cells, on that `line` of the terminal (None: the next free one)
     timeout     seconds that one cell may take
 
     While it runs, the copy is called <stem>.partial.ipynb and holds the cells done so far; it keeps
@@ -62,6 +63,7 @@ def run_notebook(
     for name in ("TTTLIB_DATA", "TTTLIB_CACHE"):  # the kernel runs in the notebook's folder
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
+    bar = {"desc": path.stem, "leave": False, "position": line}
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata["papermill"] = {}
     folder = Path(output_folder).resolve()
@@ -83,7 +85,7 @@ def run_notebook(
             kernel_name="python3",
             language="python",
             cwd=path.parent,
-            progress_bar={"desc": path.stem, "leave": False} if progress else False,
+            progress_bar=bar if progress else False,
             request_save_on_cell_execute=True,
             execution_timeout=timeout,
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own talk, not the notebook's

@@ -40,7 +40,7 @@ class Local:
         if self._executors[slot] is None:
             environment = self._environments[slot]
             self._executors[slot] = self._loky.ProcessPoolExecutor(
-                1, initializer=_begin, initargs=(os.getpid(),), env=environment
+                1, initializer=begin, initargs=(os.getpid(),), env=environment
             )
         future = self._executors[slot].submit(run_unit, task)
         limit = task["timeout"]
@@ -80,7 +80,7 @@ class Local:
             self._end(slot, kill=slot in busy)
 
 
-def _begin(parent: int) -> None:
+def begin(parent: int) -> None:
     """A worker's first act: leave Ctrl-C to the sweep, and end when the sweep has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
