@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +29,13 @@ while not (folder / f"{other}.pid").exists():
     time.sleep(0.05)
 """
 THREADS = "import torch\n(folder / f'{me}.threads').write_text(str(torch.get_num_threads()))"
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tttlib.sweep import several
+given = {Path(path): values for path, values in json.loads(sys.argv[1]).items()}
+list(several.run_notebooks(given, Path("out"), workers=2))
+"""
 SLEEP = "import time\ntime.sleep(600)"
 
 
@@ -60,6 +71,16 @@ def test_two_notebooks_run_together_and_share_the_threads(tmp_path: Path) -> Non
     share = min(share, int(asked)) if asked.isdigit() else share
     assert [(tmp_path / f"{me}.threads").read_text() for me in "ab"] == [str(share)] * 2
     assert all(one.peak_memory_bytes is None or one.peak_memory_bytes > 2**26 for one in done)
+
+
+def test_nothing_is_said_at_the_end(tmp_path: Path) -> None:
+    """Python tells, when the process exits, of locks that nobody gave back."""
+    given = {str(path): values for path, values in _pair(tmp_path, "1", "1").items()}
+    command = [sys.executable, "-c", SCRIPT.strip(), json.dumps(given)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not re.search("[Ww]arning|leaked", done.stderr), done.stderr
+    assert _names(tmp_path / "out") == ["a.ipynb", "b.ipynb"]
 
 
 def test_one_that_fails_ends_the_others(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tqdm import tqdm
 
 from tttlib import sweep
 from tttlib.sweep.engines import machine
@@ -86,8 +88,9 @@ def run_notebooks(
                 free.append(slot)
                 yield _result(future, path)
     finally:
-        for executor in slots:
-            executor.shutdown(wait=True, kill_workers=True)
+        busy = {slot for slot, _ in running.values()}
+        for slot, executor in enumerate(slots):
+            executor.shutdown(wait=True, kill_workers=slot in busy)
 
 
 def _result(future: Future[Executed], path: Path) -> Executed:
@@ -101,6 +104,8 @@ def _result(future: Future[Executed], path: Path) -> Executed:
 def _execute(
     path: Path, folder: Path, given: Mapping[str, Any], progress: bool, line: int | None
 ) -> Executed:
+    if line is not None:  # a worker; the default lock, of all processes, would outlive its kill
+        tqdm.set_lock(threading.RLock())
     start = time.perf_counter()
     sweep.run_notebook(path, folder, given, progress=progress, line=line)
     return Executed(path, round(time.perf_counter() - start, 1), _peak_memory_of_children())
