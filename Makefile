@@ -29,9 +29,10 @@ help:
 study: .venv
 	$(BIN)/python -m tttlib study
 
+# Two processes of one thread each: faster here than one of two, and as `make study` runs.
 test: .venv lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest $(NBVAL)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL)
 
 test-all: .venv lint
 	$(BIN)/python -m pytest -m ''
@@ -47,7 +48,8 @@ lab: .venv
 
 # Executes the notebooks in place, so that what is committed shows what the code prints today.
 notebooks: .venv
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace notebooks/0*.ipynb
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/0*.ipynb
 
 bench: .venv
 	$(BIN)/python -m tttlib bench
