@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import IPython
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,6 +132,34 @@ def test_save_writes_picture_and_caption(tmp_path: Path) -> None:
     plots.save_table(summary(), tmp_path, "02_t", "Another.")
     assert len(pd.read_csv(tmp_path / "tables" / "02_t.csv")) == 12
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["02_t.csv", "02_t.txt"]
+
+
+def test_a_notebook_shows_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", lambda what, raw: shown.append((what, raw)))
+    wide = pd.DataFrame({f"column {i}": [0.5, float("nan")] for i in range(30)})
+    wide["claim"] = ["a statement so long that it takes more than fifty letters < 5", "b"]
+    plots.save_table(wide, tmp_path, "02_wide", "Said & done.")
+    assert shown == []  # no notebook
+
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    plots.save_table(wide, tmp_path, "02_wide", "Said & done.")
+    plots.save(figure := plots.y_network(), tmp_path, "02_y", "A caption.")
+    (table, _), (picture, _), (words, raw) = shown
+    page = table["text/html"]
+    assert all(f"<th>column {i}</th>" in page for i in range(30)) and "–" in page
+    assert "more than fifty letters &lt; 5" in page and "Said &amp; done.</p>" in page
+    assert "column 29" in table["text/plain"] and table["text/plain"].endswith("Said & done.")
+    assert picture is figure and raw and "A caption.</p>" in words["text/html"]
+
+
+def test_a_long_table_shows_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", lambda what, raw: shown.append(what))
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    plots.save_table(pd.DataFrame({"k": range(1000, 3000)}), tmp_path, "02_long", "")
+    page = shown[0]["text/html"]
+    assert "<td>1000</td>" in page and "<td>2999</td>" in page and page.count("<tr>") < 90
 
 
 def test_an_interrupted_save_leaves_no_picture(

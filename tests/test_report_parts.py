@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
 from tttlib import claims, report_parts, results
 
 
@@ -37,8 +39,9 @@ def test_a_run_without_claims_or_figures_has_no_such_parts(tmp_path: Path) -> No
 def test_figures_are_grouped_by_notebook(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("02_b", "01_a", "02_a"):
-        (tmp_path / "figures" / f"{name}.png").write_bytes(b"x")
+        Image.new("RGB", (320, 10)).save(tmp_path / "figures" / f"{name}.png", dpi=(160, 160))
     page = report_parts.gallery(tmp_path, {"01": ("nb-01", "First")})
     assert page.index('<h3><a href="#nb-01">First') < page.index('alt="01 a"')
     assert page.index('alt="01 a"') < page.index("<h3>Notebook 02") < page.index('alt="02 a"')
     assert page.count("<h3>") == 2
+    assert page.count(' width="220" ') == 3  # 2 inches

@@ -32,7 +32,7 @@ h2 { border-bottom: 1px solid #bbb; padding-bottom: .2rem; margin-top: 2.5rem }
 .scroll, .output_html { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
         margin: .5rem 0 }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+th, td { padding: .25rem .6rem; text-align: right; border: 0; border-bottom: 1px solid #ddd }
 th { border-bottom: 1px solid #666 }
 .scroll thead th:first-child, td:first-child, .facts td, .claims td, .claims th {
   text-align: left }

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from tttlib import claims
 from tttlib.results import Store
 
 HEADLINE = "02_headline.csv"
+_DPI = 110  # of figures in the page: their letters are then as large as its own
 
 
 def text(value: Any) -> str:
@@ -92,6 +94,8 @@ def gallery(run: Path, titles: Mapping[str, tuple[str, str]]) -> str:
 
 def _figure(path: Path, anchor: str, title: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
+    with Image.open(path) as picture:
+        width = round(picture.width * _DPI / picture.info.get("dpi", (_DPI,))[0])
     alt = html.escape(_caption_text(path) or path.stem.replace("_", " "), quote=True)
     links = [f'<a href="#{anchor}">{text(title)}</a>'] if anchor else []
     table = path.parents[1] / "tables" / f"{path.stem}.csv"
@@ -100,7 +104,7 @@ def _figure(path: Path, anchor: str, title: str) -> str:
     links.append('<a href="results/">result rows</a>')
     caption = " ".join([text(_caption_text(path)), *(f"[{link}]" for link in links)])
     return (
-        f'<figure><img alt="{alt}" src="data:image/png;base64,{data}">'
+        f'<figure><img alt="{alt}" width="{width}" src="data:image/png;base64,{data}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 

@@ -19,6 +19,7 @@ from tttlib.plots.objects import (
     object_examples,
 )
 from tttlib.plots.pictures import corruption_gallery, image_grid
+from tttlib.plots.saving import save, save_table
 from tttlib.plots.streams import along_stream, cost
 from tttlib.plots.style import (
     COLUMN,
@@ -26,8 +27,6 @@ from tttlib.plots.style import (
     PAGE,
     PALETTE,
     pretty,
-    save,
-    save_table,
     use_style,
 )
 from tttlib.plots.training import training_curves
