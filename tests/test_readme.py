@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from tttlib import adapt, data, parameter_files, sweep
+from tttlib import adapt, corruptions, data, parameter_files, results, sweep
 from tttlib.__main__ import app
 from tttlib.models import zoo
 from tttlib.statistics import correlate
@@ -40,6 +41,7 @@ TYPED = {
     ".venv/bin/tttlib sweep notebooks/grids/demo.yaml": "here, slow",
     ".venv/bin/tttlib results runs/sweeps/demo": "here, slow",
     ".venv/bin/tttlib compare runs/sweeps/demo runs/sweeps/demo": "here, slow",
+    '.venv/bin/tttlib run 05 -p methods "[source, tent, last]"': "here, slow",
     ".venv/bin/tttlib run 05 -p dataset folder:photos": "here, slow",
     ".venv/bin/tttlib sweep batches.yaml": "here",
     ".venv/bin/tttlib results runs/sweeps/batches --where experiment=adaptation "
@@ -142,24 +144,47 @@ def test_the_sweep_of_the_demo(tmp_path: Path) -> None:
         assert done.stdout.strip()
 
 
-@pytest.mark.slow
-def test_a_notebook_over_a_folder_and_with_the_method(tmp_path: Path) -> None:
-    photographs(tmp_path / "photos", 40)
-    small = {
-        "candidates": {}, "gradual_methods": ["source", "palm"],
-        "methods": ["source", "bn1", "tent", "palm"], "n_ablation": 2, "n_gradual": 2,
-        "n_images": 4, "n_mae": 2, "n_mixed": 2, "n_orders": 1, "n_source": 64, "n_tuning": 4,
-        "batch_size": 4,
-    }  # fmt: skip
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
-    (line,) = [one for one in CONSOLE if "folder:photos" in one]
+SMALL = {
+    "n_ablation": 2, "n_gradual": 2, "n_images": 4, "n_mae": 2, "n_mixed": 2, "n_source": 64,
+    "n_tuning": 4, "batch_size": 4,
+}  # fmt: skip
+
+
+def notebook_05(folder: Path, **environment: str) -> pd.DataFrame:
+    """The README's line, in a folder, with few images; the result rows of the run."""
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    name = "methods" if environment else "dataset"
+    (line,) = [one for one in CONSOLE if f"run 05 -p {name}" in one]
     command = [sys.executable, "-m", "tttlib", *shlex.split(line)[1:]]
     done = subprocess.run(
         [*command, "--parameters", "small.yaml", "--run-dir", "run"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=600,
+        cwd=folder, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "run" / "tables" / "05_claims.csv").exists()
+    return results.load(folder / "run" / "results")
+
+
+@pytest.mark.slow
+def test_notebook_05_takes_the_method(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tttlib", tmp_path / "tttlib")
+    (tmp_path / "tttlib" / "adapt" / "last.py").write_text(example("tttlib/adapt/last.py"))
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    notebook_05(tmp_path, PYTHONPATH=str(tmp_path))
+    table = pd.read_csv(tmp_path / "run" / "tables" / "05_continual.csv")
+    assert list(table["method"]) == ["source", "tent", "last", "bn1", "palm"]
+
+
+@pytest.mark.slow
+def test_notebook_05_over_a_folder(tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", 40)
+    rows = notebook_05(tmp_path).query("experiment == 'adaptation' and dataset == 'photos'")
+    claimed = pd.read_csv(tmp_path / "run" / "tables" / "05_claims.csv")["claim"]
+    assert "PALM beats law" in set(claimed)
+    assert "PALM beats ecotta" not in set(claimed)  # there are no other labelled images
+    extra = rows["domain"].isin(corruptions.EXTRA_NAMES)
+    tuning, reported = set(rows[extra]["id"]), set(rows[~extra]["id"])
+    assert tuning and reported and not tuning & reported
 
 
 def _committed(name: str, **where: str) -> pd.Series:

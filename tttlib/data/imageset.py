@@ -99,7 +99,7 @@ class ImageSet:
         if not 0 < n <= len(self) - skip or skip < 0:
             raise ValueError(
                 f"cannot draw {n} images after skipping {skip}: "
-                f"{self.name!r} split {self.split!r} has {len(self)}"
+                f"{self.name!r} split {self.split!r} has {len(self)}; ask for fewer"
             )
         order = np.random.default_rng([seed, len(self)]).permutation(len(self))
         return self.subset(order[skip : skip + n])
