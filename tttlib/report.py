@@ -34,7 +34,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
         margin: .5rem 0 }
 th, td { padding: .25rem .6rem; text-align: right; border: 0; border-bottom: 1px solid #ddd }
 th { border-bottom: 1px solid #666 }
-.scroll thead th:first-child, td:first-child, .facts td, .claims td, .claims th {
+thead th:first-child, td:first-child, .facts td, .claims td, .claims th {
   text-align: left }
 summary { cursor: pointer; color: #555 }
 img, svg { max-width: 100%; height: auto }
