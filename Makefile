@@ -6,6 +6,8 @@
 # Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
 SHELL  := /bin/bash
 PYTHON ?= python3
+# options of JupyterLab: make lab LAB='--no-browser --port 9999'
+LAB    ?=
 BIN    := .venv/bin
 # Notebooks with their own defaults; stored outputs are compared where a cell says so.
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
@@ -44,7 +46,7 @@ lint: .venv
 	$(BIN)/mypy
 
 lab: .venv
-	$(BIN)/jupyter lab notebooks/01_distribution_shift_pca.ipynb
+	$(BIN)/jupyter lab $(LAB) notebooks/01_distribution_shift_pca.ipynb
 
 # Executes the notebooks in place, so that what is committed shows what the code prints today.
 notebooks: .venv
