@@ -20,7 +20,6 @@ from tttlib.clock import now
 from tttlib.parameter_files import share_out
 from tttlib.sweep.several import default_workers, run_notebooks
 
-clock = time.perf_counter
 log = logging.getLogger(__name__)
 
 _FOLDERS = ("notebooks", "results", "figures", "tables")
@@ -64,7 +63,7 @@ def run_study(
             if not (run / "notebooks" / path.name).exists()
         }
         n = min(workers, max(1, len(todo))) if workers else default_workers(len(todo))
-        before, start = record["wall_seconds"], clock()
+        before, start = record["wall_seconds"], time.perf_counter()
         with tqdm(
             total=len(paths),
             initial=len(paths) - len(todo),
@@ -75,7 +74,7 @@ def run_study(
             for one in run_notebooks(todo, run / "notebooks", workers=n, progress=progress):
                 seconds = {**record["seconds"], one.path.stem: one.seconds}
                 record["seconds"] = dict(sorted(seconds.items()))
-                record["wall_seconds"] = round(before + clock() - start, 1)
+                record["wall_seconds"] = round(before + time.perf_counter() - start, 1)
                 peaks = (record["peak_memory_bytes"], one.peak_memory_bytes)
                 record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
                 _write_record(run, record)

@@ -96,7 +96,7 @@ def run_notebooks(
 def _result(future: Future[Executed], path: Path) -> Executed:
     try:
         return future.result()
-    except (BrokenExecutor, RuntimeError) as error:  # loky's own derive from either
+    except BrokenExecutor as error:
         why = "killed from outside, or out of memory; fewer at once (--workers 1) need less"
         raise NotebookError(f"{path.name}: its process died ({why})") from error
 
