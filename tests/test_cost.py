@@ -109,15 +109,25 @@ def test_prediction_is_counts_times_constants() -> None:
         cost.hours_with(table, 0)
 
 
-def test_more_masks_cost_more_and_constants_are_measured_once() -> None:
-    clock = cost.Clock(budget=0.1)
+def test_more_masks_cost_more(one_thread: None) -> None:
+    """With a budget that times the 64 masks, not one and two of them: a line of those two is noise
+    on a busy machine."""
+    clock = cost.Clock(budget=2.0, timer=time.process_time)
     few, many = (
         clock.seconds(task("step", **{**MASKS, "batch_size": b, "together": 1})) for b in (1, 64)
     )
-    assert 0 < few < many
-    known = clock.known
-    start = time.perf_counter()
-    assert clock.seconds(known[0]) >= 0 and time.perf_counter() - start < 0.01
+    assert 0 < 2 * few < many
+
+
+def test_constants_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = cost.Clock(budget=0.1)
+    step = task("step", **MASKS)
+    first = clock.seconds(step)
+    monkeypatch.setattr(cost.clock.trials, "adapted", None)  # another run would raise
+    assert step in clock.known and clock.seconds(step) == first
+
+
+def test_a_clock_refuses_no_budget() -> None:
     with pytest.raises(ValueError, match=r"budget and FLOP/s must be above 0"):
         cost.Clock(budget=0)
 
