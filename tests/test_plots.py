@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.path import Path as Line
 from PIL import Image
 
 from tttlib import plots
@@ -116,6 +118,22 @@ def test_image_grid_and_network() -> None:
     assert len(figure.axes) == 4 and figure.axes[0].get_ylabel() == "zoom blur"
     texts = [t.get_text() for t in plots.y_network().axes[0].texts]
     assert any("encoder" in t for t in texts) and any("decoder" in t for t in texts)
+
+
+def test_no_word_of_the_y_network_is_crossed_by_an_arrow() -> None:
+    figure = plots.y_network()
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 6
+    strokes = [
+        Line(stroke)
+        for arrow in arrows
+        for stroke in arrow.get_path().to_polygons(axis.transData, closed_only=False)
+    ]
+    for text in axis.texts:
+        box = text.get_window_extent()
+        assert not any(s.intersects_bbox(box, filled=False) for s in strokes), text.get_text()
 
 
 def test_save_writes_picture_and_caption(tmp_path: Path) -> None:

@@ -46,6 +46,6 @@ def y_network() -> Figure:
     )  # fmt: skip
     axis.add_patch(back)
     axis.text(40, 37.6, "gradient", color=moving, fontsize=8, ha="center")
-    axis.text(48.5, 11, "all patches", fontsize=7, ha="center", rotation=-43)
-    axis.text(47.7, 28.6, "visible 25 %", fontsize=7, ha="center", rotation=43)
+    axis.text(50, 22.8, "visible 25 %", fontsize=7, va="center")
+    axis.text(50, 16.6, "all patches", fontsize=7, va="center")
     return figure
