@@ -218,6 +218,7 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
     switches = pd.read_csv(ROOT / "figures" / "05_deviations_cifar10_jpeg_1000.csv")
     assert len(switches) == 11 and (switches["n"] == 15 * 1000).all()
+    assert "within 0.35 (CIFAR-10, 1,000 images of each corruption)" in TEXT
     assert (switches[["low", "high"]].abs() < 0.0035).all(axis=None)
     for words in (
         "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
@@ -233,7 +234,8 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         "{wrn-scenes} % for `wrn-scenes`".format(**right),
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
         "PALM reaches {palm:.1f} %".format(**errors),
-        "the picture is the same: {source:.1f}, {bn1:.1f} and {palm:.1f} %".format(**tiny),
+        "{source:.1f} % without adaptation, {bn1:.1f} % with the batch's statistics, "
+        "{palm:.1f} % with PALM".format(**tiny),
         "by {:+.1f} to {:+.1f} points".format(*100 * switches["difference"].agg(["min", "max"])),
         "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
             *100 * bn1[["difference", "low", "high"]]
