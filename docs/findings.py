@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tttlib import adapt, findings, results
+from tttlib import adapt, results
+from tttlib.tables import findings
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"

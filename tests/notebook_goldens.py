@@ -2,7 +2,7 @@
 
 Made by `python tests/notebook_goldens.py RUN`, with RUN a folder in which all notebooks were
 executed with the parameters of test_notebooks.TINY. One run, so tolerances are those of rounding
-(see `tttlib.goldens`).
+(see `tttlib.results.goldens`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tttlib import goldens
+from tttlib.results import goldens
 
 FILE = Path(__file__).parent / "goldens" / "notebooks.json"
 BY = ("method", "model", "domain", "severity")

@@ -14,7 +14,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from tttlib import boxes, data
 from tttlib.data import DamagedDataError
-from tttlib.data.files import PREPROCESS, central
+from tttlib.data.image_files import PREPROCESS, central
 
 DOG, CAT = "n02085620", "n02123045"
 IMAGE = "ILSVRC2012_val_00000007"

@@ -12,7 +12,8 @@ import notebook_goldens
 import pandas as pd
 import pytest
 
-from tttlib import goldens, results, sweep
+from tttlib import results, sweep
+from tttlib.results import goldens
 
 TINY = {
     "01_distribution_shift_pca": {

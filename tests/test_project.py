@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 import tttlib
-from tttlib import parameter_files, sweep
+from tttlib import sweep
+from tttlib.sweep import parameter_files
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

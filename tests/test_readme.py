@@ -16,10 +16,11 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from tttlib import adapt, corruptions, data, parameter_files, results, sweep
+from tttlib import adapt, corruptions, data, results, sweep
 from tttlib.__main__ import app
 from tttlib.models import zoo
 from tttlib.statistics import correlate
+from tttlib.sweep import parameter_files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

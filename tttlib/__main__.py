@@ -72,7 +72,7 @@ def study(
     Beside it lie the executed notebooks, result rows (Parquet), tables (CSV) and figures. An
     unfinished run is resumed, unless parameters, notebooks or code changed.
     """
-    from tttlib.study import read_record, run_study
+    from tttlib.commands.study import read_record, run_study
     from tttlib.sweep import read_parameters
 
     with interruptible("finished notebooks and results are kept; the same command resumes"):
@@ -103,8 +103,8 @@ def run(
     The executed copy goes to RUN_DIR/notebooks. Result rows that are already in RUN_DIR/results are
     not computed again.
     """
-    from tttlib.parameter_files import of_notebook
     from tttlib.sweep import find_notebook, read_parameters, run_notebook
+    from tttlib.sweep.parameter_files import of_notebook
 
     path = find_notebook(notebook)
     given = {} if parameters is None else of_notebook(path, read_parameters(parameters))
@@ -127,7 +127,7 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore an earlier checkpoint.")] = False,
 ) -> None:
     """Train the weights of a recipe (resumes from its checkpoint)."""
-    from tttlib import training
+    from tttlib.models import training
 
     folder = out or Path("runs/training") / recipe
     with interruptible("the last checkpoint is kept; the same command resumes"):
@@ -148,11 +148,11 @@ def models(
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data.")] = None,
 ) -> None:
     """Clean accuracy and corruption error of the bundled networks, each on its own test set."""
-    from tttlib import model_table
+    from tttlib.tables import bundled_networks
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with interruptible("finished networks are kept"):
-        table = model_table.main(names, out, root, images)
+        table = bundled_networks.main(names, out, root, images)
     typer.echo(table.to_string(index=False))
     typer.echo(f"{out}: tables/models.csv, figures/training_curves.png")
 

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib.data.files import CROP, PREPROCESS, geometry
+from tttlib.data.image_files import CROP, PREPROCESS, geometry
 from tttlib.data.imageset import DamagedDataError
 from tttlib.data.lookup import unreadable
 

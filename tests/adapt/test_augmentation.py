@@ -12,9 +12,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from tttlib import adapt
-from tttlib.adapt import augmentation
-from tttlib.adapt.augmentation import View
-from tttlib.plain.palm import plain_view
+from tttlib.adapt.common import augmentation
+from tttlib.adapt.common.augmentation import View
+from tttlib.reference.palm import plain_view
 
 
 def drawn(seed: int, size: int = 16) -> View:

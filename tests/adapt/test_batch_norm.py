@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tttlib import adapt
-from tttlib.adapt import batch_norm
+from tttlib.adapt.common import batch_norm
 
 
 def layer(affine: bool = True) -> nn.BatchNorm2d:

@@ -10,7 +10,7 @@ from tiny_networks import Different, autoencoder, batch_statistics, convolutiona
 from torch import Tensor, nn
 
 from tttlib import adapt
-from tttlib.adapt.batch_norm import views
+from tttlib.adapt.common.batch_norm import views
 
 
 def plain_cotta(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tttlib import adapt
-from tttlib.adapt import parameters
+from tttlib.adapt.common import parameters
 from tttlib.models import zoo
 
 

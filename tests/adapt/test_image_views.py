@@ -7,8 +7,8 @@ import torch
 from tiny_networks import images
 from torchvision.transforms.v2 import functional as reference
 
-from tttlib.adapt import image_views
-from tttlib.adapt.image_views import Recipe, flipped, random_flip, random_view
+from tttlib.adapt.common import image_views
+from tttlib.adapt.common.image_views import Recipe, flipped, random_flip, random_view
 
 NOTHING = {"jitter": 0.0, "grey": 0.0, "blur": 0.0, "flip": 0.0}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tttlib.adapt import optimizers
+from tttlib.adapt.common import optimizers
 
 
 def tensors(seed: int) -> list[Tensor]:

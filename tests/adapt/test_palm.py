@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import adapt
-from tttlib.adapt import losses
-from tttlib.plain.palm import PlainPalm
+from tttlib.adapt.common import losses
+from tttlib.reference.palm import PlainPalm
 
 ETA = 0.7  # of the golden run: conv2.weight is never selected, conv1.weight in some batches
 

@@ -20,6 +20,7 @@ def rows() -> list[dict[str, object]]:
     patch = pytest.MonkeyPatch()
     patch.setattr(bench_ttt, "_MOST_AT_ONCE", 2)
     patch.setattr(bench_ttt, "STEPS", 2)
+    patch.setattr(bench_ttt, "bf16_helps", lambda device: False)  # not what this processor says
     found = list(bench_ttt.bench_ttt([Case("scenes", "mae-scenes", (1, 4))], rounds=1))
     patch.undo()
     return found
@@ -27,11 +28,20 @@ def rows() -> list[dict[str, object]]:
 
 def test_rows_belong_together(rows: list[dict[str, float]]) -> None:
     assert [row["masks"] for row in rows] == [1, 4]
-    assert "float32" in {row["dtype"] for row in rows}
+    assert {row["dtype"] for row in rows} == {"float32"}
     for row in rows:
         assert row["low"] <= row["ratio"] <= row["high"] and row["ratio last"] > 0
         assert row["ratio"] == pytest.approx(row["image steps/s"] / row["plain image steps/s"])
         assert 0 < row["share of peak"] < 1.5 and row["peak memory, GB"] > 0
+
+
+def test_bfloat16_is_timed_too_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_ttt, "_MOST_AT_ONCE", 2)
+    monkeypatch.setattr(bench_ttt, "STEPS", 1)
+    monkeypatch.setattr(bench_ttt, "bf16_helps", lambda device: True)
+    rows = list(bench_ttt.bench_ttt([Case("scenes", "mae-scenes", (1,))], rounds=1))
+    assert [row["dtype"] for row in rows] == ["float32", "bfloat16"]
+    assert rows[0]["GFLOP"] == rows[1]["GFLOP"]
 
 
 def test_flops_are_those_of_the_matrix_products(rows: list[dict[str, float]]) -> None:

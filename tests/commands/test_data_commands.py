@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tttlib import __main__ as cli
-from tttlib import catalogue
+from tttlib.commands import catalogue
 from tttlib.data import NAMES
 
 

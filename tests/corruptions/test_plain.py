@@ -9,8 +9,8 @@ import torch
 from tttlib.corruptions import EXTRA_NAMES, NAMES, corrupt
 
 pytest.importorskip("cv2", reason="the obvious implementation needs OpenCV")
-from tttlib.photographs import pictures
-from tttlib.plain import corruptions as plain_corruptions
+from tttlib.data.photographs import pictures
+from tttlib.reference import corruptions as plain_corruptions
 
 SQUARE_ONLY = ("zoom_blur", "snow")  # the obvious zoom crops a square
 ROUNDING = {  # share of values that may be one level off: order of sums in filters and warps

@@ -16,8 +16,10 @@ import test_tiny_imagenet as tiny
 import torch
 
 from tttlib import __main__ as cli
-from tttlib import catalogue, data
-from tttlib.data import MissingDataError, check, check_notes, imagenet, scenes_sources
+from tttlib import data
+from tttlib.commands import catalogue
+from tttlib.data import MissingDataError, imagenet, scenes_sources
+from tttlib.data.delivery import check, check_notes
 
 Write = Callable[[Path], Path]  # writes the dataset; returns a file that can be damaged
 

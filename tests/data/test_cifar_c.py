@@ -12,7 +12,7 @@ import torch
 
 from tttlib import data
 from tttlib.data import DamagedDataError, MissingDataError
-from tttlib.data.make_c import make_c
+from tttlib.data.delivery.make_c import make_c
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from tttlib import data
 from tttlib.corruptions import corrupt
 from tttlib.data import ImageSet
-from tttlib.data.make_c import make_c
+from tttlib.data.delivery.make_c import make_c
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from tttlib import __main__ as cli
-from tttlib.data import DamagedDataError, archives, data_root, download, unpack
-from tttlib.data.download import DownloadError
+from tttlib.data import DamagedDataError, data_root
+from tttlib.data.delivery import archives, download, unpack
+from tttlib.data.delivery.download import DownloadError
 
 BYTES = 3 << 20
 CONTENT = os.urandom(BYTES - 1000)

@@ -14,7 +14,7 @@ from torchvision import transforms
 
 from tttlib.data import DamagedDataError
 from tttlib.data.corrupted import LazyImages
-from tttlib.data.files import PREPROCESS, FileImages
+from tttlib.data.image_files import PREPROCESS, FileImages
 
 SIZES = [
     (224, 224),

@@ -11,7 +11,7 @@ import pytest
 
 from tttlib import data
 from tttlib.data import DamagedDataError, ImageSet, MissingDataError, imagenet
-from tttlib.data.files import CROP
+from tttlib.data.image_files import CROP
 
 LABELS = {999: 1, 0: 2, 134: 7}  # label -> images
 

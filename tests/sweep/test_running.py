@@ -14,7 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from sweeping import TRIVIAL, lines, rows, run, states, units_of
 
-from tttlib import environment, locks, sweep
+from tttlib import sweep
+from tttlib.runtime import environment, locks
 from tttlib.sweep import fingerprints, records, running, work
 
 

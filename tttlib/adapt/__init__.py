@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from tttlib.adapt.adapter import METHODS, Adapter, Config
+from tttlib.adapt.common.adapter import METHODS, Adapter, Config
 
 __all__ = ["METHODS", "NAMES", "PRESETS", "Adapter", "Config", "answer_of", "create"]
 

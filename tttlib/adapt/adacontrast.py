@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, TrainingConfig, ViewConfig, at_least, copy_of
-from tttlib.adapt.image_views import random_flip, random_view
-from tttlib.adapt.optimizers import finite
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least, copy_of
+from tttlib.adapt.common.image_views import random_flip, random_view
+from tttlib.adapt.common.optimizers import finite
 
 EPS = 1e-8
 

@@ -32,12 +32,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, TrainingConfig, ViewConfig, at_least
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.losses import cross_entropy, reliable_entropy
-from tttlib.adapt.optimizers import gated
-from tttlib.devices import read_back
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.losses import cross_entropy, reliable_entropy
+from tttlib.adapt.common.optimizers import gated
+from tttlib.runtime.devices import read_back
 
 TRIALS = 10
 BOUND = 100.0  # rates stay within this factor of lr

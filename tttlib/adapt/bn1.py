@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tttlib.adapt.adapter import Adapter, Config
-from tttlib.adapt.batch_norm import use_batch_statistics
+from tttlib.adapt.common.adapter import Adapter, Config
+from tttlib.adapt.common.batch_norm import use_batch_statistics
 
 
 @dataclass(frozen=True, kw_only=True)

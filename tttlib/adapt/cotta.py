@@ -24,8 +24,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tttlib.adapt.losses import cross_entropy
-from tttlib.adapt.mean_teacher import MeanTeacher, MeanTeacherConfig
+from tttlib.adapt.common.losses import cross_entropy
+from tttlib.adapt.common.mean_teacher import MeanTeacher, MeanTeacherConfig
 
 
 @dataclass(frozen=True, kw_only=True)

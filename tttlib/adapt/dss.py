@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tttlib.adapt.mean_teacher import MeanTeacher, MeanTeacherConfig
+from tttlib.adapt.common.mean_teacher import MeanTeacher, MeanTeacherConfig
 
 EPS = 1e-8
 

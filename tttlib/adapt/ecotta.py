@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, TrainingConfig, at_least, choose
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.image_views import WARM_UP, random_view
-from tttlib.adapt.losses import reliable_entropy
-from tttlib.adapt.optimizers import Sgd
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, at_least, choose
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.image_views import WARM_UP, random_view
+from tttlib.adapt.common.losses import reliable_entropy
+from tttlib.adapt.common.optimizers import Sgd
 
 CUTS = {
     (12, 5): (2, 2, 2, 2, 4),

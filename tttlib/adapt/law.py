@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, UpdateConfig, ViewConfig, at_least, choose
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.losses import cross_entropy, entropy
-from tttlib.adapt.optimizers import gated, move, normalised
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, UpdateConfig, ViewConfig, at_least, choose
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.losses import cross_entropy, entropy
+from tttlib.adapt.common.optimizers import gated, move, normalised
 
 VARIANTS: dict[str, dict[str, Any]] = {"released": {}, "paper": {"stale_grad": False}}
 

@@ -45,13 +45,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, UpdateConfig, ViewConfig, at_least, choose
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.convolutions import Tap, tapped
-from tttlib.adapt.losses import cross_entropy, from_uniform, reliable_entropy
-from tttlib.adapt.optimizers import EPS, Optimizer, PickedAdam, gated, make, normalised
-from tttlib.devices import read_back
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, UpdateConfig, ViewConfig, at_least, choose
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.convolutions import Tap, tapped
+from tttlib.adapt.common.losses import cross_entropy, from_uniform, reliable_entropy
+from tttlib.adapt.common.optimizers import EPS, Optimizer, PickedAdam, gated, make, normalised
+from tttlib.runtime.devices import read_back
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "released": {},

@@ -34,11 +34,11 @@ import torch
 from torch import Tensor
 
 from tttlib import ttt
-from tttlib.adapt.adapter import Adapter, UpdateConfig, at_least, choose
-from tttlib.adapt.losses import from_uniform
-from tttlib.adapt.optimizers import EPS, finite, gated, normalised
-from tttlib.devices import read_back
+from tttlib.adapt.common.adapter import Adapter, UpdateConfig, at_least, choose
+from tttlib.adapt.common.losses import from_uniform
+from tttlib.adapt.common.optimizers import EPS, finite, gated, normalised
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.runtime.devices import read_back
 
 
 @dataclass(frozen=True, kw_only=True)

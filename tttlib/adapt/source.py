@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tttlib.adapt.adapter import Adapter, Config
+from tttlib.adapt.common.adapter import Adapter, Config
 
 
 class Source(Adapter, name="source"):

@@ -20,10 +20,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, TrainingConfig, ViewConfig, at_least
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.losses import cross_entropy, reliable_entropy
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.losses import cross_entropy, reliable_entropy
 
 
 @dataclass(frozen=True, kw_only=True)

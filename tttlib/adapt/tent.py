@@ -15,10 +15,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tttlib.adapt import parameters
-from tttlib.adapt.adapter import Adapter, TrainingConfig
-from tttlib.adapt.batch_norm import use_batch_statistics
-from tttlib.adapt.losses import entropy
+from tttlib.adapt.common import parameters
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig
+from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.losses import entropy
 
 
 class Tent(Adapter, name="tent"):

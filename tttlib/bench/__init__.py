@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib import environment
 from tttlib.bench import corruptions, data, factors, memory, palm, ttt
+from tttlib.runtime import environment
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from tttlib import corruptions
-from tttlib.devices import best_device
-from tttlib.photographs import pictures
+from tttlib.data.photographs import pictures
+from tttlib.runtime.devices import best_device
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def bench_corruptions(
 
 
 def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomState) -> None:
-    from tttlib.plain import corruptions as plain_corruptions  # needs OpenCV
+    from tttlib.reference import corruptions as plain_corruptions  # needs OpenCV
 
     plain_corruptions.corrupt(arrays[random.randint(len(arrays))], name, SEVERITY, random)
 

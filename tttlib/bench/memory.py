@@ -17,9 +17,10 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from tttlib import adapt, corruptions, data, memory, plots, streams
-from tttlib.devices import best_device
+from tttlib import adapt, corruptions, data, plots, streams
 from tttlib.models import zoo
+from tttlib.runtime import memory
+from tttlib.runtime.devices import best_device
 
 log = logging.getLogger(__name__)
 

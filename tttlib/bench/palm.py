@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tttlib import adapt, data, plots, streams
-from tttlib.devices import best_device
 from tttlib.models import zoo
-from tttlib.plain.palm import PlainPalm, plain_view
+from tttlib.reference.palm import PlainPalm, plain_view
+from tttlib.runtime.devices import best_device
 
 log = logging.getLogger(__name__)
 

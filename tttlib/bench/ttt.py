@@ -20,12 +20,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib import flops, memory, plots, ttt
+from tttlib import plots, ttt
 from tttlib.bench.roofline import roofline
-from tttlib.devices import best_device
-from tttlib.fused_sgd import Rule
 from tttlib.models import MaskedAutoencoder, zoo
-from tttlib.plain import ttt as plain_ttt
+from tttlib.reference import ttt as plain_ttt
+from tttlib.runtime import flops, memory
+from tttlib.runtime.devices import best_device, bf16_helps
+from tttlib.ttt.sgd import Rule
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,9 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
         "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s",
         *(peaks["float32"] / 1e9, peaks["bfloat16"] / 1e9, bandwidth / 1e9),
     )
-    dtypes = [name for name in _DTYPES if peaks[name] >= peaks["float32"]]
+    dtypes = list(_DTYPES) if bf16_helps(device) else ["float32"]
     if "bfloat16" not in dtypes:
-        log.info("bfloat16 is slower than float32 here, so it is left out")
+        log.info("bfloat16 does not pay here, so it is left out")
     for case in cases:
         if case.gpu and device.type == "cpu":
             continue

@@ -27,8 +27,8 @@ def list_data(data: Annotated[Path | None, _ROOT] = None) -> None:
     A notebook's parameter `dataset` takes the names that do not end in -c; those that do are read
     by data.load with a corruption and a severity.
     """
-    from tttlib import catalogue
-    from tttlib.places import data_root
+    from tttlib.commands import catalogue
+    from tttlib.runtime.paths import data_root
 
     root = data_root(data)
     origin = "--data" if data else "$TTTLIB_DATA" if os.environ.get("TTTLIB_DATA") else "default"
@@ -51,7 +51,7 @@ def check_data(
     Exit code 2 if a file is damaged or missing. A part of a dataset, intact, is told and passes.
     """
     from tttlib.data import DamagedDataError
-    from tttlib.data.check import check
+    from tttlib.data.delivery.check import check
 
     with interruptible("nothing was changed"):
         report = check(name, data)
@@ -98,7 +98,7 @@ def download_data(
 
     A transfer that broke off is resumed by the same command.
     """
-    from tttlib.data.download import download
+    from tttlib.data.delivery.download import download
 
     with interruptible("what has arrived is kept; the same command resumes"):
         paths = download(
@@ -129,7 +129,7 @@ def make_c(
     """Write a dataset under every corruption, as files that other code reads (resumes)."""
     from tttlib import corruptions
     from tttlib.data import load
-    from tttlib.data.make_c import make_c
+    from tttlib.data.delivery.make_c import make_c
 
     chosen = load(dataset, split, data)
     chosen = chosen if images is None else chosen.sample(images, seed)
@@ -146,7 +146,7 @@ def gallery(
     """Draw one photograph under all 19 corruptions and 5 severities, at 32, 64 and 224 pixels."""
     from tttlib import plots
     from tttlib.bench.corruptions import SIZES
-    from tttlib.photographs import pictures
+    from tttlib.data.photographs import pictures
 
     out.mkdir(parents=True, exist_ok=True)
     for size in SIZES:

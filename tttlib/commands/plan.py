@@ -182,7 +182,7 @@ def _given(pairs: Sequence[str] | None) -> dict[str, float]:
 
 
 def _device() -> str:
-    from tttlib import environment
+    from tttlib.runtime import environment
 
     origin = environment.describe()
     return f"{origin['device']}, {origin['threads']} threads"

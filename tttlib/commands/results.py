@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tttlib.results.tables import Summary
+    from tttlib.results.tabulation import Summary
 
 _SHOWN = 40  # cells
 _PER_CENT = ("mean", "low", "high")
@@ -139,8 +139,8 @@ def compare(
 
     tttlib compare FILE RUN
     """
-    from tttlib import goldens
-    from tttlib.compare import readable
+    from tttlib.results import goldens
+    from tttlib.results.compare import readable
 
     if make_golden is not None:
         made = goldens.make(runs, make_golden, experiments=experiment or None)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from tttlib import flops
 from tttlib.cost import trials
 from tttlib.cost.work import Task
-from tttlib.devices import best_device
+from tttlib.runtime import flops
+from tttlib.runtime.devices import best_device
 
 
 def flop(task: Task) -> dict[Task, float]:

@@ -25,7 +25,7 @@ from tttlib import corruptions, data
 from tttlib.cost import trials
 from tttlib.cost.arithmetic import flop, line
 from tttlib.cost.work import Task
-from tttlib.devices import best_device
+from tttlib.runtime.devices import best_device
 
 ROUNDS = 5
 _TRIES = 10  # steps that must be affordable, of the 25 or more that `_split_up` takes

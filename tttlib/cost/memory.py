@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tttlib import rotation, ttt
+from tttlib import ttt
 from tttlib.cost.trials import (
     adapted,
     adapter_of,
@@ -28,7 +28,8 @@ from tttlib.cost.trials import (
 )
 from tttlib.cost.work import Task
 from tttlib.models import MaskedAutoencoder
-from tttlib.parallel import masks_at_once
+from tttlib.ttt import rotation
+from tttlib.ttt.batching import masks_at_once
 
 _WORK_SPACE = 1.25  # of operations, and what an allocator rounds up; ten cases on a CPU
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import adapt, corruptions, data
-from tttlib.devices import best_device
-from tttlib.evaluate.engines import engine
+from tttlib.data.photographs import pictures
+from tttlib.evaluate.matching_ttt import engine
 from tttlib.models import MaskedAutoencoder, zoo
-from tttlib.photographs import pictures
+from tttlib.runtime.devices import best_device
 
 _log = logging.getLogger(__name__)
 _DOMAINS = ("gaussian_noise", "defocus_blur", "contrast", "fog")

@@ -25,7 +25,7 @@ from tttlib.data.imageset import (
     check_split,
     data_root,
 )
-from tttlib.data.plain import folder, listed, parquet
+from tttlib.data.own_images import folder, listed, parquet
 from tttlib.data.released import Released
 
 __all__ = [

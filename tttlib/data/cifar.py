@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tttlib.data import plain_pickle
+from tttlib.data import restricted_pickle
 from tttlib.data.cifar10_jpeg import CLASSES as CLASSES_10
 from tttlib.data.imageset import DamagedDataError, ImageSet, check_split, data_root
 from tttlib.data.lookup import find, fingerprint
@@ -57,7 +57,7 @@ def _load(
     remedy = f"unpack {source} again"
     files = [where / part for part in parts[split]]
     of_bytes = fingerprint(name, files, remedy)
-    listed = plain_pickle.read(where / meta, remedy).get(names_key)
+    listed = restricted_pickle.read(where / meta, remedy).get(names_key)
     if not isinstance(listed, list) or tuple(listed) != tuple(c.encode() for c in classes):
         raise DamagedDataError(
             f"{where / meta}: {names_key.decode()} must be the {len(classes)} official class names "
@@ -80,7 +80,7 @@ def _batch(
     path: Path, label_key: bytes, n_classes: int, remedy: str
 ) -> tuple[np.ndarray, torch.Tensor]:
     """Images uint8 [n,3,32,32] and labels int64 [n] of one file."""
-    content = plain_pickle.read(path, remedy)
+    content = restricted_pickle.read(path, remedy)
     pixels: Any = content.get(b"data")
     labels: Any = content.get(label_key)
     row = 3 * SIZE * SIZE

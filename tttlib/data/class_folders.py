@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tttlib.data.files import FileImages
+from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import DamagedDataError, ImageSet
 from tttlib.data.lookup import listing
 

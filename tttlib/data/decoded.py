@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tttlib.data.files import rgb
+from tttlib.data.image_files import rgb
 from tttlib.data.imageset import DamagedDataError, ImageSet, cache_root
 from tttlib.data.lookup import fingerprint
 

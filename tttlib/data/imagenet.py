@@ -23,7 +23,7 @@ from typing import Any
 
 from tttlib.data import class_folders
 from tttlib.data.class_folders import Labelled
-from tttlib.data.files import FileImages
+from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import (
     DamagedDataError,
     ImageSet,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tttlib.data import c_options, class_folders, imagenet, tiny_imagenet
-from tttlib.data.files import CROP, FileImages
+from tttlib.data.image_files import CROP, FileImages
 from tttlib.data.imageset import ImageSet, MissingDataError, check_split, data_root
 from tttlib.data.lookup import find, listing
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from tttlib.data.corrupted import LazyImages, kept, take
-from tttlib.places import cache_root as cache_root
-from tttlib.places import data_root as data_root
+from tttlib.runtime.paths import cache_root as cache_root
+from tttlib.runtime.paths import data_root as data_root
 
 if TYPE_CHECKING:
     from tttlib.data.released import Released

@@ -1,23 +1,11 @@
 """The only loops over a stream: what a model predicts while it adapts, as result rows."""
 
 from tttlib.evaluate.alignment import gradient_alignment
+from tttlib.evaluate.before_and_after import before_after, examples
+from tttlib.evaluate.cls_latents import latent_trajectories, latents
 from tttlib.evaluate.continual_adaptation import Adaptation, adaptation
-from tttlib.evaluate.hidden import hidden_by_masks, patch_shares
-from tttlib.evaluate.latents import latent_trajectories, latents
-from tttlib.evaluate.layers import layer_latents, layer_names
-from tttlib.evaluate.objects import (
-    annotations_of,
-    coverage,
-    object_geometry,
-    object_ratios,
-    with_objects,
-)
-from tttlib.evaluate.online_ttt import online
-from tttlib.evaluate.pairs import before_after, examples
-from tttlib.evaluate.pictures import reconstructions
-from tttlib.evaluate.rows import describe
-from tttlib.evaluate.selection import of_each_class
-from tttlib.evaluate.shift import (
+from tttlib.evaluate.image_selection import of_each_class
+from tttlib.evaluate.latent_shift import (
     adapted_latents,
     latent_map,
     latent_paths,
@@ -25,8 +13,20 @@ from tttlib.evaluate.shift import (
     latent_variance,
     latent_variance_adapted,
 )
+from tttlib.evaluate.layers import layer_latents, layer_names
+from tttlib.evaluate.object_boxes import (
+    annotations_of,
+    coverage,
+    object_geometry,
+    object_ratios,
+    with_objects,
+)
+from tttlib.evaluate.object_masking import hidden_by_masks, patch_shares
+from tttlib.evaluate.online_ttt import online
+from tttlib.evaluate.reconstruction_pictures import reconstructions
 from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_training
-from tttlib.evaluate.steps import adaptation_steps
+from tttlib.evaluate.step_by_step import adaptation_steps
+from tttlib.evaluate.unit_rows import describe
 
 __all__ = [
     "Adaptation",

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tttlib import rotation, ttt
+from tttlib import ttt
 from tttlib.data import ImageSet
-from tttlib.devices import best_device
-from tttlib.evaluate.engines import TrainableAtTest
-from tttlib.evaluate.rows import latent_rows, stream_of
+from tttlib.evaluate.matching_ttt import TrainableAtTest
+from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import RotationNet
 from tttlib.models.rotation_net import TURNS, rotated
+from tttlib.runtime.devices import best_device
+from tttlib.ttt import rotation
 
 
 def gradient_alignment(

@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from tttlib import adapt, streams
 from tttlib.data import ImageSet
-from tttlib.devices import best_device
-from tttlib.evaluate.rows import describe, protocol_of
+from tttlib.evaluate.unit_rows import describe, protocol_of
 from tttlib.results import Store, unit_key
+from tttlib.runtime.devices import best_device
 
 RESETS = ("never", "block")
 

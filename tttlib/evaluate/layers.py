@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tttlib.data import ImageSet
-from tttlib.devices import best_device
-from tttlib.evaluate.rows import latent_rows, stream_of
+from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import MaskedAutoencoder
+from tttlib.runtime.devices import best_device
 
 LAST = "norm"
 """The layer that the head reads: after all blocks and the last norm."""

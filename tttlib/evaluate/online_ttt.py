@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 
 from tttlib import streams, ttt
-from tttlib.devices import best_device
-from tttlib.evaluate.engines import TrainableAtTest, engine
-from tttlib.evaluate.rows import describe, protocol_of
+from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
+from tttlib.evaluate.unit_rows import describe, protocol_of
 from tttlib.results import Store
+from tttlib.runtime.devices import best_device
 
 PROTOCOL = {
     "reset": "never: each image starts where the one before it ended",

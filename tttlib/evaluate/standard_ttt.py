@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 
 from tttlib import streams
 from tttlib.data import ImageSet
-from tttlib.devices import best_device
-from tttlib.evaluate.engines import TrainableAtTest, engine
-from tttlib.evaluate.rows import describe, prediction_rows, protocol_of
+from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
+from tttlib.evaluate.unit_rows import describe, prediction_rows, protocol_of
 from tttlib.results import Store
+from tttlib.runtime.devices import best_device
 
 IMAGES_PER_UNIT = 100
 PROTOCOL = {

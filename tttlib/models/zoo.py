@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tttlib.models import checkpoints
 from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
-from tttlib.places import released, weights_file
+from tttlib.runtime.paths import released, weights_file
 
 if TYPE_CHECKING:
     from tttlib.data import ImageSet

@@ -20,7 +20,7 @@ from tttlib.plots.objects import (
 )
 from tttlib.plots.pictures import corruption_gallery, image_grid
 from tttlib.plots.saving import save, save_table
-from tttlib.plots.streams import along_stream, cost
+from tttlib.plots.stream_curves import along_stream, cost
 from tttlib.plots.style import (
     COLUMN,
     DOMAIN_COLORS,
@@ -29,7 +29,7 @@ from tttlib.plots.style import (
     pretty,
     use_style,
 )
-from tttlib.plots.training import training_curves
+from tttlib.plots.training_curves import training_curves
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [

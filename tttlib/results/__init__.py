@@ -8,7 +8,7 @@ from tttlib.results.folders import gather, result_files
 from tttlib.results.literature import beside_published, compare_with_published, published
 from tttlib.results.store import Store, load, provenance, unit_key
 from tttlib.results.summaries import paired_difference, summarise
-from tttlib.results.tables import tabulate
+from tttlib.results.tabulation import tabulate
 from tttlib.results.typeset import latex
 
 __all__ = [

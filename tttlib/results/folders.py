@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from tttlib.results import fields
-from tttlib.results.fields import KEY
+from tttlib.results import columns
+from tttlib.results.columns import KEY
 from tttlib.results.store import provenance, read_table, unit_key
 
 
@@ -18,7 +18,7 @@ class Gathered(NamedTuple):
     """The units of one experiment.
 
     rows   all their rows, with a column `unit_key`
-    units  one row per unit, by key: its fields, see `fields.of_unit`
+    units  one row per unit, by key: its fields, see `columns.of_unit`
     """
 
     rows: pd.DataFrame
@@ -89,7 +89,7 @@ def _joined(name: str, keys: Iterable[str], seen: dict[str, tuple]) -> Gathered:
     tables, units = [], {}
     for key in keys:
         _, table, origin = seen[key]
-        units[key] = fields.of_unit(origin)
+        units[key] = columns.of_unit(origin)
         tables.append(table.append_column(KEY, pa.array([key] * len(table), pa.string())))
     try:
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
@@ -108,7 +108,7 @@ def _check_copy(
     (first, rows_a, origin_a), (second, rows_b, origin_b) = a, b
     if rows_a.to_pandas().equals(rows_b.to_pandas()):
         return
-    fields_a, fields_b = fields.of_unit(origin_a), fields.of_unit(origin_b)
+    fields_a, fields_b = columns.of_unit(origin_a), columns.of_unit(origin_b)
     differing = [n for n in {**fields_a, **fields_b} if fields_a.get(n) != fields_b.get(n)]
     name = differing[0] if differing else "utc"
     values = [{**o, **f}.get(name) for o, f in ((origin_a, fields_a), (origin_b, fields_b))]

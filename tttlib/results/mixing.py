@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from tttlib.results import fields
-from tttlib.results.fields import KEY
+from tttlib.results import columns
+from tttlib.results.columns import KEY
 from tttlib.results.folders import Gathered
 
 _SHOWN = 4  # values in a message
@@ -21,21 +21,21 @@ def check(part: Gathered, by: Sequence[str], allowed: Sequence[str] = ()) -> Non
     One message names the field, its values and what to do. Units of several code versions pass, see
     `notes`.
     """
-    settings = fields.keys(part.rows, part.units)
-    identity = [name for name in map(str, part.units) if fields.is_identity(name)]
+    settings = columns.keys(part.rows, part.units)
+    identity = [name for name in map(str, part.units) if columns.is_identity(name)]
     names = [*settings, *identity]
     table = _distinct(part, [*names, *by, KEY])
     for name in names:
-        if name not in by and name not in allowed and name not in fields.AVERAGED:
+        if name not in by and name not in allowed and name not in columns.AVERAGED:
             _check_one_value(table, name, list(by))
     if "id" in part.rows:
         _check_no_repetition(part, [*settings, *by], allowed)
 
 
 def notes(part: Gathered) -> list[str]:
-    """Which of `fields.NOTED` the units do not share, with how many units have which value."""
+    """Which of `columns.NOTED` the units do not share, with how many units have which value."""
     found = []
-    for name in fields.NOTED:
+    for name in columns.NOTED:
         counts = part.units[name].value_counts(dropna=False)
         if len(counts) > 1:
             said = ", ".join(f"{short(value)} ({n} units)" for value, n in counts.items())
@@ -73,8 +73,8 @@ def _check_one_value(table: pd.DataFrame, name: str, by: list[str]) -> None:
 
 def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[str]) -> None:
     """No image under one setting in two units."""
-    names = [n for n in (*settings, "seed", *fields.AVERAGED) if part.knows(n)]
-    names += [n for n in map(str, part.units) if fields.is_identity(n)]
+    names = [n for n in (*settings, "seed", *columns.AVERAGED) if part.knows(n)]
+    names += [n for n in map(str, part.units) if columns.is_identity(n)]
     names = [n for n in dict.fromkeys(names) if n not in allowed]
     table = part.rows[[KEY, "id"]].assign(**{n: part.values(n) for n in names if n in part.rows})
     table = table.drop_duplicates()
@@ -89,7 +89,7 @@ def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[
     a, b = twice.loc[same, KEY].unique()[:2]
     one, other = part.units.loc[a], part.units.loc[b]
     differing = [
-        n for n in (*fields.WHICH_IMAGES, *part.units) if n in one and _differ(one[n], other[n])
+        n for n in (*columns.WHICH_IMAGES, *part.units) if n in one and _differ(one[n], other[n])
     ]
     if set(differing) & set(allowed):
         return

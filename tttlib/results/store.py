@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tttlib import environment
+from tttlib.runtime import environment
 
 _METADATA = b"tttlib"
 

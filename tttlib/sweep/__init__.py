@@ -44,14 +44,14 @@ __all__ = [
 
 
 def load(out: str | Path) -> pd.DataFrame:
-    """All result rows of a sweep's done units, see `tables.load`."""
-    from tttlib.sweep import tables  # here: pandas takes a while to import
+    """All result rows of a sweep's done units, see `overview.load`."""
+    from tttlib.sweep import overview
 
-    return tables.load(out)
+    return overview.load(out)
 
 
 def overview(out: str | Path) -> pd.DataFrame:
-    """One row per unit of a sweep, see `tables.overview`."""
-    from tttlib.sweep import tables
+    """One row per unit of a sweep, see `overview.overview`."""
+    from tttlib.sweep import overview
 
-    return tables.overview(out)
+    return overview.overview(out)

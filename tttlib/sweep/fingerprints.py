@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tttlib.places import WEIGHTS, released, weights_file
+from tttlib.runtime.paths import WEIGHTS, released, weights_file
 
 if TYPE_CHECKING:
     from tttlib.data import ImageSet

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tttlib import places
+from tttlib.runtime import paths
 
 
 class NotebookError(Exception):
@@ -81,7 +81,7 @@ def run_notebook(
         papermill.execute_notebook(
             notebook,
             str(partial).replace("{", "{{").replace("}", "}}"),  # papermill formats its paths
-            places.from_here(parameters or {}),
+            paths.from_here(parameters or {}),
             kernel_name="python3",
             language="python",
             cwd=path.parent,

@@ -17,8 +17,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from tttlib import locks
-from tttlib.clock import now
+from tttlib.runtime import locks
+from tttlib.runtime.clock import now
 from tttlib.sweep import engines, fingerprints, records
 from tttlib.sweep.grid import Unit, read_grid
 from tttlib.sweep.work import KEPT, STOPPED, code_version

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tttlib import locks
-from tttlib.clock import now
+from tttlib.runtime import locks
+from tttlib.runtime.clock import now
 from tttlib.sweep import records
 
 STOPPED = "stopped"
@@ -199,7 +199,7 @@ def _circumstances() -> dict[str, Any]:
 def code_version() -> str:
     """Version of this package and commit of its checkout, "+changes" where it differs."""
     from tttlib import __version__
-    from tttlib.environment import git_state
+    from tttlib.runtime.environment import git_state
 
     sha, dirty = git_state()
     return " ".join([__version__, *([sha[:12]] if sha else []), *(["+changes"] if dirty else [])])

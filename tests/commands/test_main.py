@@ -1,0 +1,202 @@
+"""The command line: help, one line per error, and how names and values reach the notebooks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tttlib import __main__ as cli
+from tttlib import sweep
+from tttlib.commands import study
+
+
+def _call(*words: str) -> int:
+    """Exit code of the command line; its text goes where the process's goes."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(list(words))
+    code = caught.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What `run` asked of sweep.run_notebook, which does nothing here; works in an empty folder."""
+    asked: dict[str, Any] = {}
+
+    def run_notebook(path: Path, folder: Path, parameters: dict[str, Any]) -> Path:
+        asked.update(path=path, folder=folder, parameters=parameters)
+        if "error" in asked:
+            raise asked["error"]
+        return folder / path.name
+
+    monkeypatch.setattr(sweep, "run_notebook", run_notebook)
+    monkeypatch.chdir(tmp_path)
+    cell = new_code_cell("steps = 1\nlr = 0.1\nrun_dir = ''", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "02_x.ipynb")
+    (tmp_path / "p.yaml").write_text("steps: 5\nlr: 1e-3\n")
+    return asked
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    script = (
+        "import sys\n"
+        "from tttlib.__main__ import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'pandas', 'sklearn', 'papermill', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "study",
+        "run",
+        "train",
+        "data",
+        "bench",
+        "results",
+        "compare",
+        "plan",
+        "--debug",
+        "TTTLIB_DATA",
+    ):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study"],
+        ["run"],
+        ["train"],
+        ["data"],
+        ["data", "list"],
+        ["data", "check"],
+        ["data", "download"],
+        ["data", "make-c"],
+        ["bench"],
+        ["results"],
+        ["compare"],
+        ["plan"],
+    ],
+)
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _call(*words, "--help") == 0
+    assert "Usage: tttlib " + " ".join(words) in capsys.readouterr().out
+
+
+def test_parameters_come_from_file_and_line(
+    ran: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-p", "steps", "7", "-p", "shift", "-1", "--parameter", "names", "[fog, a=b]"]
+    assert _call("run", "02_x.ipynb", *words, "-p", "note=x=y", "--parameters", "p.yaml") == 0
+    assert ran["path"] == tmp_path / "02_x.ipynb"
+    assert ran["parameters"] == {
+        "steps": 7,
+        "lr": 1e-3,
+        "shift": -1,
+        "names": ["fog", "a=b"],
+        "note": "x=y",
+        "run_dir": str(tmp_path / "runs" / "interactive"),
+    }
+    assert ran["folder"] == Path("runs/interactive/notebooks")
+    assert "executed: runs/interactive/notebooks/02_x.ipynb" in capsys.readouterr().out
+    assert _call("run", "02_x.ipynb", "--run-dir", "elsewhere") == 0
+    assert ran["parameters"] == {"run_dir": str(tmp_path / "elsewhere")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "none"], "error: notebook 'none' does not exist; "),
+        (["run", "02_x.ipynb", "-p", "steps"], "error: -p needs a name and a value, such as"),
+        (["run", "02_x.ipynb", "-p"], "error: -p needs a name and a value, such as"),
+        (["run", "02_x.ipynb", "-p", "a", "[1"], "error: value '[1' is no YAML"),
+        (["run", "02_x.ipynb", "--parameters", "q.yaml"], "error: no parameter file q.yaml; "),
+        (["study", "none"], "error: notebook 'none' does not exist; "),
+        (["study", "03_y.ipynb"], "03_y.ipynb is no notebook"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(
+    ran: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(sweep, "notebooks_folder", lambda: tmp_path)
+    (tmp_path / "03_y.ipynb").write_text("{}")
+    assert _call(*words) == 2
+    out, err = capsys.readouterr()
+    assert said in err and err.startswith("error: ")
+    assert err.count("\n") == 1 and out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [sweep.NotebookError("x.ipynb: cell [3] failed"), FileNotFoundError("no data")]
+)
+def test_what_the_user_can_put_right_has_no_traceback(
+    ran: dict[str, Any], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    ran["error"] = error
+    assert _call("run", "02_x.ipynb") == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+    for place in (["--debug", "run", "02_x.ipynb"], ["run", "02_x.ipynb", "--debug"]):
+        with pytest.raises(type(error)):
+            cli.main(place)
+
+
+def test_a_defect_keeps_its_traceback(ran: dict[str, Any]) -> None:
+    ran["error"] = KeyError("defect")
+    with pytest.raises(KeyError):
+        cli.main(["run", "02_x.ipynb"])
+
+
+def test_ctrl_c_says_what_it_means(ran: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    ran["error"] = KeyboardInterrupt()
+    assert _call("run", "02_x.ipynb") == 130
+    assert "interrupted: finished results are kept; the same command resumes" in (
+        capsys.readouterr().err
+    )
+
+
+def test_study_prints_times_memory_and_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+    record = {
+        "seconds": {"01_a": 61.26, "02_b": 100.0},
+        "wall_seconds": 101.3,
+        "peak_memory_bytes": 3 * 2**29,
+    }
+
+    def run_study(*arguments: Any, workers: int | None) -> Path:
+        asked.extend([*arguments, workers])
+        return tmp_path / "index.html"
+
+    monkeypatch.setattr(study, "run_study", run_study)
+    monkeypatch.setattr(study, "read_record", lambda folder: record)
+    assert _call("study", "-p", "steps", "3", "--runs", "here", "--fresh", "--workers", "3") == 0
+    assert asked == [Path("here"), None, {"steps": 3}, True, 3]
+    assert capsys.readouterr().out.splitlines() == [
+        "   61.3 s  01_a",
+        "  100.0 s  02_b",
+        "  101.3 s  in all",
+        "peak memory of a notebook: 1.50 GB",
+        f"report: {tmp_path / 'index.html'}",
+    ]
+
+
+def test_an_unknown_recipe_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    from tttlib.models.training import RECIPES
+
+    assert _call("train", "nope") == 2
+    said = capsys.readouterr().err
+    assert "'nope'" in said and next(iter(RECIPES)) in said

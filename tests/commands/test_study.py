@@ -1,0 +1,287 @@
+"""A study of two tiny notebooks: its folder, its report, and how it is interrupted and resumed."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tttlib import sweep
+from tttlib.commands import study
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
+)
+FIRST = f"""
+import base64, pathlib
+run = pathlib.Path(run_dir)
+image = base64.b64decode("{PIXEL}")
+(run / "figures" / "01_pca.png").write_bytes(image)
+(run / "figures" / "01_pca.txt").write_text("Shift <moves> latents.")
+(run / "tables" / "01_pca.csv").write_text("a\\n1\\n")
+(run / "tables" / "02_headline.csv").write_text("domain,accuracy\\nfog & snow,45.70\\n")
+"""
+SECOND = """
+import sys
+from IPython.display import HTML, Image, Javascript, display
+ballast = b"x" * 700_000_000
+display(HTML("<b>bold result</b>"), Javascript("require(['x'])"))
+display({"application/vnd.jupyter.widget-view+json": {"model_id": "m"}, "text/plain": "bar"},
+        raw=True)
+print("  10%|# | 1/10\\r 100%|##| 10/10", file=sys.stderr)
+print("told on stderr", file=sys.stderr)
+print(f"{steps} steps in {run_dir}")
+"""
+
+
+def _write(path: Path, text: str, source: str, parameters: str) -> Path:
+    cells = [
+        new_markdown_cell(text),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        new_code_cell(source.strip()),
+    ]
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path) -> list[Path]:
+    return _two_notebooks(tmp_path)
+
+
+def _two_notebooks(folder: Path) -> list[Path]:
+    default = 'run_dir = "../runs/interactive"'
+    (folder / "beside.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    text = "# Why <this>?\n## Results\n![far](https://example.org/far.png) ![near](beside.svg)"
+    return [
+        _write(folder / "01_first.ipynb", text, FIRST, default),
+        _write(folder / "02_second.ipynb", "# Second\n## Results", SECOND, f"steps = 3\n{default}"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    runs = folder / "runs"
+    return study.run_study(runs, _two_notebooks(folder), {"steps": 7}, progress=False)
+
+
+def test_a_run_folder_holds_everything(report: Path) -> None:
+    run = report.parent
+    assert re.fullmatch(r"\d{8}-\d{6}", run.name)
+    assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == {
+        "notebooks", "results", "figures", "tables", "study.json", "index.html",
+    }  # fmt: skip
+    assert sorted(p.name for p in (run / "notebooks").iterdir()) == [
+        "01_first.ipynb",
+        "02_second.ipynb",
+    ]
+    assert f"7 steps in {run}" in (run / "notebooks" / "02_second.ipynb").read_text()
+    record = study.read_record(run)
+    assert record["parameters"] == {"steps": 7}
+    assert set(record["seconds"]) == {"01_first", "02_second"}
+    assert min(record["seconds"].values()) > 0.3
+    assert record["environment"]["device"]
+    assert record["wall_seconds"] > 0.3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="not measured there")
+def test_peak_memory_is_that_of_the_kernels(report: Path) -> None:
+    # a forked child counts what its parent holds, and these tests hold much
+    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = study.read_record(report.parent)["peak_memory_bytes"]
+    assert 0.7e9 < peak < max(1.6e9, 1.2 * own)
+
+
+def test_the_report_opens_with_table_and_figures(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    places = [
+        page.index(words)
+        for words in (
+            "<h1>", "<h2>Contents", ">Why &lt;this&gt;?</a>", "fog &amp; snow", "45.70",
+            'id="figures"', "Shift &lt;moves&gt; latents.", '<a href="tables/01_pca.csv">',
+            'id="nb-01_first"', "<h2>Why &lt;this&gt;?</h2>",
+            "<h3 id=", 'id="nb-02_second"', "bold result", f"7 steps in {report.parent}",
+            'id="run"',
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert 'name="viewport"' in page and "@media print" in page
+    for anchor in re.findall(r'href="#([^"]+)"', page):
+        assert page.count(f'id="{anchor}"') == 1, anchor
+
+
+def test_the_report_needs_nothing_else(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|iframe|object|embed|base)\b|@import|url\(", page)
+    sources = re.findall(r'\bsrc(?:set)?="([^"]{0,40})', page)
+    assert len(sources) >= 2
+    assert all(source.startswith("data:image/") for source in sources)
+    assert '<a href="https://example.org/far.png">' in page  # a link, not a picture
+
+
+def test_what_works_only_in_jupyterlab_stays_out_of_the_report(report: Path) -> None:
+    page = report.read_text(encoding="utf-8")
+    outputs = re.sub(r'<div class="highlight.*?</div>', "", page, flags=re.DOTALL)
+    assert "told on stderr" in outputs and "bold result" in outputs
+    assert "10/10" not in outputs  # progress bars, as text
+    assert ">bar<" not in outputs  # and as widgets
+    assert "require(" not in outputs
+
+
+# Interruption and resumption, with an executor that only writes what it was given.
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    ran: list[str] = []
+    stop: dict[str, BaseException] = {}
+
+    def run_notebook(path: Path, folder: Path, parameters: Any, **_: Any) -> Path:
+        if path.stem in stop:
+            (folder / f"{path.stem}.partial.ipynb").write_text("half")
+            raise stop.pop(path.stem)
+        ran.append(path.stem)
+        cell = new_code_cell("", outputs=[new_output("stream", text=json.dumps(parameters))])
+        nbformat.write(new_notebook(cells=[cell]), folder / path.name)
+        return folder / path.name
+
+    monkeypatch.setattr(sweep, "run_notebook", run_notebook)
+
+    def set_stop(**stops: BaseException) -> list[str]:
+        ran.clear()
+        stop.update(stops)
+        return ran
+
+    return set_stop
+
+
+def _run(notebooks: list[Path], **options: Any) -> Path:
+    runs = notebooks[0].parent / "runs"
+    return study.run_study(runs, notebooks, workers=1, progress=False, **options).parent
+
+
+def _interrupt(notebooks: list[Path], executor: Callable[..., list[str]], **options: Any) -> Path:
+    ran = executor(**{"02_second": KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        _run(notebooks, **options)
+    assert ran == ["01_first"]
+    (run,) = (notebooks[0].parent / "runs").iterdir()
+    assert not (run / "index.html").exists()
+    assert (run / "notebooks" / "01_first.ipynb").exists()
+    ran.clear()
+    return run
+
+
+def test_an_interrupted_study_is_resumed_where_it_stopped(
+    notebooks: list[Path], executor: Callable[..., list[str]]
+) -> None:
+    run = _interrupt(notebooks, executor)
+    ran = executor()
+    assert _run(notebooks) == run
+    assert ran == ["02_second"]
+    assert set(study.read_record(run)["seconds"]) == {"01_first", "02_second"}
+    assert _run(notebooks) != run  # finished: the next call is another run
+    assert ran == ["02_second", "01_first", "02_second"]
+
+
+@pytest.mark.parametrize("change", ["parameters", "notebooks", "fresh", "damage"])
+def test_a_run_of_other_things_is_not_resumed(
+    notebooks: list[Path],
+    executor: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+) -> None:
+    run = _interrupt(notebooks, executor)
+    options: dict[str, Any] = {}
+    if change == "parameters":
+        options["parameters"] = {"steps": 5}
+    elif change == "notebooks":
+        _write(notebooks[0], "# Changed", "1", "run_dir = ''")
+    elif change == "fresh":
+        options["fresh"] = True
+    else:
+        (run / "study.json").write_text("{")
+    ran = executor()
+    assert _run(notebooks, **options) != run
+    assert ran == ["01_first", "02_second"]
+    if change in ("parameters", "notebooks"):
+        assert f"changed: {change}" in caplog.text
+
+
+def test_a_run_in_use_is_left_alone(
+    notebooks: list[Path], executor: Callable[..., list[str]]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    run = _interrupt(notebooks, executor)
+    with (run / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert _run(notebooks) != run
+
+
+def test_a_failing_notebook_stops_the_study_and_can_be_resumed(
+    notebooks: list[Path], executor: Callable[..., list[str]]
+) -> None:
+    executor(**{"02_second": sweep.NotebookError("cell [2] failed")})
+    with pytest.raises(sweep.NotebookError):
+        _run(notebooks)
+    ran = executor()
+    _run(notebooks)
+    assert ran == ["02_second"]
+
+
+def test_wrong_parameters_are_refused_before_anything_runs(notebooks: list[Path]) -> None:
+    runs = notebooks[0].parent / "runs"
+    for name in ("step", "run_dir"):
+        with pytest.raises(ValueError, match=f"no notebook has a parameter '{name}'; .* steps"):
+            study.run_study(runs, notebooks, {name: 1})
+    with pytest.raises(ValueError, match=r"'steps' .* needs a int"):
+        study.run_study(runs, notebooks, {"steps": "many"})
+    with pytest.raises(ValueError, match="workers must be 1 or more, not 0"):
+        study.run_study(runs, notebooks, workers=0)
+    _write(notebooks[1], "", "", "steps = 3")
+    with pytest.raises(ValueError, match="no parameter 'run_dir'"):
+        study.run_study(runs, notebooks)
+    assert not runs.exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_is_finished_and_a_second_call_resumes(notebooks: list[Path]) -> None:
+    folder = notebooks[0].parent
+    waits = 'import time, pathlib\nwhile not pathlib.Path("go").exists():\n    time.sleep(0.1)'
+    _write(notebooks[1], "# Waits", waits, "steps = 3\nrun_dir = ''")
+    command = [sys.executable, "-m", "tttlib", "study", *map(str, notebooks), "--runs", "runs"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    begun = ("01_first.ipynb", "02_second.partial.ipynb")
+    while not all(list(folder.glob(f"runs/*/notebooks/{name}")) for name in begun):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    time.sleep(2)  # well inside the waiting cell
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted: finished notebooks and results are kept" in said
+    assert "Traceback" not in said and "leaked" not in said
+    (run,) = (folder / "runs").iterdir()
+    names = sorted(p.name for p in (run / "notebooks").iterdir())
+    assert names == ["01_first.ipynb", "02_second.partial.ipynb"]
+    first = (run / "notebooks" / "01_first.ipynb").stat().st_mtime_ns
+
+    (folder / "go").touch()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"report: {run / 'index.html'}" in done.stdout
+    assert sorted(p.name for p in (run / "notebooks").iterdir()) == [p.name for p in notebooks]
+    assert (run / "notebooks" / "01_first.ipynb").stat().st_mtime_ns == first
+    assert "resuming" in done.stderr

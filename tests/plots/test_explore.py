@@ -1,0 +1,127 @@
+"""The view of one image follows its controls, and what is known is not computed again."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from tttlib import data, evaluate
+from tttlib.models import MaskedAutoencoder
+from tttlib.plots import explore, use_style
+
+SMALL = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 16,
+    "depth": 1,
+    "num_heads": 2,
+    "decoder_embed_dim": 8,
+    "decoder_depth": 1,
+    "decoder_num_heads": 2,
+    "num_classes": 10,
+    "classifier_embed_dim": 8,
+    "classifier_depth": 1,
+    "classifier_num_heads": 2,
+}
+HOW = {"steps": 3, "batch_size": 2, "lr": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def agg() -> None:
+    plt.close("all")
+    plt.switch_backend("agg")
+    use_style()
+
+
+@pytest.fixture
+def net() -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    return MaskedAutoencoder(**SMALL).eval()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list:
+    seen, original = [], evaluate.adaptation_steps
+
+    def counted(*args: object, **kwargs: object) -> object:
+        seen.append(kwargs)
+        return original(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(explore, "adaptation_steps", counted)
+    return seen
+
+
+def test_every_control_changes_the_picture_and_steps_cost_nothing(
+    net: MaskedAutoencoder, calls: list
+) -> None:
+    widget = explore.explore(net, data.load("scenes", "test", n=4), ["fog", "contrast"], **HOW)
+    assert "JupyterLab" in repr(widget)  # all that a page without widgets shows
+    image, corruption, severity, step, picture = widget.children
+
+    def shown() -> bytes:
+        return bytes(picture.value)
+
+    with Image.open(io.BytesIO(shown())) as first:
+        assert first.format == "PNG" and first.width > 500
+    assert len(calls) == 1
+    for control, value, runs in (
+        (step, 3, 1),
+        (step, 1, 1),
+        (severity, 2, 2),
+        (corruption, "contrast", 3),
+        (image, 3, 4),
+    ):
+        before = shown()
+        control.value = value
+        assert shown() != before, (control, value)
+        assert len(calls) == runs
+    back = shown()
+    image.value, image.value = 0, 3  # seen before
+    assert shown() == back and len(calls) == 4
+    assert calls[0]["image_id"] == 0 and calls[3]["image_id"] == 3
+
+
+def test_the_figure_says_what_the_network_says(net: MaskedAutoencoder) -> None:
+    dataset = data.load("scenes", "test", n=4)
+    explorer = explore.Explorer(net, dataset, ["fog"], **HOW)
+    figure = explorer.figure(2, "fog", 3, 3)
+    image, found = explorer.adapted(2, "fog", 3)
+    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["fog,\nseverity 3", "masked"]
+    assert figure.axes[2].get_title(loc="left") == f"step 3:\nloss {found.losses[3]:.3f}"
+    drawn = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(drawn, image.permute(1, 2, 0), atol=1e-6)
+    widths = [bar.get_width() for bar in figure.axes[3].patches]
+    top = 100 * found.probabilities[3].sort(descending=True).values[:5]
+    np.testing.assert_allclose(widths[:5], top, atol=1e-4)
+    ticks = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+    truth = dataset.classes[int(dataset.labels[2])]
+    assert ticks.count(f"{truth} ✓") == 1 and len(ticks) in (5, 6)
+    with pytest.raises(ValueError, match="0 to 3, not 4"):
+        explorer.figure(2, "fog", 3, 4)
+    plt.close(figure)
+
+
+def test_no_figure_stays_open_and_memory_is_bounded(
+    net: MaskedAutoencoder, calls: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explore, "_KEPT", 2)
+    explorer = explore.Explorer(net, data.load("scenes", "test", n=4), ["fog"], **HOW)
+    for image in (0, 1, 2, 0):
+        explorer.png(image, "fog", 5, 0)
+    assert len(calls) == 4 and len(explorer._seen) == 2
+    assert not plt.get_fignums()
+
+
+def test_what_cannot_be_explored_is_refused(net: MaskedAutoencoder) -> None:
+    dataset = data.load("scenes", "test", n=4)
+    with pytest.raises(ValueError, match="unknown corruption 'smog'"):
+        explore.explore(net, dataset, ["fog", "smog"])
+    with pytest.raises(ValueError, match="needs images, corruptions and steps"):
+        explore.explore(net, dataset, [])
+    with pytest.raises(ValueError, match="and 0 steps"):
+        explore.explore(net, dataset, ["fog"], steps=0)

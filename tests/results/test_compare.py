@@ -1,0 +1,204 @@
+"""What moved between two runs is found cell by cell; goldens allow for what another seed moves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tttlib import __main__ as cli
+from tttlib import results
+from tttlib.results import goldens
+from tttlib.results.compare import cells_of, compare
+
+UNIT: dict[str, Any] = {
+    "experiment": "ttt",
+    "model": "m",
+    "method": "TTT-MAE",
+    "severity": 5.0,
+    "lr": 0.1,
+}
+DOMAINS = ("contrast", "fog", "snow")
+
+
+def _run(folder: Path, seed: int = 0, n: int = 40, share: float = 0.6, flip: int = 0) -> Path:
+    """A run whose right answers are drawn anew for each seed; `flip` of them change in fog."""
+    for domain in DOMAINS:
+        random = np.random.default_rng([seed, len(domain), ord(domain[0])])
+        correct = random.random(n) < share
+        if domain == "fog":
+            correct[:flip] = ~correct[:flip]
+        loss = random.normal(1.0, 0.1, n).astype("float32")
+        rows = pd.DataFrame({"id": np.arange(n), "correct": correct, "loss": loss})
+        unit = {**UNIT, "domain": domain, "seed": seed}
+        results.Store(folder / "results").run(unit, lambda rows=rows: rows)
+    (folder / "tables").mkdir(exist_ok=True)
+    table = pd.DataFrame(
+        {"model": ["m", "m"], "gain [95 %]": ["+1.0 [-2.5, +3.0]", "-"], "accuracy": [60.0, 61.5]}
+    )
+    table.to_csv(folder / "tables" / "02_headline.csv", index=False)
+    return folder
+
+
+def _call(*words: Any) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(word) for word in words])
+    return int(caught.value.code or 0)
+
+
+def test_cells_have_mean_and_n(tmp_path: Path) -> None:
+    cells = cells_of(_run(tmp_path))
+    rows = results.load(tmp_path / "results")
+    fog = cells[cells["cell"].str.contains("domain=fog")].set_index("quantity")
+    assert set(fog.index) == {"correct", "loss"} and (fog["n"] == 40).all()
+    expected = rows[rows["domain"] == "fog"]
+    assert fog.loc["correct", "mean"] == expected["correct"].mean()
+    assert fog.loc["loss", "mean"] == pytest.approx(expected["loss"].mean())
+    assert fog["cell"].iloc[0] == "ttt; model=m; method=TTT-MAE; domain=fog; severity=5; lr=0.1"
+    table = cells[cells["cell"].str.startswith("tables/")]
+    assert table["cell"].tolist()[0] == "tables/02_headline.csv; model=m"
+    assert table["mean"].tolist() == [1.0, -2.5, 3.0, 60.0, 61.5]
+    assert table["cell"].iloc[-1].endswith("row 2")
+
+
+def test_equal_runs_are_the_same_and_a_flip_is_found(tmp_path: Path) -> None:
+    a = cells_of(_run(tmp_path / "a"))
+    same = compare(a, cells_of(_run(tmp_path / "b")))
+    assert not same.regressed and same.counts()["same"] == len(a)
+    found = compare(a, cells_of(_run(tmp_path / "c", flip=1)))
+    moved = found.cells[found.cells["state"] != "same"]
+    assert found.regressed and moved["quantity"].tolist() == ["correct"]
+    assert abs(moved["difference"].item()) == pytest.approx(1 / 40)
+    assert not compare(a, cells_of(tmp_path / "c"), atol=0.026).regressed
+    assert compare(a, cells_of(tmp_path / "c"), rtol=0.001).regressed
+
+
+def test_n_missing_and_additional(tmp_path: Path) -> None:
+    a = cells_of(_run(tmp_path / "a"), tables=False)
+    fewer = compare(a, cells_of(_run(tmp_path / "b", n=39), tables=False), atol=10)
+    assert fewer.counts()["moved"] == len(a)
+    part = a[~a["cell"].str.contains("snow")]
+    lost, gained = compare(a, part), compare(part, a)
+    assert lost.regressed and lost.counts()["missing"] == 2
+    assert not gained.regressed and gained.counts()["additional"] == 2
+
+
+def test_seeds_are_averaged_over(tmp_path: Path) -> None:
+    _run(tmp_path, 0)
+    _run(tmp_path, 1)
+    cells = cells_of(tmp_path, tables=False)
+    assert (cells["n"] == 80).all() and not cells["cell"].str.contains("seed").any()
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("seeds")
+    return [_run(folder / str(seed), seed) for seed in range(6)]
+
+
+def test_goldens_allow_for_other_seeds_and_find_what_is_worse(
+    seeds: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "g.json"
+    made = goldens.make(seeds[:5], file)
+    correct = made[made["quantity"] == "correct"]
+    deviation = np.sqrt(0.6 * 0.4 / 40)
+    assert correct["tolerance"].between(2 * deviation, 10 * deviation).all()
+    assert not goldens.compare_paths(file, seeds[0]).regressed
+    assert not goldens.compare_paths(file, seeds[5]).regressed
+    worse = _run(tmp_path / "worse", share=0.05)
+    found = goldens.compare_paths(worse, file)  # goldens are A on either side
+    assert found.regressed and set(found.cells["quantity"][found.cells["state"] == "moved"]) == {
+        "correct"
+    }
+    head = json.loads(file.read_text())
+    assert head["runs"] == 5 and "99.9 %" in head["tolerance"]
+    assert len(file.read_text().splitlines()) == len(made["cell"].unique()) + 11
+
+
+def test_one_run_gives_the_floor_of_rounding(seeds: list[Path], tmp_path: Path) -> None:
+    made = goldens.make(seeds[:1], tmp_path / "g.json").set_index("quantity")
+    assert (made.loc["correct", "tolerance"] == 2 / 40).all()
+    loss = made.loc["loss"]
+    assert loss["tolerance"].to_numpy() == pytest.approx(2e-3 * loss["mean"].to_numpy())
+    flipped = _run(tmp_path / "two", flip=2)
+    assert not goldens.compare_paths(tmp_path / "g.json", flipped).regressed
+    flipped = _run(tmp_path / "ones")
+    for path in (flipped / "results").glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        if frame["domain"].iloc[0] == "fog":
+            unit = results.provenance(path)["unit"]
+            changed = frame.assign(correct=False)
+            results.Store(path.parent).run(unit, lambda rows=changed: rows, force=True)
+    assert goldens.compare_paths(tmp_path / "g.json", flipped).regressed
+
+
+def test_pooled_spread_covers_a_cell_that_happens_not_to_vary(tmp_path: Path) -> None:
+    runs = []
+    for seed in range(3):
+        run = _run(tmp_path / str(seed), seed)
+        rows = pd.DataFrame({"id": np.arange(40), "correct": np.arange(40) < 24})
+        results.Store(run / "results").run({**UNIT, "domain": "frost"}, lambda r=rows: r)
+        runs.append(run)
+    made = goldens.make(runs, tmp_path / "g.json")
+    frost = made[made["cell"].str.contains("frost")]
+    assert frost["tolerance"].item() > 3 * goldens.flips(pd.Series([40])).item()
+
+
+def test_cells_of_one_run_alone_are_left_out_of_goldens(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / str(seed), seed) for seed in range(2)]
+    other = {**UNIT, "lr": 0.2, "domain": "frost"}
+    rows = pd.DataFrame({"id": [0], "correct": [True]})
+    results.Store(runs[0] / "results").run(other, lambda: rows)
+    verdicts = pd.DataFrame({"claim": ["x"], "estimate": [0.1]})
+    for run in runs:
+        results.Store(run / "results").run({"experiment": "claims"}, lambda: verdicts)
+    made = goldens.make(runs, tmp_path / "g.json")
+    assert not made["cell"].str.contains("frost|claims").any()
+    assert not goldens.compare_paths(tmp_path / "g.json", runs[0]).regressed
+
+
+def test_the_command_says_what_moved(
+    tmp_path: Path, seeds: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = seeds[0], _run(tmp_path / "b", flip=1)
+    assert _call("compare", a, a) == 0
+    assert _call("compare", a, b, "--csv", tmp_path / "cells.csv") == 1
+    out = capsys.readouterr().out
+    assert "all of:" not in out and "domain=fog" in out and "1 moved, 0 missing" in out
+    assert "moved" in set(pd.read_csv(tmp_path / "cells.csv")["state"])
+    assert _call("compare", a, b, "--atol", "0.05") == 0
+    shutil.rmtree(b / "tables")
+    assert _call("compare", a, b, "--atol", "0.05") == 1
+    assert "5 missing" in capsys.readouterr().out
+    file = tmp_path / "g.json"
+    assert _call("compare", "--make-golden", file, *seeds[:3]) == 0
+    assert _call("compare", file, seeds[1]) == 0
+    capsys.readouterr()
+    assert _call("compare", file, a, "--rtol", "1") == 2
+    assert "has a tolerance for every cell" in capsys.readouterr().err
+    assert _call("compare", a) == 2
+    (tmp_path / "x.json").write_text("{}")
+    assert _call("compare", tmp_path / "x.json", a) == 2
+    assert "holds no goldens" in capsys.readouterr().err
+
+
+def test_the_goldens_of_the_demo_hold_every_experiment_of_the_study() -> None:
+    cells, _ = goldens.read(Path(__file__).parents[1] / "goldens" / "demo.json")
+    experiments = set(cells["cell"].str.split("; ").str[0])
+    assert {
+        "ttt",
+        "online",
+        "adaptation",
+        "latent_variance",
+        "unadapted",
+        "alignment",
+    } <= experiments
+    assert len(cells) > 1000 and (cells["tolerance"] > 0).all() and cells["mean"].notna().all()
+    right = cells[cells["quantity"] == "correct"]
+    assert right["mean"].between(0, 1).all() and right["tolerance"].median() < 0.5

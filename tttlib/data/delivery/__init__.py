@@ -1,0 +1,1 @@
+"""Getting published datasets and checking them: archives, download, unpacking, checksums."""

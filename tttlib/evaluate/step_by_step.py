@@ -1,0 +1,71 @@
+"""One image through test-time training, step by step."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tttlib import ttt
+from tttlib.models import MaskedAutoencoder
+from tttlib.runtime.devices import best_device
+from tttlib.ttt.sgd import Rule
+from tttlib.ttt.stacked import StackedAutoencoder
+
+
+class Steps(NamedTuple):
+    """What TTT on one image gave; index k is after k updates; on the CPU.
+
+    reconstructions [K,3,H,W] and masked input [3,H,W] in [0,1], under one mask for all steps
+    probabilities   [K,C]
+    losses          [K], of that one mask
+    """
+
+    masked: Tensor
+    reconstructions: Tensor
+    probabilities: Tensor
+    losses: Tensor
+
+
+def adaptation_steps(
+    model: MaskedAutoencoder,
+    image: Tensor,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    image_id: int = 0,
+    seed: int = 0,
+    mask_ratio: float = 0.75,
+    optimizer: str = "sgd",
+    momentum: float = 0.9,
+    finetune: str = "encoder",
+) -> Steps:
+    """Standard TTT on `image` [3,H,W] in [0,1], seen after every one of 0 … `steps` updates.
+
+    Same masks, updates and predictions as `ttt.run` with these settings and `ids=[image_id]`; the
+    mask of the reconstructions is drawn with `seed` alone. `model` is not changed.
+    """
+    device = best_device()
+    net = copy.deepcopy(model).to(device).eval()
+    images = image[None].to(device)
+    orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
+    shown = net.random_order(1, torch.Generator().manual_seed(seed), device)  # [1,L]
+    stack = StackedAutoencoder(net, ttt.trained_parameters(net, finetune), 1)
+    stack.start(Rule(optimizer, lr, momentum))
+    visible, target = net.num_visible(mask_ratio), net.target(images)
+    pictures, probabilities, losses = [], [], []
+    for step in range(steps + 1):
+        stack.write_to_model()
+        with torch.no_grad():
+            picture, mask = net.reconstruct(images, mask_ratio=mask_ratio, order=shown)
+            pictures.append(picture[0])
+            probabilities.append(net.classify(images)[0].softmax(-1))
+            losses.append(net.reconstruction_loss(images, mask_ratio=mask_ratio, order=shown))
+        if step < steps:
+            stack.descend(stack.losses(images, target, orders[:, step], visible))
+    masked = images * (1 - mask) + 0.5 * mask
+    found = (masked[0], torch.stack(pictures), torch.stack(probabilities), torch.stack(losses))
+    return Steps(*(value.cpu() for value in found))

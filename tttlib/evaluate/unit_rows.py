@@ -1,0 +1,93 @@
+"""What identifies a unit of work, and the rows that it becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from tttlib import corruptions, streams, ttt
+from tttlib.data import ImageSet
+from tttlib.evaluate import label_matching
+from tttlib.models.verify import mismatch
+
+
+def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
+    """What identifies a model and a selection of images in a unit of work.
+
+    A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
+    Raises ValueError when the two number their classes differently.
+    """
+    classes = tuple(getattr(model, "classes", ()))
+    label_matching.check(classes, tuple(dataset.classes), dataset.name)
+    selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
+    card: dict[str, Any] = getattr(model, "card", {})  # a network of the caller's own has none
+    verified = card.get("verified", {"ok": None})
+    doubt = {"model_mismatch": mismatch(verified)} if verified["ok"] is False else {}
+    return {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "dataset_fingerprint": dataset.fingerprint,
+        "selection": selection,
+        "images": len(dataset),
+        "corruptions_version": corruptions.VERSION,
+        "model": card.get("name", "unnamed"),
+        "weights_sha256": card.get("weights_sha256", "unknown"),
+        **doubt,
+    }
+
+
+def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str]:
+    """`protocol` with where corrupted images come from."""
+    made = "made in memory, not passed through JPEG"
+    if dataset.released is not None:
+        made = f"the files of {dataset.released.name}"
+    return {**protocol, "corruption": made}
+
+
+def stream_of(
+    dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
+) -> Iterable[streams.Batch]:
+    """Every image under every domain, one after the other; see `streams.continual`."""
+    return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
+
+
+def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
+    """Domain, id, label and class of each image of a batch."""
+    return pd.DataFrame(
+        {
+            "domain": batch.domain,
+            "id": dataset.ids[batch.index].numpy(),
+            "label": batch.labels.numpy(),
+            "class": [dataset.classes[i] for i in batch.labels],
+        }
+    )
+
+
+def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
+    """Result rows of N images: N * K of them (K predictions each), image after image."""
+    at = torch.tensor(result.evaluated_at)
+    n, k = result.logits.shape[:2]
+    prediction = result.logits.argmax(-1)  # [N,K]
+    last = result.losses.new_full((n, 1), float("nan"))
+    losses = torch.cat([result.losses, last], 1)[:, at]  # [N,K]
+    per_image = {
+        "id": dataset.ids,
+        "label": dataset.labels,
+        "failed": result.failed,
+        **dataset.clusters,
+    }
+    return pd.DataFrame(
+        {name: column.repeat_interleave(k).numpy() for name, column in per_image.items()}
+        | {
+            "step": np.tile(at.numpy(), n),
+            "prediction": prediction.flatten().numpy(),
+            "correct": (prediction == dataset.labels[:, None]).flatten().numpy(),
+            "loss": losses.flatten().numpy(),
+        }
+    )

@@ -1,0 +1,163 @@
+"""Test-time training of one image, to be looked at: in JupyterLab with sliders, or as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import ipywidgets
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tttlib import streams
+from tttlib.data import ImageSet
+from tttlib.evaluate.step_by_step import Steps, adaptation_steps
+from tttlib.models import MaskedAutoencoder
+from tttlib.plots.style import PAGE, PALETTE, pretty
+
+SEVERITIES = (1, 2, 3, 4, 5)
+_KEPT = 64  # adapted images that are remembered
+
+
+class Explorer:
+    """What there is to see of `images` under `corruptions` along TTT, computed when first asked.
+
+    images    position 0 … len-1 is chosen
+    steps     updates that are made at once, so that moving along them costs nothing
+    settings  of `evaluate.adaptation_steps`: batch_size, lr, optimizer, seed …
+    Raises ValueError for no images, an unknown corruption or fewer than one step.
+    """
+
+    def __init__(
+        self,
+        model: MaskedAutoencoder,
+        images: ImageSet,
+        corruptions: Sequence[str],
+        *,
+        steps: int = 10,
+        batch_size: int = 8,
+        lr: float = 0.003,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        if not len(images) or not corruptions or steps < 1:
+            raise ValueError(
+                f"exploring needs images, corruptions and steps of 1 or more, got {len(images)} "
+                f"images, corruptions {list(corruptions)} and {steps} steps"
+            )
+        for name in corruptions:
+            streams.corrupted(images, [0], name, 5)  # tells what is wrong
+        self.model, self.images, self.corruptions = model, images, tuple(corruptions)
+        self.steps, self.seed = steps, seed
+        self.settings = {"batch_size": batch_size, "lr": lr, **settings}
+        self._seen: dict[tuple[int, str, float], tuple[Tensor, Steps]] = {}
+
+    def adapted(self, image: int, corruption: str, severity: float) -> tuple[Tensor, Steps]:
+        """The corrupted image [3,H,W] in [0,1] and what TTT on it gave; remembered."""
+        key = (image, corruption, severity)
+        if key not in self._seen:
+            one = self.images.subset([image])
+            stream = streams.continual(
+                one, [corruption], severity=severity, batch_size=1, seed=self.seed
+            )
+            batch = next(iter(stream))
+            found = adaptation_steps(
+                self.model, batch.images[0], steps=self.steps, image_id=int(one.ids[0]),
+                seed=self.seed, **self.settings,
+            )  # fmt: skip
+            while len(self._seen) >= _KEPT:
+                del self._seen[next(iter(self._seen))]
+            self._seen[key] = (batch.images[0], found)
+        return self._seen[key]
+
+    def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:
+        """Input, masked input, reconstruction, and the class probabilities after `step` updates.
+
+        Raises ValueError for a step outside 0 … `steps`.
+        """
+        if not 0 <= step <= self.steps:
+            raise ValueError(f"step must be 0 to {self.steps}, not {step}")
+        shown, found = self.adapted(image, corruption, severity)
+        figure, axes = plt.subplots(
+            1, 4, figsize=(PAGE, 2.1), width_ratios=(1, 1, 1, 1.3), layout="constrained"
+        )
+        pictures = {
+            f"{pretty(corruption)},\nseverity {severity:g}": shown,
+            "masked": found.masked,
+            f"step {step}:\nloss {found.losses[step]:.3f}": found.reconstructions[step],
+        }
+        for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
+            axis.imshow(picture.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+            axis.set_title(title, fontsize=8)
+            axis.axis("off")
+        self._bars(axes[3], found.probabilities[step], int(self.images.labels[image]))
+        return figure
+
+    def png(self, image: int, corruption: str, severity: float, step: int) -> bytes:
+        """`figure` as a PNG file."""
+        figure = self.figure(image, corruption, severity, step)
+        file = BytesIO()
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+        plt.close(figure)
+        return file.getvalue()
+
+    def widget(self) -> ipywidgets.VBox:
+        """Controls (image, corruption, severity, step) and the picture that follows them."""
+        labels = [self.images.classes[i] for i in self.images.labels]
+        wide = {"layout": ipywidgets.Layout(width="420px")}
+        image = ipywidgets.Dropdown(
+            options=[(f"{i}: {name}", i) for i, name in enumerate(labels)],
+            description="image", **wide,
+        )  # fmt: skip
+        corruption = ipywidgets.Dropdown(
+            options=[(pretty(name), name) for name in self.corruptions],
+            description="corruption", **wide,
+        )  # fmt: skip
+        severity = ipywidgets.SelectionSlider(
+            options=SEVERITIES, value=5, description="severity", continuous_update=False, **wide
+        )
+        step = ipywidgets.IntSlider(0, 0, self.steps, description="TTT step", **wide)
+        picture = ipywidgets.Image(format="png")
+        controls = (image, corruption, severity, step)
+
+        def draw(change: object = None) -> None:
+            picture.value = self.png(*(control.value for control in controls))
+
+        for control in controls:
+            control.observe(draw, names="value")
+        draw()
+        return _View([*controls, picture])
+
+    def _bars(self, axis: plt.Axes, probabilities: Tensor, label: int) -> None:
+        """The five likeliest classes, and the true one where it is none of them."""
+        likely = probabilities.argsort(descending=True)[:5].tolist()
+        likely += [label] * (label not in likely)
+        values = [100 * float(probabilities[i]) for i in likely]
+        colors = [PALETTE[2] if i == label else "#9a9a9a" for i in likely]
+        axis.barh(range(len(likely)), values, color=colors)
+        names = [self.images.classes[i][:18] + " ✓" * (i == label) for i in likely]
+        axis.set_yticks(range(len(likely)), names, fontsize=7)
+        axis.invert_yaxis()
+        axis.set(xlim=(0, 100))
+        axis.set_title("probability, %", fontsize=8)
+        axis.tick_params(axis="x", labelsize=7)
+        axis.grid(axis="y", visible=False)
+
+
+class _View(ipywidgets.VBox):
+    """A box that says what it is where no widget can be shown."""
+
+    def __repr__(self) -> str:
+        return "Controls for image, corruption, severity and TTT step: open in JupyterLab and run."
+
+
+def explore(
+    model: MaskedAutoencoder, images: ImageSet, corruptions: Sequence[str], **settings: Any
+) -> ipywidgets.VBox:
+    """Sliders over image, corruption, severity and TTT step; see `Explorer`.
+
+    Needs JupyterLab (or another front end with widgets); elsewhere use `Explorer.figure`.
+    """
+    return Explorer(model, images, corruptions, **settings).widget()

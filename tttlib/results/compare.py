@@ -1,0 +1,196 @@
+"""Two runs, or a run and recorded numbers, cell by cell: what moved, what is missing, what is new.
+
+A cell is one setting of one experiment (every field that tells settings apart, see
+`results.fields.keys`; seeds are averaged over) and one measured quantity, with its mean and n; or
+one number of a table of the run.
+
+Equal code on the same machine, with the same versions and thread count, gives the same rows, so the
+default tolerances allow for summation order alone. Elsewhere rounding flips single answers: give
+`--atol` (0.05 is one image of twenty), or compare with a file of goldens, which has a tolerance for
+each cell (`goldens`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from tttlib.results import columns, gather
+from tttlib.results.mixing import short
+
+RTOL, ATOL = 1e-5, 1e-7
+"""Of float32 means summed in another order."""
+
+COLUMNS = ["cell", "quantity", "n", "mean", "scale", "answers"]
+STATES = ("same", "moved", "missing", "additional")
+_INTERVAL = re.compile(r"[-+]?\d[\d.]*\s*\[.*\]")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+class Comparison(NamedTuple):
+    """cells: cell, quantity, state (one of `STATES`), A, B, n A, n B, difference, tolerance."""
+
+    cells: pd.DataFrame
+
+    @property
+    def regressed(self) -> bool:
+        """Whether a cell moved beyond its tolerance or is missing in B."""
+        return bool(self.cells["state"].isin(["moved", "missing"]).any())
+
+    def counts(self) -> dict[str, int]:
+        found = self.cells["state"].value_counts()
+        return {state: int(found.get(state, 0)) for state in STATES}
+
+
+def cells_of(
+    run: str | Path,
+    by: Sequence[str] | None = None,
+    experiments: Sequence[str] | None = None,
+    tables: bool = True,
+) -> pd.DataFrame:
+    """The cells of a run: columns cell, quantity, n, mean, scale (mean of absolute values) and
+    answers (True where right or wrong is counted).
+
+    by           columns that name a cell, where an experiment has them; None: all settings
+    experiments  only these; None: all
+    tables       also the numbers of <run>/tables/*.csv
+    Raises ValueError when none is found.
+    """
+    found, _ = gather([run])
+    parts = []
+    for name, part in found.items():
+        if experiments is None or name in experiments:
+            parts.append(_of_rows(name, part.rows, part.units, by))
+    if tables:
+        parts += [_of_table(path) for path in sorted(Path(run).glob("tables/*.csv"))]
+    parts = [p for p in parts if len(p)]
+    if not parts:
+        known = ", ".join(found)
+        raise ValueError(f"{run} has no rows of {', '.join(experiments or ())}; it has {known}")
+    return pd.concat(parts, ignore_index=True)
+
+
+def compare(
+    a: pd.DataFrame, b: pd.DataFrame, *, rtol: float = RTOL, atol: float = ATOL
+) -> Comparison:
+    """What moved from A to B (`cells_of` or `goldens.read`).
+
+    A cell is the same when |B - A| <= tolerance and both have one n. The tolerance is A's column
+    `tolerance` where it has one, else atol + rtol * scale.
+    """
+    both = a.merge(b, on=["cell", "quantity"], how="outer", suffixes=(" A", " B"), indicator=True)
+    table = both[["cell", "quantity"]].assign(
+        **{"A": both["mean A"], "B": both["mean B"], "n A": both["n A"], "n B": both["n B"]}
+    )
+    table["difference"] = table["B"] - table["A"]
+    own = both["tolerance"] if "tolerance" in both else float("nan")
+    table["tolerance"] = pd.Series(own, both.index).fillna(atol + rtol * both["scale A"])
+    near = (table["difference"].abs() <= table["tolerance"]) | (table["A"] == table["B"])
+    equal_n = (table["n A"] == table["n B"]) | table["n A"].isna()
+    state = (near & equal_n).map({True: "same", False: "moved"})
+    state = state.mask(both["_merge"] == "left_only", "missing")
+    table["state"] = state.mask(both["_merge"] == "right_only", "additional")
+    return Comparison(table)
+
+
+def readable(cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """What the names of all cells share, and the table without it; the furthest moved first."""
+    names = cells["cell"].map(_parts)
+    shared = [p for p in names.iloc[0] if names.map(lambda n, p=p: p in n).all()]
+    if len(cells) == 1:
+        shared = []
+    shown = names.map(lambda n: ", ".join(p for p in n if p not in shared))
+    table = cells.assign(cell=shown)
+    far = (table["difference"].abs() / table["tolerance"]).fillna(float("inf"))
+    table = table.loc[far.sort_values(ascending=False, kind="stable").index]
+    n = [short(x) if x == y else f"{short(x)} -> {short(y)}" for x, y in _pairs(table)]
+    table = table.assign(n=n)[
+        ["state", "cell", "quantity", "n", "A", "B", "difference", "tolerance"]
+    ]
+    return ", ".join(shared), table
+
+
+def _pairs(table: pd.DataFrame) -> list[tuple[float, float]]:
+    return list(zip(table["n A"], table["n B"], strict=True))
+
+
+def _parts(name: str) -> list[str]:
+    return name.split("; ")
+
+
+def _of_rows(
+    experiment: str, rows: pd.DataFrame, units: pd.DataFrame, by: Sequence[str] | None
+) -> pd.DataFrame:
+    names = [n for n in columns.keys(rows, units) if n not in ("tensor", "seeds", "experiment")]
+    if by is not None:
+        names = [n for n in by if n != "experiment" and (n in rows or n in units)]
+    values = columns.measured(rows, units)
+    named = rows[values].assign(
+        **{f" {n}": _named(rows, units, n) for n in names}  # a space: not the name of a value
+    )
+    keys = [f" {n}" for n in names]
+    groups = named.groupby(keys, sort=True) if keys else named.groupby(lambda _: "")
+    found = []
+    for value in values:
+        count, mean = groups[value].count(), groups[value].mean()
+        answers = pd.api.types.is_bool_dtype(rows[value])
+        scale = groups[value].agg(lambda v: v.abs().mean()) if not answers else mean
+        table = pd.DataFrame({"n": count, "mean": mean.astype(float), "scale": scale})
+        table["cell"] = [_name(experiment, names, key) for key in table.index]
+        table["quantity"], table["answers"] = value, answers
+        found.append(table[table["n"] > 0])
+    return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
+
+
+def _named(rows: pd.DataFrame, units: pd.DataFrame, name: str) -> pd.Series:
+    own = name in rows and (name in columns.LEADING or name not in units)
+    values = rows[name] if own else rows[columns.KEY].map(units[name])
+    distinct = {v: short(v) for v in values.unique()}
+    return values.map(lambda v: distinct[v] if v in distinct else short(v)).astype(object)
+
+
+def _name(experiment: str, names: Sequence[str], key: object) -> str:
+    values = key if isinstance(key, tuple) else (key,) * bool(names)
+    pairs = [f"{n}={v}" for n, v in zip(names, values, strict=True) if v != "none"]
+    return "; ".join([experiment, *pairs])
+
+
+def _of_table(path: Path) -> pd.DataFrame:
+    """The numbers of a table; its rows are named by their texts, those alike are counted."""
+    table = pd.read_csv(path)
+    texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    intervals = [c for c in texts if table[c].map(lambda v: bool(_INTERVAL.search(str(v)))).any()]
+    naming = [c for c in texts if c not in (*intervals, "verdict")]
+    names = pd.Series(
+        [
+            "; ".join(f"{c}={short(v)}" for c, v in zip(naming, row, strict=True) if v == v)
+            for row in table[naming].itertuples(index=False)
+        ],
+        table.index,
+        dtype=object,
+    )
+    again = names.groupby(names).cumcount()
+    names = (
+        f"tables/{path.name}"
+        + ("; " + names if naming else names)
+        + again.map(lambda k: f"; row {k + 1}" if k else "")
+    )
+    found = []
+    for c in table:
+        if c in naming or c == "verdict":
+            continue
+        numbers = (
+            table[c].map(lambda v: [float(x) for x in _NUMBER.findall(str(v))])
+            if c in intervals
+            else table[c].map(lambda v: [float(v)])
+        )
+        for name, several in zip(names, numbers, strict=True):
+            for k, value in enumerate(several):
+                quantity = str(c) if len(several) == 1 else f"{c} ({k + 1})"
+                found.append((name, quantity, 1, value, abs(value), False))
+    made = pd.DataFrame(found, columns=COLUMNS)
+    return made[made["mean"].notna()]

@@ -1,0 +1,193 @@
+"""Recorded numbers of a run, each with the tolerance beyond which a run has moved.
+
+Made from runs that differ in their seed alone: the value is the first run's, the tolerance says how
+far another seed moves it. With spread s over the runs of a cell (standard deviation, k - 1 degrees
+of freedom), the difference of two runs has deviation sqrt(2) s, and the tolerance is
+
+    t(99.9 %) * sqrt(2) * max(s, pooled s)      but never below the floor.
+
+The pooled s is that of all cells of one experiment and quantity, carried over to a cell of n rows:
+variances of means fall as 1/n, and those of fractional numbers go with the square of their size
+(taken as at least a tenth of the typical one). A cell alone often has no spread over five seeds
+although another seed would move it: of a run left out of the making (five seeds in turn, notebooks
+02, 03, 05 and 06 at tiny size), 2.1 % of 3,075 cells lay outside the t range of their own s, and
+0.26 % outside that of the larger s. t has as many degrees of freedom as all cells pooled. So a few
+cells of a thousand move when the randomness itself changes; with the same seeds none does.
+
+The floor is what another processor's rounding changes at equal seeds: for right and wrong one
+answer in twenty, at least one; for other numbers 0.2 % of the mean absolute value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tttlib.results.columns import LEADING
+from tttlib.results.compare import ATOL, RTOL, Comparison, cells_of, compare
+from tttlib.runtime import environment
+
+BY = (*LEADING, "name", "layer", "factor", "state", "kind")
+"""What names a cell; other settings (learning rates, masks) are averaged over."""
+
+LEFT_OUT = ("claims", "diagnostics")
+"""Verdicts follow from other rows; what methods tell of themselves has no typical size."""
+
+COVERAGE = 0.999
+ROUNDING = 2e-3
+"""Relative: float32 sums in another order, over a few steps of learning."""
+
+_RULE = (
+    "value: first run; tolerance: 99.9 % t range of the difference of two seeds, spread pooled "
+    "over cells, at least one answer in twenty or 0.2 %"
+)
+
+
+def flips(n: pd.Series) -> pd.Series:
+    """The share of n answers that may change: those whose two best classes are as good as equal."""
+    return (n // 20).clip(lower=1) / n
+
+
+def make(
+    runs: Sequence[str | Path],
+    file: str | Path,
+    *,
+    by: Sequence[str] = BY,
+    experiments: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Write the goldens of runs that differ in their seed, and return their cells.
+
+    runs         the first gives the values; one alone has the floor as tolerance
+    experiments  None: all but `LEFT_OUT`
+    Cells that not all runs have are left out (a setting that was chosen by tuning, for instance); n
+    is kept where all runs agree on it. Raises ValueError for no runs, and a run without cells.
+    """
+    if not runs:
+        raise ValueError("goldens need at least one run")
+    tables = [cells_of(run, by, experiments, tables=False) for run in runs]
+    tables = [t.set_index(["cell", "quantity"]) for t in tables]
+    first = tables[0]
+    if experiments is None:
+        first = first[~_experiments(first.reset_index()).isin(LEFT_OUT).to_numpy()]
+    for table in tables[1:]:
+        first = first[first.index.isin(table.index)]
+    means = np.stack([t.loc[first.index, "mean"] for t in tables])  # [runs,cells]
+    counts = np.stack([t.loc[first.index, "n"] for t in tables])
+    made = first.reset_index()
+    made["tolerance"] = _tolerances(made, means)
+    made["n"] = made["n"].where((counts == counts[0]).all(0))
+    made = made[["cell", "quantity", "n", "mean", "tolerance"]]
+    _write(made, Path(file), by, experiments, len(runs))
+    return made
+
+
+def read(file: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Cells for `compare`, and `by` and `experiments` with which a run's are to be made.
+
+    Raises ValueError for a file that holds no goldens.
+    """
+    try:
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
+        cells = [
+            (cell, quantity, *values)
+            for cell, quantities in found["cells"].items()
+            for quantity, values in quantities.items()
+        ]
+        table = pd.DataFrame(cells, columns=["cell", "quantity", "n", "mean", "tolerance"])
+        how = {"by": found["by"], "experiments": found["experiments"], "tables": False}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{file} holds no goldens ({type(error).__name__}: {error}); make them with "
+            "tttlib compare --make-golden FILE RUN …"
+        ) from error
+    return table.assign(scale=table["mean"].abs(), answers=False), how
+
+
+def compare_paths(
+    a: str | Path, b: str | Path, *, rtol: float | None = None, atol: float | None = None
+) -> Comparison:
+    """`compare.compare` of two runs, or of goldens (a .json file, on either side) and a run.
+
+    Raises ValueError for tolerances beside goldens, which have their own.
+    """
+    if Path(b).suffix == ".json":
+        a, b = b, a
+    if Path(a).suffix != ".json":
+        tolerances = {
+            "rtol": RTOL if rtol is None else rtol,
+            "atol": ATOL if atol is None else atol,
+        }
+        return compare(cells_of(a), cells_of(b), **tolerances)
+    if rtol is not None or atol is not None:
+        raise ValueError(f"{a} has a tolerance for every cell: leave --rtol and --atol out")
+    expected, how = read(a)
+    found = cells_of(b, **how)
+    if how["experiments"] is None:
+        found = found[~_experiments(found).isin(LEFT_OUT)]
+    return compare(expected, found)
+
+
+def _experiments(cells: pd.DataFrame) -> pd.Series:
+    return cells["cell"].str.split("; ").str[0]
+
+
+def _tolerances(cells: pd.DataFrame, means: np.ndarray) -> pd.Series:
+    n, answers = cells["n"], cells["answers"].astype(bool)
+    floor = flips(n).where(answers, ROUNDING * cells["scale"])
+    k = len(means)
+    if k < 2:
+        return floor
+    own = pd.Series(means.std(0, ddof=1), cells.index)
+    kind = [_experiments(cells), cells["quantity"], cells["cell"].map(_inner)]
+    typical = cells["scale"].groupby(kind).transform("mean")
+    size = cells["scale"].clip(lower=0.1 * typical).where(~answers, 1.0)
+    groups = (n * (own / size.where(size > 0)) ** 2).groupby(kind)
+    pooled = np.sqrt(groups.transform("mean").fillna(0) / n) * size
+    degrees = (k - 1) * groups.transform("size")
+    t = stats.t.ppf(0.5 + COVERAGE / 2, degrees)
+    spread = np.sqrt(2) * t * np.maximum(own, pooled)
+    return cast(pd.Series, np.maximum(spread, floor))
+
+
+def _inner(cell: str) -> str:
+    """What a quantity is of: the parts of a name that are not in `LEADING`."""
+    return "; ".join(p for p in cell.split("; ")[1:] if p.partition("=")[0] not in LEADING)
+
+
+def _write(
+    cells: pd.DataFrame,
+    file: Path,
+    by: Sequence[str],
+    experiments: Sequence[str] | None,
+    runs: int,
+) -> None:
+    """JSON with one line a cell, so that differences of two versions can be read."""
+    origin = environment.describe()
+    head = {
+        "tolerance": _RULE,
+        "runs": runs,
+        "git_sha": origin["git_sha"],
+        "device": origin["device"],
+        "torch": origin["versions"]["torch"],
+        "by": list(by),
+        "experiments": None if experiments is None else list(experiments),
+    }
+    lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
+    found: dict[str, dict[str, list]] = {}
+    for cell, quantity, n, mean, tolerance in cells.itertuples(index=False):
+        count = None if pd.isna(n) else int(n)
+        values = [count, float(f"{mean:.7g}"), float(f"{tolerance:.3g}")]
+        found.setdefault(cell, {})[quantity] = values
+    inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items()))
+    text = "\n".join(["{", *lines, ' "cells": {', inner, " }", "}"]) + "\n"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)

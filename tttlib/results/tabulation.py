@@ -1,0 +1,199 @@
+"""Tables over many units: chosen rows summed up over the settings that vary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tttlib.results import columns, mixing
+from tttlib.results.columns import KEY
+from tttlib.results.folders import Gathered, gather
+from tttlib.results.summaries import summarise
+
+log = logging.getLogger(__name__)
+
+LAST = "last"
+"""`where={"step": "last"}`: the last answers of every unit."""
+
+
+class Summary(NamedTuple):
+    """Mean, interval and n of one experiment's rows.
+
+    table  columns: those of `by`, quantity, n, mean, low, high (fractions where it is right or
+           wrong); `quantity` only where there are several. Rows that are no images (shares of
+           variance, verdicts) have their own intervals: those of `by`, n, and the means of all
+           measured columns
+    value  the column summed up; None where there are several
+    fixed  the settings that all rows share
+    notes  what a reader must know of how the rows came about
+    """
+
+    experiment: str
+    value: str | None
+    table: pd.DataFrame
+    fixed: dict[str, Any]
+    notes: list[str]
+
+
+def tabulate(
+    folders: Sequence[str | Path],
+    *,
+    by: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    value: str | None = None,
+    allow_mixed: Sequence[str] = (),
+    level: float = 0.95,
+    refused: list[ValueError] | None = None,
+) -> list[Summary]:
+    """One summary for each experiment in `folders` (runs, sweeps, results folders).
+
+    by     columns or fields of the units; None: those settings that vary
+    where  name -> value, or list of values; `columns.of_unit` names what units know. "step": "last"
+           takes the last answers of each unit
+    value  column to sum up; None: `correct`, or where there is none every measured one
+    refused  takes the refusals of single experiments, which are raised without it
+    Intervals are bootstrap ones over images, clustered where the dataset says so. Raises ValueError
+    for a mean that would mix settings or count an image twice (`mixing.check`), for unknown names,
+    and when no row is left.
+    """
+    found, copies = gather(folders)
+    chosen = select(found, where or {})
+    _check_names(chosen, [*(by or ()), *([value] if value else [])])
+    summaries = []
+    for experiment, part in chosen.items():
+        wanted = [name for name in by if part.knows(name)] if by is not None else varying(part)
+        values = _values(part, value)
+        if not values or (by and not wanted):
+            log.info("%s has nothing to show for this", experiment)
+            continue
+        try:
+            mixing.check(part, wanted, allow_mixed)
+        except ValueError as error:
+            if refused is None:
+                raise
+            refused.append(ValueError(f"{experiment}: {error}"))
+            continue
+        table = _in_order(_summed_up(part, wanted, values, level), wanted)
+        fixed = _fixed(part, wanted)
+        only = values[0] if len(values) == 1 else None
+        summaries.append(Summary(experiment, only, table, fixed, [*copies, *mixing.notes(part)]))
+    if not summaries and not refused:
+        raise ValueError(f"no experiment has what was asked for; there are {', '.join(chosen)}")
+    return summaries
+
+
+def select(found: Mapping[str, Gathered], where: Mapping[str, Any]) -> dict[str, Gathered]:
+    """The experiments' rows with these values; experiments without any are left out.
+
+    Raises ValueError for an unknown name, and when no row is left.
+    """
+    chosen = {
+        name: Gathered(
+            part.rows.assign(experiment=name) if "experiment" not in part.rows else part.rows,
+            part.units,
+        )
+        for name, part in found.items()
+    }
+    _check_names(chosen, list(where))
+    for name, wanted in where.items():
+        legal: set[str] = set()
+        left = {}
+        for experiment, part in chosen.items():
+            if not part.knows(name):
+                continue
+            mask = _matches(part, name, wanted)
+            legal |= {mixing.short(v) for v in part.values(name).unique()[:100]}
+            if mask.any():
+                left[experiment] = part.where(mask)
+        if not left:
+            said = ", ".join(sorted(legal)[:20]) or "none"
+            raise ValueError(f"no rows with {name} = {wanted!r}; there are {said}")
+        chosen = left
+    return chosen
+
+
+def varying(part: Gathered) -> list[str]:
+    """The settings with several values; behind `LEADING` only those that part the rows further."""
+    names = [
+        n for n in columns.keys(part.rows, part.units) if part.values(n).map(repr).nunique() > 1
+    ]
+    own = [n for n in names if n in part.rows]
+    table = part.rows[[*own, KEY]].drop_duplicates()
+    table = table.join(part.units[[n for n in names if n not in own]], on=KEY)
+    chosen: list[str] = []
+    groups = 1
+    for name in names:
+        wider = len(table[[*chosen, name]].map(repr).drop_duplicates())
+        if wider > groups or name in columns.LEADING:
+            chosen.append(name)
+            groups = wider
+    return chosen
+
+
+def _matches(part: Gathered, name: str, wanted: Any) -> pd.Series:
+    values = part.values(name)
+    if name == "step" and wanted == LAST:
+        return values == part.rows.groupby(KEY)["step"].transform("max")
+    accepted = {mixing.short(w) for w in (wanted if isinstance(wanted, list) else [wanted])}
+    return values.map(mixing.short).isin(accepted)
+
+
+def _check_names(found: Mapping[str, Gathered], names: Sequence[str]) -> None:
+    for name in names:
+        if not any(part.knows(name) for part in found.values()):
+            legal = {n for p in found.values() for n in (*p.rows.columns, *p.units.columns)}
+            raise ValueError(f"no column or field {name!r}; there are {', '.join(sorted(legal))}")
+
+
+def _values(part: Gathered, value: str | None) -> list[str]:
+    known = columns.measured(part.rows, part.units)
+    if value is None:
+        return ["correct"] if "correct" in known else known
+    return [value] if value in part.rows else []
+
+
+def _summed_up(part: Gathered, by: list[str], values: list[str], level: float) -> pd.DataFrame:
+    rows = part.rows.assign(**{n: part.values(n) for n in by if n not in part.rows})
+    if "id" not in rows:
+        return _as_they_are(rows, by, values)
+    clusters = [c for c in columns.CLUSTERS if c in rows]
+    tables = []
+    for value in values:
+        there = rows[rows[value].notna()]
+        if there.empty:
+            continue
+        table = summarise(there, by, value=value, clusters=clusters, level=level)
+        tables.append(table.assign(quantity=value))
+    table = pd.concat(tables, ignore_index=True)
+    shown = [*by, *(["quantity"] if len(values) > 1 else []), "n", "mean", "low", "high"]
+    return table[shown]
+
+
+def _in_order(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Sorted by the settings, numbers as numbers, clean first."""
+
+    def rank(column: pd.Series) -> pd.Series:
+        if pd.api.types.is_numeric_dtype(column):
+            return column
+        return column.map(lambda v: "" if v == "clean" else mixing.short(v))
+
+    return table.sort_values(by, key=rank, kind="stable", ignore_index=True) if by else table
+
+
+def _as_they_are(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+    """Means of rows that are no single images; n is their own where each group is one row."""
+    groups = rows.groupby(by, sort=False, dropna=False) if by else rows.groupby(lambda _: 0)
+    table = groups[values].mean()
+    own = groups["n"].first() if "n" in rows and len(table) == len(rows) else groups.size()
+    table.insert(0, "n", own)
+    return table.reset_index(drop=not by)
+
+
+def _fixed(part: Gathered, by: list[str]) -> dict[str, Any]:
+    names = [n for n in columns.keys(part.rows, part.units) if n not in by and n != "experiment"]
+    values = {n: part.values(n).unique() for n in names}
+    return {n: v[0] for n, v in values.items() if len(v) == 1 and mixing.short(v[0]) != "none"}

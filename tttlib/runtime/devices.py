@@ -1,0 +1,76 @@
+"""Which device, and which number format is the faster one there."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def best_device() -> torch.device:
+    """The first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_back(x: Tensor) -> Callable[[], list[Any]]:
+    """Start copying `x` to the host; the function returned waits for that and gives a list.
+
+    What is queued on a GPU in between keeps it busy while the host waits. `x` may have
+    any shape.
+    """
+    if x.device.type != "cuda":
+        return x.tolist
+    host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+    host.copy_(x, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> list[Any]:
+        arrived.synchronize()
+        return host.tolist()
+
+    return wait
+
+
+def bf16_helps(device: torch.device) -> bool:
+    """Return whether matrix products in bfloat16 are to be preferred to float32 on this device.
+
+    They are when a product takes less than 0.7 of the float32 time, measured once per device.
+    Processors without bfloat16 units emulate it many times slower, so small products are compared
+    first. The environment variable ``TTTLIB_BF16`` decides instead where it is set: "1" for
+    bfloat16, "0" for float32.
+
+    Raises
+    ------
+    ValueError
+        If ``TTTLIB_BF16`` is set to anything else.
+    """
+    choice = os.environ.get("TTTLIB_BF16", "")
+    if choice not in ("", "0", "1"):
+        raise ValueError(f"TTTLIB_BF16 must be 0 or 1 (or not set: measured), not {choice!r}")
+    return choice == "1" if choice else _bf16_is_faster(device)
+
+
+@functools.cache
+def _bf16_is_faster(device: torch.device) -> bool:
+    for rows in (64, 1024):
+        if _seconds(torch.bfloat16, rows, device) > 0.7 * _seconds(torch.float32, rows, device):
+            return False
+    return True
+
+
+def _seconds(dtype: torch.dtype, rows: int, device: torch.device) -> float:
+    a = torch.randn(rows, 384, device=device).to(dtype)
+    b = torch.randn(384, 384, device=device).to(dtype)
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        product = a @ b
+        product[0, 0].item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

@@ -1,0 +1,59 @@
+"""What a number was computed with: commit of the code, versions, device."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tttlib import __version__
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+
+
+@functools.cache
+def describe() -> dict[str, Any]:
+    """Code version, libraries and hardware of this process (the git state as first asked for)."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    sha, dirty = git_state()
+    return {
+        "git_sha": sha,
+        "git_dirty": dirty,
+        "tttlib": __version__,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+        "device": torch.cuda.get_device_name() if cuda else f"CPU, {_processor()}",
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout this package lies in and whether tracked files differ; else None."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None, None  # installed into some other project's checkout
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _processor() -> str:
+    """Model name of the CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return (names or [platform.processor() or platform.machine()])[0]

@@ -1,0 +1,44 @@
+"""Writing files so that a reader sees the old content or the new one, never a part of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces `path` when the block ends well.
+
+    The temporary name is unique, so two processes that write one file do not disturb each other:
+    the last one to finish wins. The content reaches the disk before the rename, so that a power
+    cut leaves the old file or the new one. If the block raises, the temporary file is removed and
+    `path` is left as it was.
+
+    Parameters
+    ----------
+    path
+        The file to write. Its folder must exist.
+
+    Yields
+    ------
+    Path
+        Where to write. Its name ends in ``.tmp``: writers that go by the suffix must be told the
+        format.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Tables for readers, made from result rows: accuracies, errors, streams, sizes, claims."""
