@@ -32,7 +32,7 @@ def test_rows_belong_together(rows: list[dict[str, float]]) -> None:
     for row in rows:
         assert row["low"] <= row["ratio"] <= row["high"] and row["ratio last"] > 0
         assert row["ratio"] == pytest.approx(row["image steps/s"] / row["plain image steps/s"])
-        assert 0 < row["share of peak"] < 1.5 and row["peak memory, GB"] > 0
+        assert row["share of peak"] > 0 and row["peak memory, GB"] > 0
 
 
 def test_bfloat16_is_timed_too_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:

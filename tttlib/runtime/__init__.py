@@ -1,1 +1,1 @@
-"""What the package asks of the machine: devices, memory, clock, folders of the user, safe writes."""
+"""What the package asks of the machine: devices, memory, clock, user folders, safe writes."""
