@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tttlib.data import restricted_pickle
+from tttlib.data import contents, restricted_pickle
 from tttlib.data.cifar10_jpeg import CLASSES as CLASSES_10
-from tttlib.data.imageset import DamagedDataError, ImageSet, check_split, data_root
-from tttlib.data.lookup import find, fingerprint
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.data.lookup import find
+from tttlib.runtime.errors import DamagedDataError
+from tttlib.runtime.paths import data_root
 
 SIZE = 32
 _NAMES_100 = """
@@ -46,7 +48,7 @@ def _load(
     names_key: bytes,
     classes: tuple[str, ...],
 ) -> ImageSet:
-    """train (50,000 images of 32x32) or test (10,000), in file order.
+    """Load train (50,000 images of 32x32) or test (10,000), in file order.
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
@@ -56,37 +58,30 @@ def _load(
     where = find(name, data_root(root), [folder], source)
     remedy = f"unpack {source} again"
     files = [where / part for part in parts[split]]
-    of_bytes = fingerprint(name, files, remedy)
-    listed = restricted_pickle.read(where / meta, remedy).get(names_key)
-    if not isinstance(listed, list) or tuple(listed) != tuple(c.encode() for c in classes):
+    fingerprint = contents.fingerprint(name, files, remedy)
+    stored_names = restricted_pickle.read(where / meta, remedy).get(names_key)
+    if stored_names != [c.encode() for c in classes]:
         raise DamagedDataError(
             f"{where / meta}: {names_key.decode()} must be the {len(classes)} official class names "
             f"in their order; {remedy}"
         )
-    read = [_batch(file, label_key, len(classes), remedy) for file in files]
-    images = np.concatenate([pixels for pixels, _ in read])
-    return ImageSet(
-        name=name,
-        split=split,
-        images=torch.from_numpy(images),
-        labels=torch.cat([labels for _, labels in read]),
-        classes=classes,
-        ids=torch.arange(len(images)),
-        fingerprint=of_bytes,
-    )
+    batches = [_batch(file, label_key, len(classes), remedy) for file in files]
+    images = torch.from_numpy(np.concatenate([pixels for pixels, _ in batches]))
+    labels = torch.cat([labels for _, labels in batches])
+    return ImageSet(name, split, images, labels, classes, torch.arange(len(images)), fingerprint)
 
 
 def _batch(
     path: Path, label_key: bytes, n_classes: int, remedy: str
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """Images uint8 [n,3,32,32] and labels int64 [n] of one file."""
+    """Return images uint8 [n,3,32,32] and labels int64 [n] of one file."""
     content = restricted_pickle.read(path, remedy)
     pixels: Any = content.get(b"data")
     labels: Any = content.get(label_key)
     row = 3 * SIZE * SIZE
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != row:
-        found = getattr(pixels, "shape", type(pixels).__name__)
-        raise DamagedDataError(f"{path}: data must be uint8 [n,{row}], not {found}; {remedy}")
+        kind = getattr(pixels, "shape", type(pixels).__name__)
+        raise DamagedDataError(f"{path}: data must be uint8 [n,{row}], not {kind}; {remedy}")
     legal = isinstance(labels, list) and all(
         type(label) is int and 0 <= label < n_classes for label in labels
     )

@@ -15,10 +15,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.boxes import degenerate, out_of_range
-from tttlib.data.delivery.checksums import PUBLISHED
-from tttlib.data.image_files import DECODERS
-from tttlib.data.imageset import DamagedDataError, MissingDataError
-from tttlib.data.lookup import unreadable
+from tttlib.data.contents import READERS
+from tttlib.data.delivery.archives import PUBLISHED
+from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
 
 _AT_ONCE = 1024  # images
 
@@ -26,12 +25,14 @@ T = TypeVar("T")
 
 
 def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
-    """How many of the boxes [N,4] (xmin, ymin, xmax, ymax, maxima exclusive) are odd.
+    """Count odd ones among boxes [N,4] (xmin, ymin, xmax, ymax, maxima exclusive).
 
-    no_area      at most one pixel wide or high: the inclusive corners of the files fall together,
-                 or are in the wrong order
-    outside      reach out of the image of width x height pixels
-    whole_image  cover all of it
+    Returns
+    -------
+    dict
+        `boxes`: all of them. `no_area`: at most one pixel wide or high, as the inclusive corners of
+        the files fall together or are in the wrong order. `outside`: reach out of the image of
+        width x height pixels. `whole_image`: cover all of it.
     """
     whole = (boxes[:, :2] <= 0).all(1) & (boxes[:, 2] >= width) & (boxes[:, 3] >= height)
     return {
@@ -44,7 +45,7 @@ def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
 
 @dataclass
 class Notes:
-    """A report in the making."""
+    """A report in the making; its lists are those of `check.Report`."""
 
     name: str
     root: Path
@@ -55,12 +56,18 @@ class Notes:
     absent: list[MissingDataError] = field(default_factory=list)
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
+    def lack(self, part: str, error: MissingDataError) -> None:
+        """Note that a part is not there."""
+        self.absent.append(error)
+        self.missing.append(part)
+
     def try_all(
         self, what: str, items: Iterable[T], use: Callable[[T], object], n: int | None
     ) -> None:
-        """`use` every item on all cores; what a DamagedDataError says becomes a problem.
+        """Call `use` for every item on all cores; what a DamagedDataError says becomes a problem.
 
-        When `items` itself raises one, the rest of them cannot be read.
+        When `items` itself raises one, the rest of them cannot be read. `what` and `n` are title
+        and length of the progress bar.
         """
 
         def attempt(item: T) -> str | None:
@@ -74,7 +81,7 @@ class Notes:
 
         rest = iter(items)
         bar = tqdm(total=n, desc=what, unit="image", disable=not self.progress)
-        with bar, ThreadPoolExecutor(DECODERS) as pool:
+        with bar, ThreadPoolExecutor(READERS) as pool:
             while True:
                 chunk: list[T] = []
                 try:
@@ -83,21 +90,49 @@ class Notes:
                 except (DamagedDataError, OSError) as error:
                     self.problems.append(f"{error} (nothing behind it was read)")
                     ended = True
-                self.problems += [said for said in pool.map(attempt, chunk) if said]
+                self.problems += [problem for problem in pool.map(attempt, chunk) if problem]
                 bar.update(len(chunk))
                 if ended:
                     return
 
     def count(
-        self, part: str, labels: Tensor, classes: int, expected: int, where: object
-    ) -> tuple[int, ...]:
-        """Note the images of each class; compare with what is published (`expected` in all).
+        self,
+        part: str,
+        labels: Tensor,
+        classes: int,
+        size: int | None = None,
+        expected: int | None = None,
+        where: object = None,
+    ) -> None:
+        """Note the images of each class and compare their number with what is published.
 
-        labels  int64 [N]
+        Parameters
+        ----------
+        part
+            What the images are of their dataset.
+        labels
+            int64 [N], each below `classes`.
+        classes
+            Number of classes.
+        size
+            Side of an image in pixels; None: no line is noted.
+        expected
+            Number of images published, equally many of each class; None: not compared.
+        where
+            File or folder to name in problems.
         """
         counts = tuple(torch.bincount(labels, minlength=classes).tolist())
         self.counts[part] = counts
-        n, each = sum(counts), expected // classes
+        n, few, many = sum(counts), min(counts), max(counts)
+        if size is not None:
+            spread = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+            self.lines.append(
+                f"{part}: {n:,} images, uint8 [3,{size},{size}], {classes} classes, {spread} "
+                "images each"
+            )
+        if expected is None:
+            return
+        each = expected // classes
         if n == 0:
             self.problems.append(f"{where}: no readable images of {part}")
         elif n < expected:
@@ -106,52 +141,41 @@ class Notes:
             self.problems.append(
                 f"{where}: {n:,} images of {part}, where {expected:,} are published"
             )
-        elif any(count != each for count in counts):
+        elif few != each or many != each:
             odd = next(i for i, count in enumerate(counts) if count != each)
             self.problems.append(
                 f"{where}: {counts[odd]} images of class {odd} in {part}, where {each} are "
                 "published"
             )
-        return counts
-
-    def tell(self, part: str, size: int, counts: tuple[int, ...]) -> None:
-        few, many = min(counts), max(counts)
-        spread = f"{few:,}" if few == many else f"{few:,} to {many:,}"
-        self.lines.append(
-            f"{part}: {sum(counts):,} images, uint8 [3,{size},{size}], {len(counts)} classes, "
-            f"{spread} images each"
-        )
 
     def boxes(self, part: str, boxes: Tensor, size: int) -> None:
         """Note how many of the boxes [N,4] are odd, see `box_counts`."""
-        found = box_counts(boxes, size, size)
-        n, whole = found["boxes"], found["whole_image"]
+        odd = box_counts(boxes, size, size)
+        n, whole = odd["boxes"], odd["whole_image"]
         self.lines.append(
-            f"{part}: {n:,} boxes, {found['no_area']:,} without area, {found['outside']:,} reach "
+            f"{part}: {n:,} boxes, {odd['no_area']:,} without area, {odd['outside']:,} reach "
             f"out of the image, {whole:,} ({whole / max(n, 1):.1%}) cover all of it"
         )
 
-    def checksums(self, folder: Path, files: Iterable[str], published: str) -> None:
-        """Compare files with their published checksums, unless they were said to be damaged."""
+    def checksums(self, folder: Path, published: str) -> None:
+        """Compare files with their published checksums, unless they were noted as damaged."""
         if (folder / "made.json").is_file():
             self.lines.append(f"{folder} was made by tttlib: no checksums are published")
             return
         right = 0
-        for file in files:
-            path, known = folder / file, PUBLISHED[published][file]
-            if not path.is_file() or any(said.startswith(str(path)) for said in self.problems):
+        for file, digest in PUBLISHED[published].items():
+            path = folder / file
+            if not path.is_file() or any(text.startswith(str(path)) for text in self.problems):
                 continue
-            algorithm, digest = known.split(":")
             try:
-                found = pooch.file_hash(str(path), algorithm)
+                actual = pooch.file_hash(str(path), "md5")
             except OSError as error:
                 self.problems.append(str(unreadable(path, error)))
                 continue
-            if found == digest:
-                right += 1
-            else:
+            right += actual == digest
+            if actual != digest:
                 self.problems.append(
-                    f"{path} is not the published file: its {algorithm} is {found}, published is "
+                    f"{path} is not the published file: its md5 is {actual}, published is "
                     f"{digest}; fetch it again"
                 )
         self.lines.append(f"{right} files have their published checksums")
