@@ -19,19 +19,18 @@ from tttlib import __main__ as cli
 from tttlib import data
 from tttlib.commands import catalogue
 from tttlib.data import MissingDataError, imagenet, scenes_sources
-from tttlib.data.delivery import check, check_notes
+from tttlib.data.delivery import archives, check, check_notes
 
 Write = Callable[[Path], Path]  # writes the dataset; returns a file that can be damaged
 
 
-@pytest.fixture(autouse=True)
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Makes the files of a folder the published ones. Nothing is cached outside the test."""
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes the files of a folder the published ones."""
 
     def publish(folder: Path) -> None:
-        of = {f.name: "md5:" + hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
-        monkeypatch.setitem(check.PUBLISHED, folder.name, of)
+        of = {f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+        monkeypatch.setitem(archives.PUBLISHED, folder.name, of)
 
     return publish
 
@@ -238,11 +237,11 @@ def test_a_changed_byte_is_found_by_checksum(
 
 
 def test_published_checksums_are_complete() -> None:
-    assert {name: len(files) for name, files in check.PUBLISHED.items()} == {
+    assert {name: len(files) for name, files in archives.PUBLISHED.items()} == {
         "cifar-10-batches-py": 7, "cifar-100-python": 3, "CIFAR-10-C": 20, "CIFAR-100-C": 20,
     }  # fmt: skip
-    all_of = [one for files in check.PUBLISHED.values() for one in files.values()]
-    assert len(set(all_of)) == 50 and {len(one) for one in all_of} == {36}
+    all_of = [one for files in archives.PUBLISHED.values() for one in files.values()]
+    assert len(set(all_of)) == 50 and {len(one) for one in all_of} == {32}
 
 
 def test_made_corruptions_have_no_published_checksum(tmp_path: Path) -> None:

@@ -15,11 +15,6 @@ from tttlib.corruptions import corrupt
 from tttlib.data import DamagedDataError, MissingDataError
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
-
-
 def test_folder(tmp_path: Path) -> None:
     made = [
         (official.write_jpeg(tmp_path / "mine" / kind / f"{i}.jpg", i, (20, 20)), label)
@@ -95,6 +90,7 @@ def test_parquet_refuses(tmp_path: Path) -> None:
     official.write_parquet(path, [0, -1])
     with pytest.raises(DamagedDataError, match="labels must lie in"):
         data.parquet(path, image="photo", label="kind")
+    official.write_parquet(path, [0, 1])
     with pytest.raises(DamagedDataError, match="is 16x16, not 8x8"):
         data.parquet(path, image="photo", label="kind", size=8)
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tttlib.data import imageset
 from tttlib.data.imageset import SPLITS, ImageSet, check_split
 
 
@@ -110,13 +108,3 @@ def test_check_split() -> None:
     assert check_split("toy", "test", SPLITS) == "test"
     with pytest.raises(ValueError, match=r"unknown split 'test' of 'toy'; it has train, valid"):
         check_split("toy", "test", ("train", "valid"))
-
-
-def test_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path / "data"))
-    assert imageset.cache_root() == tmp_path / "cache"
-    assert imageset.data_root("/elsewhere") == Path("/elsewhere")
-    assert imageset.data_root(None) == tmp_path / "data"
-    monkeypatch.delenv("TTTLIB_DATA")
-    assert imageset.data_root(None) == tmp_path / "cache" / "data"

@@ -30,7 +30,14 @@ _SMALL = 1 << 20  # bytes; a larger file is not read in one piece
 _JUST_NOW = 3e9  # nanoseconds; file systems do not tell two changes apart that follow closely
 
 
-def fingerprint(key: str, files: Sequence[Path], remedy: str, *, reread: bool = False) -> str:
+def fingerprint(
+    key: str,
+    files: Sequence[Path],
+    remedy: str,
+    *,
+    reread: bool = False,
+    allow_empty: bool = False,
+) -> str:
     """Identify a set by `key` and by names, folders and content of its files, in 16 hex digits.
 
     Parameters
@@ -43,14 +50,19 @@ def fingerprint(key: str, files: Sequence[Path], remedy: str, *, reread: bool = 
         Ends the message about a file that is missing or empty.
     reread
         Whether to read the files even if they seem unchanged since they were read last.
+    allow_empty
+        Whether files without a byte are admitted.
 
     Raises
     ------
     DamagedDataError
-        For a file that is missing, empty or cannot be read; with `reread` also for files whose
+        For a file that is missing or cannot be read, or that is empty; with `reread` also for files whose
         content changed although their times and sizes did not.
     """
     states = [_state(file, remedy) for file in files]
+    for file, state in zip(files, states, strict=True):
+        if state[0] == 0 and not allow_empty:
+            raise DamagedDataError(f"{file} is empty (0 bytes); {remedy}")
     identity = repr([(os.path.abspath(f), *state) for f, state in zip(files, states, strict=True)])
     record = cache_root() / "fingerprints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
     remembered = _remembered(record)
@@ -77,8 +89,6 @@ def _state(file: Path, remedy: str) -> tuple[int, int, int, int]:
         raise DamagedDataError(f"{file} is missing; {remedy}") from error
     except OSError as error:
         raise unreadable(file, error) from error
-    if stat.st_size == 0:
-        raise DamagedDataError(f"{file} is empty (0 bytes); {remedy}")
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 

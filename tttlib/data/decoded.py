@@ -84,7 +84,8 @@ class Source:
     def fingerprint(self, *, reread: bool = False) -> str:
         """Identify everything that is served, see `contents.fingerprint`."""
         key = f"{self.dataset} {_VERSION} {rgb.VERSION} {self.size} {self.classes()}"
-        return contents.fingerprint(key, [*self.files, *self.images()], self.remedy, reread=reread)
+        files = [*self.files, *self.images()]
+        return contents.fingerprint(key, files, self.remedy, reread=reread, allow_empty=True)
 
     def folder(self, split: str) -> Path:
         """Return the folder of the decoded images, there or not."""

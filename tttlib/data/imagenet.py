@@ -21,7 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tttlib.data import class_folders, contents, imagenet_boxes
+from tttlib.data import class_folders, imagenet_boxes
 from tttlib.data.class_folders import Labelled
 from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import ImageSet, check_split
@@ -94,10 +94,7 @@ load_sample = partial(load, name="imagenet-sample", subset="5000")
 def with_boxes(made: ImageSet, files: Labelled, places: list[Path], steps: list[str]) -> ImageSet:
     """Return the set with the annotations' boxes after the preprocessings `steps`."""
     folder = imagenet_boxes.find(made.name, places)
-    boxes = imagenet_boxes.read(folder, files, wnids(), steps)
-    annotations = [folder / f"{path.stem}.xml" for path, _ in files]
-    key = contents.fingerprint(made.fingerprint, annotations, "unpack the annotations again")
-    return replace(made, boxes=boxes, fingerprint=key)
+    return replace(made, boxes=imagenet_boxes.read(folder, files, wnids(), steps))
 
 
 @cache
