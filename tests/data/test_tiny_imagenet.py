@@ -233,10 +233,10 @@ def test_an_interrupted_decoding_leaves_nothing(
     with monkeypatch.context() as patch:
         decode = decoded.Source.decode
 
-        def interrupted(source: decoded.Source, row: tuple[bytes, int]) -> bytes:
-            if row[1] == 7:
+        def interrupted(source: decoded.Source, file: bytes, where: str) -> bytes:
+            if where.startswith("image 7 "):
                 raise KeyboardInterrupt
-            return decode(source, row)
+            return decode(source, file, where)
 
         patch.setattr(decoded.Source, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):

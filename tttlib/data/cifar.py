@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,36 +36,49 @@ _NAMES_100 = """
 CLASSES_100 = tuple(_NAMES_100.split())
 
 
-def _load(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    name: str,
-    folder: str,
-    parts: dict[str, list[str]],
-    label_key: bytes,
-    meta: str,
-    names_key: bytes,
-    classes: tuple[str, ...],
-) -> ImageSet:
+class Family(NamedTuple):
+    """How the files of one of the two datasets are called, and the keys of their dicts."""
+
+    name: str
+    folder: str
+    parts: dict[str, list[str]]  # split -> files
+    label_key: bytes
+    meta: str
+    names_key: bytes
+    classes: tuple[str, ...]
+
+
+_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+CIFAR_10 = Family(
+    "cifar10", "cifar-10-batches-py", _BATCHES, b"labels",
+    "batches.meta", b"label_names", CLASSES_10,
+)  # fmt: skip
+CIFAR_100 = Family(
+    "cifar100", "cifar-100-python", {"train": ["train"], "test": ["test"]}, b"fine_labels",
+    "meta", b"fine_label_names", CLASSES_100,
+)  # fmt: skip
+
+
+def _load(split: str, root: str | Path | None = None, *, family: Family) -> ImageSet:
     """Load train (50,000 images of 32x32) or test (10,000), in file order.
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
-    split = check_split(name, split, tuple(parts))
+    name, classes = family.name, family.classes
+    split = check_split(name, split, tuple(family.parts))
     archive = f"{name.replace('cifar', 'cifar-')}-python.tar.gz"
     source = f"https://www.cs.toronto.edu/~kriz/{archive}"
-    where = find(name, data_root(root), [folder], source)
+    where = find(name, data_root(root), [family.folder], source)
     remedy = f"unpack {source} again"
-    files = [where / part for part in parts[split]]
+    files = [where / part for part in family.parts[split]]
     fingerprint = contents.fingerprint(name, files, remedy)
-    stored_names = restricted_pickle.read(where / meta, remedy).get(names_key)
+    stored_names = restricted_pickle.read(where / family.meta, remedy).get(family.names_key)
     if stored_names != [c.encode() for c in classes]:
         raise DamagedDataError(
-            f"{where / meta}: {names_key.decode()} must be the {len(classes)} official class names "
-            f"in their order; {remedy}"
+            f"{where / family.meta}: {family.names_key.decode()} must be the {len(classes)} "
+            f"official class names in their order; {remedy}"
         )
-    batches = [_batch(file, label_key, len(classes), remedy) for file in files]
+    batches = [_batch(file, family.label_key, len(classes), remedy) for file in files]
     images = torch.from_numpy(np.concatenate([pixels for pixels, _ in batches]))
     labels = torch.cat([labels for _, labels in batches])
     return ImageSet(name, split, images, labels, classes, torch.arange(len(images)), fingerprint)
@@ -93,23 +106,5 @@ def _batch(
     return pixels.reshape(-1, 3, SIZE, SIZE), torch.tensor(labels)
 
 
-load_10 = partial(
-    _load,
-    name="cifar10",
-    folder="cifar-10-batches-py",
-    parts={"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
-    label_key=b"labels",
-    meta="batches.meta",
-    names_key=b"label_names",
-    classes=CLASSES_10,
-)
-load_100 = partial(
-    _load,
-    name="cifar100",
-    folder="cifar-100-python",
-    parts={"train": ["train"], "test": ["test"]},
-    label_key=b"fine_labels",
-    meta="meta",
-    names_key=b"fine_label_names",
-    classes=CLASSES_100,
-)
+load_10 = partial(_load, family=CIFAR_10)
+load_100 = partial(_load, family=CIFAR_100)

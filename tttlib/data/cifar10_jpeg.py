@@ -51,6 +51,5 @@ def find_source(folder: Path, split: str, name: str = "cifar10-jpeg") -> decoded
         classes=lambda: CLASSES,
         rows=partial(hub.rows, files, image="img"),
         remedy=f"fetch it again: {_LOSSLESS}",
-        place=partial(hub.where, files),
         formats=("JPEG",),
     )

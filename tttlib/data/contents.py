@@ -56,7 +56,7 @@ def fingerprint(
     Raises
     ------
     DamagedDataError
-        For a file that is missing or cannot be read, or that is empty; with `reread` also for files whose
+        For a file that is missing, empty or cannot be read; with `reread` also for files whose
         content changed although their times and sizes did not.
     """
     states = [_state(file, remedy) for file in files]

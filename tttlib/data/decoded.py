@@ -32,7 +32,8 @@ _VERSION = 3  # raise when decoding changes
 
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
-Row = tuple[bytes, int, tuple[int, int, int, int] | None]  # image file, label, inclusive box
+# an image file and what to call it in a message, its label, its inclusive box
+Row = tuple[bytes, str, int, tuple[int, int, int, int] | None]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,6 @@ class Source:
         Returns the rows, in the order of the ids.
     remedy
         Ends the message about a missing file.
-    place
-        Names a row, given its number, with the file that holds it.
     images
         Returns the image files that the rows are read from beside `files`.
     formats
@@ -69,17 +68,9 @@ class Source:
     classes: Callable[[], tuple[str, ...]]
     rows: Callable[[], Iterator[Row]]
     remedy: str = "fetch it again"
-    place: Callable[[int], str] | None = None
     images: Callable[[], Sequence[Path]] = list
     formats: Sequence[str] = rgb.FORMATS
     upright: bool = False
-
-    def where(self, index: int) -> str:
-        """Return what to call a row in a message, with the file that holds it."""
-        if self.place is not None:
-            return self.place(index)
-        first = self.files[0]
-        return f"image {index} of {first if len(self.files) == 1 else first.parent}"
 
     def fingerprint(self, *, reread: bool = False) -> str:
         """Identify everything that is served, see `contents.fingerprint`."""
@@ -91,15 +82,15 @@ class Source:
         """Return the folder of the decoded images, there or not."""
         return cache_root() / self.dataset / f"{split}-{self.fingerprint()}"
 
-    def decode(self, row: tuple[bytes, int]) -> bytes:
-        """Decode an image file, given with its number, as RGB bytes [3,size,size].
+    def decode(self, file: bytes, where: str) -> bytes:
+        """Decode an image file as RGB bytes [3,size,size].
 
-        Raises DamagedDataError for an image that cannot be decoded or has another size.
+        Raises DamagedDataError, which begins with `where`, for one that cannot be decoded or has
+        another size.
         """
-        file, index = row
         image = rgb.decode(
             io.BytesIO(file),
-            lambda: self.where(index),
+            where,
             self.remedy,
             size=self.size,
             formats=self.formats,
@@ -177,8 +168,8 @@ def _decode(source: Source, folder: Path, n_classes: int) -> None:
 
         def parts() -> Iterator[bytes]:
             bar = tqdm(source.rows(), desc=f"decode {source.dataset} {folder.name}", unit="image")
-            for i, (file, label, box) in enumerate(bar):
-                yield source.decode((file, i))
+            for file, where, label, box in bar:
+                yield source.decode(file, where)
                 labels.append(label)
                 if box is not None:
                     boxes.append(exclusive(box))

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tttlib.data.corrupted import LazyImages, kept
-from tttlib.data.lazy import positions, take
+from tttlib.data.lazy import CorruptedFiles, positions, take
 from tttlib.runtime.paths import cache_root
-
-if TYPE_CHECKING:
-    from tttlib.data.released import Released
 
 SPLITS = ("train", "valid", "test")
 
@@ -63,7 +60,7 @@ class ImageSet:
     fingerprint: str
     boxes: Tensor | None = None
     clusters: Mapping[str, Tensor] = field(default_factory=dict)
-    released: Released | None = None
+    released: CorruptedFiles | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "labels", "ids", "boxes"):

@@ -27,6 +27,15 @@ class Lazy(Protocol):
         """Return the images at positions `where`, int64 [M], not yet made."""
 
 
+class CorruptedFiles(Protocol):
+    """Where the corrupted versions of a set's images are looked up."""
+
+    name: str
+
+    def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
+        """Return the images of these ids [B], uint8 [B,3,H,W]."""
+
+
 def take(images: Tensor | Lazy, where: Tensor) -> Any:
     """Return the images at positions `where`, int64 [M]; lazy ones stay lazy."""
     return images[where] if isinstance(images, Tensor) else images.select(where)

@@ -209,7 +209,7 @@ def parquet(
         first = next(rows(), None)
         if first is None:
             raise DamagedDataError(f"{paths[0]} has no rows; fetch it again")
-        size = _side(io.BytesIO(first[0]), f"image 0 of {paths[0]}")
+        size = _side(io.BytesIO(first[0]), first[1])
     columns = hashlib.sha256(repr((image, label, box, size)).encode()).hexdigest()[:8]
     names = tuple(classes) if classes is not None else _hub_classes(paths, label)
     source = decoded.Source(

@@ -9,7 +9,7 @@ white. Of several frames the first is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -30,7 +30,7 @@ _BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 def decode(
     file: Path | IO[bytes],
-    where: str | Callable[[], str],
+    where: str,
     remedy: str,
     *,
     size: int | None = None,
@@ -44,7 +44,7 @@ def decode(
     file
         A path or a stream.
     where
-        What to call the file in a message, or a function that returns it.
+        What to call the file in a message.
     remedy
         Ends the message.
     size
@@ -72,8 +72,7 @@ def decode(
         cause = error
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
         problem, cause = f"cannot be decoded ({error})", error
-    named = where if isinstance(where, str) else where()
-    raise DamagedDataError(f"{named} {problem}; {remedy}") from cause
+    raise DamagedDataError(f"{where} {problem}; {remedy}") from cause
 
 
 class _Refused(Exception):

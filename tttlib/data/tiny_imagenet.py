@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from tttlib.data import decoded, hub
@@ -89,7 +88,6 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             SIZE,
             classes=partial(_tsv_classes, folder / "tiny-imagenet-classes.tsv"),
             rows=partial(hub.rows, parquet),
-            place=partial(hub.where, parquet),
         )
     official = folder if (folder / "wnids.txt").is_file() else folder / "tiny-imagenet-200"
     if (official / "wnids.txt").is_file():
@@ -106,7 +104,6 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             classes=partial(_official_classes, official),
             rows=partial(_official_rows, official, split),
             remedy=_AGAIN,
-            place=partial(_official_place, official, split),
             images=lambda: [path for _, path, _, _ in entries()],
         )
     state = "holds neither" if folder.is_dir() else "does not exist, so there is neither"
@@ -156,12 +153,14 @@ def _official_classes(folder: Path) -> tuple[str, ...]:
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
     label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
-    for listing, path, wnid, (x1, y1, x2, y2) in _official_entries(folder, split):
+    entries = enumerate(_official_entries(folder, split))
+    for number, (listing, path, wnid, (x1, y1, x2, y2)) in entries:
         if wnid not in label_of:
             raise DamagedDataError(f"{listing} names {wnid!r}, which wnids.txt does not")
         if not path.is_file():
             raise DamagedDataError(f"{path} is missing, but listed; {_AGAIN}")
-        yield path.read_bytes(), label_of[wnid], (x1, y1, x2, y2)
+        where = f"image {number} of {split}, {path},"
+        yield path.read_bytes(), where, label_of[wnid], (x1, y1, x2, y2)
 
 
 def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, str, list[int]]]:
@@ -175,11 +174,6 @@ def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, st
         listing, images = folder / f"train/{wnid}/{wnid}_boxes.txt", folder / f"train/{wnid}/images"
         for (file,), box in _table(listing, words=1):
             yield listing, images / file, wnid, box
-
-
-def _official_place(folder: Path, split: str, index: int) -> str:
-    _, path, _, _ = next(islice(_official_entries(folder, split), index, None))
-    return f"image {index} of {split}, {path},"
 
 
 def _table(path: Path, *, words: int) -> Iterator[tuple[list[str], list[int]]]:

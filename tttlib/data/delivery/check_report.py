@@ -1,4 +1,4 @@
-"""What a check of a dataset notes down while it reads: counts, boxes, checksums, problems."""
+"""The report of a dataset's check: counts, boxes, checksums, problems."""
 
 from __future__ import annotations
 
@@ -44,8 +44,24 @@ def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
 
 
 @dataclass
-class Notes:
-    """A report in the making; its lists are those of `check.Report`."""
+class Report:
+    """The result of a check, or what is known of it so far.
+
+    Attributes
+    ----------
+    name, root, progress
+        Name of the dataset, the data root, and whether to show progress bars.
+    lines
+        Facts, for people: counts, shapes, boxes, checksums.
+    missing
+        What a complete dataset would have besides; a part may be used as it is.
+    problems
+        What is damaged, each naming its file, in the order in which it was met.
+    absent
+        The errors behind `missing`.
+    counts
+        Part ("train", "fog severity 5") -> images of each class, in the order of the labels.
+    """
 
     name: str
     root: Path
