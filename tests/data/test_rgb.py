@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 from test_damaged import png_header
 
 from tttlib import data
@@ -123,11 +123,12 @@ def test_formats_that_are_not_offered(kind: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 13_000, 60_000])
-def test_pixel_bombs_are_refused_by_their_header(side: int) -> None:
-    with pytest.raises(DamagedDataError, match="the image .*; replace it"):
-        decode(io.BytesIO(png_header(side, side)))  # nothing behind it could be decoded
-    limit = Image.MAX_IMAGE_PIXELS
-    assert limit is not None and limit < side * side
+def test_pixel_bombs_are_refused_by_their_header(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # no pixel is decoded
+    with pytest.raises(DamagedDataError, match=r"(by its header, more than|exceeds limit of) .*"):
+        decode(io.BytesIO(png_header(side, side)))
 
 
 def test_another_size_is_refused_before_decoding() -> None:

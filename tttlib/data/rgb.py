@@ -65,14 +65,14 @@ def decode(
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
-    except _Refused as error:
-        problem, cause = str(error), error
-    except Image.UnidentifiedImageError as error:
-        problem = f"cannot be decoded (it is damaged, or no {', '.join(formats)} file)"
-        cause = error
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
-        problem, cause = f"cannot be decoded ({error})", error
-    raise DamagedDataError(f"{where} {problem}; {remedy}") from cause
+        if isinstance(error, _Refused):
+            problem = str(error)
+        elif isinstance(error, Image.UnidentifiedImageError):
+            problem = f"cannot be decoded (it is damaged, or no {', '.join(formats)} file)"
+        else:
+            problem = f"cannot be decoded ({error})"
+        raise DamagedDataError(f"{where} {problem}; {remedy}") from error
 
 
 class _Refused(Exception):

@@ -29,7 +29,7 @@ def cache_root() -> Path:
 
 
 def released(text: str | Path) -> tuple[str, str, str | None] | None:
-    """Split "PRESET:FILE" or "PRESET:FILE+HEAD" into preset, file and head; None for another text."""
+    """Split "PRESET:FILE" or "PRESET:FILE+HEAD" into its parts; None for any other text."""
     named = re.fullmatch(r"([a-z][\w-]+):([^+]+)(?:\+(.+))?", str(text))
     return (named[1], named[2], named[3]) if named else None
 
