@@ -392,7 +392,7 @@ def test_no_more_is_taken_than_was_promised(
     monkeypatch.setattr(transfer, "_LARGEST", 1 << 20)
     monkeypatch.setattr(transfer, "_CHUNK", 1000)
     server.length = length
-    with pytest.raises(DownloadError, match="sent more than|promises [0-9,]+ bytes, more than"):
+    with pytest.raises(DownloadError, match=r"sent more than|promises [0-9,]+ bytes, more than"):
         get(tmp_path)
     assert names(tmp_path) == set()
 
@@ -419,7 +419,7 @@ def test_https_is_never_left(
     def redirect(url: str, **options: Any) -> requests.Response:
         asked.append(url)
         response = requests.Response()
-        response.status_code, response.url = 302, url
+        response.status_code, response.url, response.raw = 302, url, io.BytesIO()
         response.headers["Location"] = next(rest)
         return response
 
