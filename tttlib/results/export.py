@@ -10,7 +10,7 @@ import pandas as pd
 
 from tttlib.runtime.files import atomic_write
 
-_FORMULA = tuple("=+-@\t\r＝＋－＠")  # the last four are the full-width forms
+_FORMULA = tuple("=+-@\t\n＝＋－＠")  # the last four are the full-width forms
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _HARMLESS = re.compile(rf"[-+]|{_NUMBER}( ?%)?( \[{_NUMBER}, {_NUMBER}\])?")
 
@@ -38,6 +38,7 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def _defused(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(_FORMULA) or _HARMLESS.fullmatch(value):
+    if not isinstance(value, str):
         return value
-    return "'" + value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # which to_csv does not quote
+    return "'" + text if text.startswith(_FORMULA) and not _HARMLESS.fullmatch(text) else text

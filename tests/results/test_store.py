@@ -1,4 +1,4 @@
-"""Units are kept, read again and described; summaries respect what makes rows dependent."""
+"""Units are kept, read again and described."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tttlib import corruptions, results
+from tttlib import results
 
 UNIT = {"experiment": "ttt", "domain": "zoom_blur", "severity": 5, "lr": 1e-3, "ids": [1, 2]}
 
@@ -162,120 +162,3 @@ def test_load_refuses_nothing_foreign_and_mismatched(store: results.Store, tmp_p
     store.run({**UNIT, "severity": "five"}, _rows)
     with pytest.raises(ValueError, match="different types"):
         results.load(store.folder)
-
-
-# Two methods on two domains, 400 images each; the same images, so errors are shared.
-@pytest.fixture(scope="module")
-def runs() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    hard = np.tile(rng.random(400), 2)
-    base = pd.DataFrame(
-        {
-            "domain": np.repeat(["contrast", "fog"], 400),
-            "id": np.tile(np.arange(400), 2),
-            "photograph": np.tile(np.arange(400) % 12, 2),
-        }
-    )
-    better = base.assign(method="ttt", correct=hard < 0.56)
-    return pd.concat([base.assign(method="source", correct=hard < 0.5), better])
-
-
-def test_summary_holds_each_group_with_its_interval(runs: pd.DataFrame) -> None:
-    table = results.summarise(runs, ["domain", "method"])
-    assert table.columns.tolist() == ["domain", "method", "n", "mean", "low", "high"]
-    assert table["n"].tolist() == [400] * 4
-    source = table[table["method"] == "source"].iloc[0]
-    truth = runs[(runs["method"] == "source") & (runs["domain"] == "contrast")]["correct"].mean()
-    assert source["mean"] == pytest.approx(truth)
-    half = 1.96 * np.sqrt(truth * (1 - truth) / 400)
-    assert source["high"] - source["low"] == pytest.approx(2 * half, rel=0.1)
-
-
-def test_images_seen_in_two_domains_are_not_counted_as_independent(runs: pd.DataFrame) -> None:
-    source = runs[runs["method"] == "source"]
-    both = results.summarise(source, "method").iloc[0]  # the two domains are copies
-    one = results.summarise(source, "domain").iloc[0]
-    assert both["n"] == 800
-    assert both["high"] - both["low"] == pytest.approx(one["high"] - one["low"], rel=0.1)
-
-
-def test_named_clusters_widen_the_interval(runs: pd.DataFrame) -> None:
-    dependent = runs.assign(correct=runs["photograph"] % 2 == 0)
-    plain = results.summarise(dependent, "method").iloc[0]
-    clustered = results.summarise(dependent, "method", clusters=["photograph"]).iloc[0]
-    assert clustered["high"] - clustered["low"] > 3 * (plain["high"] - plain["low"])
-
-
-def test_paired_difference_matches_images_in_any_order(runs: pd.DataFrame) -> None:
-    shuffled = runs.sample(frac=1, random_state=1)
-    table = results.paired_difference(
-        shuffled, "domain", method_column="method", baseline="source"
-    ).sort_values("domain")
-    wide = runs.pivot(index=["domain", "id"], columns="method", values="correct").astype(float)
-    want = (wide["ttt"] - wide["source"]).groupby("domain").mean()
-    assert table["difference"].to_numpy() == pytest.approx(want.to_numpy())
-    assert table["method"].tolist() == ["ttt", "ttt"]
-    assert (table["low"] > 0).all()
-    assert (table["n"] == 400).all()
-    overall = results.paired_difference(runs, method_column="method", baseline="source").iloc[0]
-    assert overall["n"] == 800
-    assert overall["difference"] == pytest.approx(want.mean())
-    # the copy in the second domain adds rows, not knowledge
-    assert overall["high"] - overall["low"] == pytest.approx(
-        table.iloc[0]["high"] - table.iloc[0]["low"], rel=0.12
-    )
-
-
-def test_paired_difference_refuses_unequal_images(runs: pd.DataFrame) -> None:
-    options: dict[str, Any] = {"method_column": "method", "baseline": "source"}
-    lacking = runs[~((runs["method"] == "ttt") & (runs["id"] == 7))]
-    with pytest.raises(ValueError, match=r"same images: 2 of 800 .*domain=contrast, id=7"):
-        results.paired_difference(lacking, **options)
-    with pytest.raises(ValueError, match="more than once"):
-        results.paired_difference(runs, match=["id"], **options)
-    with pytest.raises(ValueError, match=r"no baseline method = 'tent'.*'source', 'ttt'"):
-        results.paired_difference(runs, method_column="method", baseline="tent")
-    with pytest.raises(ValueError, match="no column 'step'"):
-        results.summarise(runs, "step")
-
-
-def test_published_table_is_the_reports(runs: pd.DataFrame) -> None:
-    table = results.published("ttt_mae_report")
-    assert table.columns.tolist() == [
-        "source", "citation", "method", "domain", "severity", "metric", "value", "protocol",
-    ]  # fmt: skip
-    assert not table.isna().any().any()
-    main = table[table["metric"] == "accuracy"].pivot(
-        index="method", columns="domain", values="value"
-    )
-    order = ["gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate"]
-    assert main.loc["Baseline", order].tolist() == [17.4, 32.2, 32.2, 6.4, 49.7]
-    assert main.loc["TTT-MAE [batch 128]", order].tolist() == [25.1, 39.5, 42.9, 9.2, 59.9]
-    assert main.loc["TTT-MAE [batch 8]", order].tolist() == [17.3, 33.5, 34.2, 7.0, 51.4]
-    assert set(table[table["method"] == "TTT-MAE [batch 128]"]["source"]) == {"original paper"}
-    with pytest.raises(ValueError, match=r"unknown .*'x'; known are .*ttt_mae_report"):
-        results.published("x")
-
-
-def test_comparison_stands_beside_the_published_number(runs: pd.DataFrame) -> None:
-    ours = results.summarise(runs, ["domain", "method"]).assign(
-        method=lambda t: t["method"].map({"source": "Baseline", "ttt": "TTT-MAE [batch 8]"})
-    )
-    table = results.compare_with_published(ours, "ttt_mae_report").set_index(["domain", "method"])
-    row = table.loc[("contrast", "Baseline")]
-    assert row["published"] == 6.4
-    assert row["difference"] == pytest.approx(row["mean"] - 6.4)
-    assert 40 < row["low"] < row["mean"] < row["high"] < 60
-    assert "ImageNet-C" in row["protocol"]
-    assert np.isnan(table.loc[("fog", "Baseline"), "published"])
-
-
-def test_published_means_are_the_means_of_the_published_corruptions() -> None:
-    table = results.published("palm")
-    table = table[table["setting"] == "continual"]
-    single, mean = table[table["domain"] != "mean"], table[table["domain"] == "mean"]
-    counts = single.groupby(["dataset", "method"])["value"].agg(["size", "mean"])
-    assert (counts["size"] == 15).all() and len(counts) == 28
-    stated = mean.set_index(["dataset", "method"])["value"].reindex(counts.index)
-    assert (counts["mean"] - stated).abs().max() < 0.1  # rounding to one digit, and their own
-    assert set(single["domain"]) == set(corruptions.NAMES)
