@@ -15,7 +15,19 @@ FORMULAS = [
     '=HYPERLINK("http://example.org","x")', "=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0",
     "-2+3", "@SUM(A1:A9)", "\t=1", "\r=1", "＝1+1", "+A1",
 ]  # fmt: skip
-HARMLESS = ["-1.5", "+3", "-2.5e-3", "+1.0 [-2.5, +3.0]", "-4.2 %", "-", "a=b", "1-2", "two\nlines", "'x", ""]
+HARMLESS = [
+    "-1.5",
+    "+3",
+    "-2.5e-3",
+    "+1.0 [-2.5, +3.0]",
+    "-4.2 %",
+    "-",
+    "a=b",
+    "1-2",
+    "two\nlines",
+    "'x",
+    "",
+]
 
 
 @pytest.mark.parametrize("text", FORMULAS)

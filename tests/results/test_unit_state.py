@@ -85,3 +85,14 @@ def test_lost_units_are_missing_in_a_comparison(
 def test_files_that_a_unit_did_not_make_are_not_read(sweep: Path, keep: Keep) -> None:
     keep(folder="sweep/units/a/results", domain="brightness")  # of an earlier, failed try
     assert len(results.result_files([sweep])) == 6
+
+
+def test_a_study_with_a_notebook_that_failed_says_so(keep: Keep, tmp_path: Path) -> None:
+    keep()
+    (tmp_path / "run" / "study.json").write_text("{}")
+    for name, state in (("01_a", "done"), ("02_b", "failed")):
+        (tmp_path / "run" / "units" / name).mkdir(parents=True)
+        finish(tmp_path / "run" / "units" / name, state)
+    (summary,) = results.tabulate([tmp_path / "run"])
+    assert summary.table["n"].tolist() == [4, 4]
+    assert len(summary.notes) == 1 and "not done" in summary.notes[0] and "02_b" in summary.notes[0]

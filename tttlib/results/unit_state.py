@@ -1,6 +1,7 @@
 """Which result files of a sweep count: those of units that are done, unchanged since.
 
 A sweep keeps the state of a unit in ``units/KEY/unit.json`` and lists its units in ``sweep.json``.
+A study does the same for its notebooks, whose rows lie together in ``results/``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def completed(folder: Path, files: Iterable[Path]) -> tuple[list[Path], list[str
     """
     files = [path.resolve() for path in files]
     units = {unit for path in files if (unit := _unit_of(path)) is not None}
-    units |= set(_units_in(folder.resolve()))
+    units |= {folder.resolve() / "units" / key for key in _listed(folder)}
     records = {unit: _read(unit / "unit.json") for unit in units}
     states = {unit: _state(unit, record) for unit, record in records.items()}
     kept = []
@@ -40,12 +41,12 @@ def completed(folder: Path, files: Iterable[Path]) -> tuple[list[Path], list[str
         unit = _unit_of(path)
         if unit is None or (states[unit] == "done" and path.name in records[unit]["files"]):
             kept.append(path)
-    counts = Counter(state for state in states.values() if state != "done")
-    if not counts:
-        return kept, []
-    reasons = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-    left_out = sum(counts.values())
-    return kept, [f"{left_out} of {len(units)} units of {folder} are left out: {reasons}"]
+    notes = []
+    if counts := Counter(state for state in states.values() if state != "done"):
+        reasons = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        left_out = f"{sum(counts.values())} of {len(units)} units of {folder} are left out"
+        notes.append(f"{left_out}: {reasons}")
+    return kept, notes + _unfinished_notebooks(folder)
 
 
 def _unit_of(path: Path) -> Path | None:
@@ -56,13 +57,21 @@ def _unit_of(path: Path) -> Path | None:
     return unit if unit.parent.name == "units" or (unit / "unit.json").exists() else None
 
 
-def _units_in(folder: Path) -> Iterator[Path]:
-    """Yield the folders of the units that a sweep began or lists."""
-    yield from (path.parent for path in folder.glob("units/*/unit.json"))
+def _listed(folder: Path) -> Iterator[str]:
+    """Yield the keys of the units that a sweep lists."""
     listed = _read(folder / "sweep.json").get("units")
     for unit in listed if isinstance(listed, list) else ():
         if isinstance(unit, dict) and "key" in unit:
-            yield folder / "units" / str(unit["key"])
+            yield str(unit["key"])
+
+
+def _unfinished_notebooks(folder: Path) -> list[str]:
+    """Name the notebooks of a study that are not done: what they would add is missing."""
+    if not (folder / "study.json").exists():
+        return []
+    records = {p.parent.name: _read(p) for p in sorted(folder.glob("units/*/unit.json"))}
+    names = [name for name, record in records.items() if record.get("state") != "done"]
+    return [f"not done in {folder}: {', '.join(names)}; rows may be missing"] if names else []
 
 
 def _state(unit: Path, record: Mapping[str, Any]) -> str:
@@ -73,7 +82,7 @@ def _state(unit: Path, record: Mapping[str, Any]) -> str:
     if state != "done" or not isinstance(files, dict):
         return "not run, or lost"
     for name, digest in files.items():
-        path = unit / "results" / name
+        path = unit / name if "/" in name else unit / "results" / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             return f"damaged ({path})"
     return "done"
