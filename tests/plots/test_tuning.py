@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pandas as pd
-import pytest
 
 from tttlib import plots
-
-
-@pytest.fixture(autouse=True)
-def agg() -> None:
-    matplotlib.use("agg")
-    plots.use_style()
 
 
 def grid() -> pd.DataFrame:

@@ -10,14 +10,6 @@ import torch
 from tttlib import plots
 
 
-@pytest.fixture(autouse=True)
-def agg() -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    plots.use_style()
-
-
 def accuracies(n: int, **columns: object) -> pd.DataFrame:
     table = pd.DataFrame({"middle": np.linspace(0.1, 0.6, n), **columns})
     for name, value in {"before": 0.5, "after": 0.6, "gain": 0.1}.items():

@@ -7,18 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
 from tttlib import corruptions, plots
-
-
-@pytest.fixture(autouse=True)
-def agg() -> None:
-    plt.close("all")
-    plt.switch_backend("agg")
-    plots.use_style()
 
 
 def shares(layers: int = 3) -> pd.DataFrame:
