@@ -10,14 +10,8 @@ PAGE = 7.2  # width of a page, inches
 PALETTE = sns.color_palette("colorblind")
 MARKERS = "osD^vPX*<>hd"
 _DOMAINS = (
-    "clean",
-    "gaussian_noise",
-    "motion_blur",
-    "zoom_blur",
-    "contrast",
-    "pixelate",
-    "defocus_blur",
-)
+    "clean", "gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate", "defocus_blur",
+)  # fmt: skip
 DOMAIN_COLORS = dict(zip(_DOMAINS, ["#555555", *PALETTE[:6]], strict=True))
 
 

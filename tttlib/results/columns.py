@@ -12,18 +12,9 @@ KEY = "unit_key"
 """The column that says which unit a row belongs to."""
 
 LEADING = (
-    "experiment",
-    "dataset",
-    "split",
-    "model",
-    "method",
-    "preset",
-    "stream",
-    "part",
-    "domain",
-    "severity",
-    "step",
-)
+    "experiment", "dataset", "split", "model", "method", "preset", "stream", "part", "domain",
+    "severity", "step",
+)  # fmt: skip
 """The order of columns in tables; others follow."""
 
 CLUSTERS = ("photograph", "digit")
@@ -33,14 +24,9 @@ AVERAGED = ("domain", "severity", "seed", "tensor")
 """A table that does not show these averages over them."""
 
 WHICH_IMAGES = (
-    "images",
-    "evaluate_at",
-    "evaluate_every",
-    "stream_fingerprint",
-    "heldout_fingerprint",
-    "selection",
-    "piece",
-)
+    "images", "evaluate_at", "evaluate_every", "stream_fingerprint", "heldout_fingerprint",
+    "selection", "piece",
+)  # fmt: skip
 """Which images a unit holds, and which of its answers were kept; not what was done to them."""
 
 IDENTITY = ("dataset_fingerprint", "weights_sha256", "corruptions_version", "model_mismatch")
