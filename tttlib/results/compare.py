@@ -205,7 +205,7 @@ def _of_table(path: Path) -> pd.DataFrame:
             continue
         for name, cell in zip(names, table[c], strict=True):
             texts = _NUMBER.findall(str(cell)) if c in intervals else [cell]
-            for k, value in enumerate(map(float, texts)):
+            for k, value in enumerate(float(str(text)) for text in texts):
                 quantity = str(c) if len(texts) == 1 else f"{c} ({k + 1})"
                 cells.append((name, quantity, 1, value, abs(value), False))
     made = pd.DataFrame(cells, columns=COLUMNS)

@@ -25,7 +25,8 @@ def csv_text(table: pd.DataFrame) -> str:
     safe = table.rename(columns=_defused)
     for i in range(table.shape[1]):
         if not pd.api.types.is_numeric_dtype(table.dtypes.iloc[i]):
-            safe.isetitem(i, table.iloc[:, i].map(_defused, na_action="ignore"))
+            cells = table.iloc[:, i].map(_defused, na_action="ignore")
+            safe.isetitem(i, cells.array)
     return safe.to_csv(index=False)
 
 
