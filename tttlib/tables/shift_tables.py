@@ -8,7 +8,7 @@ import pandas as pd
 
 from tttlib import results
 from tttlib.evaluate.layers import LAST
-from tttlib.statistics.variance import DIFFERENCE
+from tttlib.statistics.variance_components import DIFFERENCE
 from tttlib.tables.claims import Claim
 
 READ = "read by a line, above chance"
