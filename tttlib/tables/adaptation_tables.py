@@ -22,40 +22,38 @@ def with_error(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(error=1.0 - rows["correct"].astype("float64"))
 
 
-def error_table(
-    rows: pd.DataFrame, *, by: str = "method", clusters: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Return the error in % of each corruption and of their mean, one row per value of `by`.
+def error_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the error in % of each corruption and of their mean, one row per method.
 
-    Columns: `by`, one per corruption (short names), mean, low, high (95 % bootstrap interval of the
-    mean over images), n. The mean is over arrivals of `rows` (with `error`), clean ones left out;
+    Columns: method, one per corruption (short names), mean, low, high (95 % bootstrap interval of
+    the mean over images), n. The mean is over arrivals of `rows` (with `error`), clean ones left out;
     with as many images of each corruption it is the papers' unweighted mean over corruptions.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
-    single = 100 * rows.pivot_table("error", by, "domain", sort=False)
+    single = 100 * rows.pivot_table("error", "method", "domain", sort=False)
     names = [name for name in corruptions.NAMES if name in single]
     single = single[names].rename(columns=short).round(1)
-    mean = results.summarise(rows, by, value="error", clusters=clusters).set_index(by)
-    return single.join(_in_percent(mean).assign(n=mean["n"])).reset_index()
+    n = rows.groupby("method").size()
+    return single.join(_mean_errors(rows, clusters).assign(n=n)).reset_index()
 
 
 def against(
     rows: pd.DataFrame,
     baseline: str,
     *,
-    by: str = "method",
     groups: Sequence[str] = (),
     clusters: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return each method's error minus that of `baseline` over the same arrivals, in fractions.
 
-    Columns groups…, `by`, n, difference, low, high (paired intervals); clean arrivals are left out.
+    Columns groups…, method, n, difference, low, high (paired intervals); clean arrivals are left
+    out.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
     return results.paired_difference(
         rows,
         groups,
-        method_column=by,
+        method_column="method",
         baseline=baseline,
         match=[name for name in PAIR if name in rows],
         value="error",
@@ -63,27 +61,20 @@ def against(
     )
 
 
-def gradual_table(
-    rows: pd.DataFrame, *, by: str = "method", clusters: Sequence[str] = ()
-) -> pd.DataFrame:
+def gradual_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
     """Return the three averages of the gradual setting in %, each with its interval.
 
     "all" is over all blocks (PALM's code), "severity 5" over the blocks of that severity, "rising"
     over severities 1 to 5 on the way up (the caption of PALM's table 4).
     """
-    first = rows[rows[by] == rows[by].iloc[0]]
+    first = rows[rows["method"] == rows["method"].iloc[0]]
     up = set(first.loc[streams.rising(first), "block"])
     choices = {
         "all": rows,
         "severity 5": rows[rows["severity"] == 5],
         "rising": rows[rows["block"].isin(up)],
     }
-    parts = [
-        _in_percent(
-            results.summarise(part, by, value="error", clusters=clusters).set_index(by)
-        ).add_prefix(f"{name}, ")
-        for name, part in choices.items()
-    ]
+    parts = [_mean_errors(part, clusters).add_prefix(f"{name}, ") for name, part in choices.items()]
     return pd.concat(parts, axis=1).reset_index()
 
 
@@ -172,8 +163,10 @@ def short(name: str) -> str:
     return dict(zip(corruptions.NAMES, _SHORT, strict=True)).get(name, name)
 
 
-def _in_percent(means: pd.DataFrame) -> pd.DataFrame:
-    return (100 * means[["mean", "low", "high"]]).round(1)
+def _mean_errors(rows: pd.DataFrame, clusters: Sequence[str]) -> pd.DataFrame:
+    """Return mean, low and high of the error of each method, in %."""
+    means = results.summarise(rows, "method", value="error", clusters=clusters)
+    return (100 * means.set_index("method")[["mean", "low", "high"]]).round(1)
 
 
 def _stage(tensors: pd.Series) -> pd.Series:

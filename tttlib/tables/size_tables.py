@@ -51,14 +51,21 @@ def per_class(
     table = pairs.groupby(["label", "class"], as_index=False).agg(
         images=("id", "nunique"), n=("id", "size")
     )
-    label = table["label"].to_numpy()
+    label = table["label"]
     table["objects"] = areas.n.numpy()[label]
     table["area_mean"] = areas.mean.numpy()[label]
     table["area_variance"] = areas.variance.numpy()[label]
-    for name in outcomes:
-        means = results.summarise(pairs, "label", value=name, clusters=clusters)
-        means = means.set_index("label").loc[label]
-        table[[name, f"{name}_low", f"{name}_high"]] = means[["mean", "low", "high"]].to_numpy()
+    return _with_means(table, pairs, "label", outcomes, clusters)
+
+
+def _with_means(
+    table: pd.DataFrame, rows: pd.DataFrame, by: str, names: Sequence[str], clusters: Sequence[str]
+) -> pd.DataFrame:
+    """Return the table, one row for each value of `by`, with mean, low and high of columns."""
+    for name in names:
+        means = results.summarise(rows, by, value=name, clusters=clusters)
+        means = means.set_index(by).loc[table[by], ["mean", "low", "high"]]
+        table[[name, f"{name}_low", f"{name}_high"]] = means.to_numpy()
     return table
 
 
@@ -143,10 +150,7 @@ def by_bin(
         n=("id", "size"),
         **{"from": (column, "min"), "to": (column, "max"), "middle": (column, "mean")},
     )
-    for name in outcomes:
-        means = results.summarise(placed, "bin", value=name, clusters=clusters)
-        table[[name, f"{name}_low", f"{name}_high"]] = means[["mean", "low", "high"]].to_numpy()
-    return table
+    return _with_means(table, placed, "bin", outcomes, clusters)
 
 
 def regressions(
