@@ -26,8 +26,8 @@ def error_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataF
     """Return the error in % of each corruption and of their mean, one row per method.
 
     Columns: method, one per corruption (short names), mean, low, high (95 % bootstrap interval of
-    the mean over images), n. The mean is over arrivals of `rows` (with `error`), clean ones left out;
-    with as many images of each corruption it is the papers' unweighted mean over corruptions.
+    the mean over images), n. The mean is over arrivals of `rows` (with `error`), clean ones left
+    out; with as many images of each corruption it is the papers' unweighted mean of corruptions.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
     single = 100 * rows.pivot_table("error", "method", "domain", sort=False)
