@@ -15,6 +15,7 @@ from torch import Tensor
 from tttlib import corruptions
 from tttlib.corruptions import EXTRA_NAMES, NAMES, VARIANT_NAMES, corrupt
 from tttlib.corruptions.fields import CounterFields
+from tttlib.corruptions.recipes import RECIPES
 
 ALL = NAMES + EXTRA_NAMES + VARIANT_NAMES
 GOLDEN = Path(__file__).parents[1] / "goldens" / "corruptions_32.npz"
@@ -160,8 +161,8 @@ def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
 
     def distance(severity: float) -> float:
         fields = CounterFields(0, torch.arange(len(images)))
-        y = corruptions._apply(corruptions._RECIPES[name], images.clone(), fields, severity)
-        y = corruptions._finish(y, torch.float32, corruptions._RECIPES[name].white)
+        y = corruptions._apply(RECIPES[name], images.clone(), fields, severity)
+        y = corruptions._finish(y, torch.float32, RECIPES[name].white)
         return (y - images).square().mean().item()
 
     whole = [distance(severity) for severity in (1, 2, 3, 4, 5)]
@@ -209,7 +210,7 @@ def test_nearest_parameter_set() -> None:
 
 def test_names() -> None:
     assert len(NAMES) == 15 and len(EXTRA_NAMES) == 4 and not set(NAMES) & set(EXTRA_NAMES)
-    assert set(corruptions._RECIPES) == {*NAMES, *EXTRA_NAMES, *VARIANT_NAMES}
+    assert set(RECIPES) == {*NAMES, *EXTRA_NAMES, *VARIANT_NAMES}
 
 
 IMAGES = torch.zeros(2, 3, 32, 32)
