@@ -1,7 +1,7 @@
 """Elastic transform of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
-It is a random affine warp and then a smooth random displacement (Simard, Steinkraus, Platt 2003), as
-today's OpenCV and SciPy compute them. The released files were made with versions that rounded
+It is a random affine warp and then a smooth random displacement (Simard, Steinkraus, Platt 2003),
+as today's OpenCV and SciPy do it. The released files were made with versions that rounded
 coordinates to 1/32 pixel and took a wrong neighbour at the border; `elastic_transform_2018` does so
 too.
 """

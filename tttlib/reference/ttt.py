@@ -52,7 +52,8 @@ def run(
     work = copy.deepcopy(model).eval()
     for name, parameter in work.named_parameters():
         parameter.requires_grad_(name in names)
-    losses, logits = [], []
+    losses: list[list[float]] = []
+    logits: list[list[Tensor]] = []
     for image, image_orders in zip(images, orders.to(images.device), strict=True):
         # start from the source weights, with a new optimiser
         work.load_state_dict(model.state_dict())

@@ -140,10 +140,11 @@ class Stream(Iterator[Batch]):
         """Return the images of some rows of the plan, float32 [B,3,H,W] in [0,1]."""
         levels = torch.empty((len(plan), *self.dataset.images.shape[1:]), dtype=torch.uint8)
         plan = plan.reset_index(drop=True)
-        for (name, severity), part in plan.groupby(["domain", "severity"], sort=False):
+        for _, part in plan.groupby(["domain", "severity"], sort=False):
+            name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
             index = part["index"].to_list()
             rows = torch.tensor(part.index.to_numpy())
-            levels[rows] = corrupted(self.dataset, index, name, float(severity), seed=self.seed)
+            levels[rows] = corrupted(self.dataset, index, name, severity, seed=self.seed)
         return levels.float() / 255
 
     def rows(self) -> pd.DataFrame:
