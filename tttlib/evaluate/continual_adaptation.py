@@ -170,7 +170,8 @@ def _resumed(
             raise ValueError("rows of earlier pieces are gone")
         adapter.load_state_dict(saved["adapter"])
     except Exception as error:  # whatever is wrong with it: it can be made again
-        log.warning("%s cannot be used (%s), so the stream starts again", state, error)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("%s cannot be used (%s), so the stream starts again", state, reason)
         return create(), 0  # the first adapter may be half loaded
     return adapter, pieces
 
