@@ -232,15 +232,18 @@ def test_illegal_name() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 3, 32, 32), np.uint8), "got ndarray"),
-        (IMAGES[0], r"got \(3, 32, 32\)"),
-        (torch.zeros(2, 1, 32, 32), r"got \(2, 1, 32, 32\)"),
-        (torch.zeros(2, 32, 32, 3), r"got \(2, 32, 32, 3\)"),
+        (np.zeros((2, 3, 32, 32), np.uint8), "NumPy array .* torch.from_numpy"),
+        ([IMAGES[0]], "list; join tensors"),
+        (IMAGES[0], r"not \[3, 32, 32\].*images\[None\]"),
+        (torch.zeros(2, 1, 32, 32), r"not \[2, 1, 32, 32\]"),
+        (torch.zeros(2, 4, 32, 32), r"not \[2, 4, 32, 32\]"),
+        (torch.zeros(2, 32, 32, 3), r"not \[2, 32, 32, 3\].*permute"),
         (torch.zeros(2, 3, 7, 32), "H, W >= 8"),
-        (IMAGES.long(), "uint8 or floating point, got torch.int64"),
-        (IMAGES + 2, r"lie in \[0,1\], got \[2, 2\]"),
-        (IMAGES - 0.5, r"lie in \[0,1\]"),
-        (IMAGES * float("nan"), r"lie in \[0,1\]"),
+        (IMAGES.long(), "uint8 .* or floating point .* not torch.int64"),
+        (IMAGES.bool(), "not torch.bool"),
+        (IMAGES + 2, r"in \[0,1\], not \[2, 2\]"),
+        (IMAGES - 0.5, r"in \[0,1\]"),
+        (IMAGES * float("nan"), r"in \[0,1\]"),
     ],
 )
 def test_illegal_images(images: Tensor, message: str) -> None:

@@ -23,6 +23,7 @@ from tttlib.corruptions import jpeg
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
 from tttlib.corruptions.recipes import EXTRA_NAMES, NAMES, VARIANT_NAMES, Recipe, recipe_of
+from tttlib.runtime.images import check_images
 
 __all__ = ["EXTRA_NAMES", "NAMES", "VARIANT_NAMES", "VERSION", "corrupt"]
 
@@ -99,7 +100,7 @@ def corrupt(
     and 224 (ImageNet-C), and of the smaller one of two equally near sizes.
     """
     recipe, severity = recipe_of(name), _severity(severity)
-    _check_images(images)
+    check_images(images, empty=True, smallest_side=_SMALLEST_SIDE)
     if generator is not None and not (ids is None and reference is None):
         raise ValueError("generator draws the ids: give it without ids and without reference")
     count, device = len(images), images.device
@@ -187,25 +188,6 @@ def _severity(severity: float) -> float:
     if not legal:
         raise ValueError(f"severity must be a number from 1 to 5, got {severity!r}")
     return float(severity)
-
-
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images must be a tensor [B,3,H,W], got {type(images).__name__}")
-    shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < _SMALLEST_SIDE:
-        raise ValueError(f"images must be [B,3,H,W] with H, W >= {_SMALLEST_SIDE}, got {shape}")
-    if images.dtype == torch.uint8:
-        return
-    if not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
-    if len(images):
-        low, high = (limit.item() for limit in images.aminmax())
-        if not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise ValueError(
-                f"floating-point images must lie in [0,1], got [{low:g}, {high:g}]; "
-                "undo the normalisation, or give grey levels as uint8"
-            )
 
 
 def _check_ids(ids: Tensor, count: int) -> None:

@@ -83,7 +83,7 @@ def _table(scale: float) -> tuple[Tensor, int]:
 
 
 def fractions(rate: Tensor, uniform: Tensor) -> Tensor:
-    """Return the smallest k with P(count <= k) > uniform, for small rates of the same shape."""
+    """Return the smallest k with P(count <= k) > uniform, for small rates of any shape."""
     term = torch.exp(-rate)  # P(count = k)
     below, count, k = term.clone(), torch.zeros_like(uniform), 0
     more = uniform >= below
