@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tttlib import adapt, results
-from tttlib.tables import findings
+from tttlib.tables import verdict_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
@@ -42,18 +42,18 @@ def readme() -> str:
     """The README with its table made again."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     report = {name: DATA[name] for name in ("scenes", "Tiny-ImageNet")}
-    return findings.filled(text, "findings", findings.table(FIGURES, report, REPORT))
+    return verdict_tables.filled(text, "findings", verdict_tables.table(FIGURES, report, REPORT))
 
 
 def verdicts() -> str:
-    return HEAD + findings.markdown(findings.table(FIGURES, DATA)) + "\n"
+    return HEAD + verdict_tables.markdown(verdict_tables.table(FIGURES, DATA)) + "\n"
 
 
 def models() -> str:
     """The page of models with the table of the bundled ones made again."""
     text = (ROOT / MODELS).read_text(encoding="utf-8")
     table = pd.read_csv(FIGURES / "models_bundled.csv")
-    return findings.filled(text, "bundled", table)
+    return verdict_tables.filled(text, "bundled", table)
 
 
 def adaptation() -> str:
@@ -70,7 +70,7 @@ def adaptation() -> str:
         "speed": speed(),
     }
     for mark, table in tables.items():
-        text = findings.filled(text, mark, table)
+        text = verdict_tables.filled(text, mark, table)
     return text
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from tttlib.statistics.resampling import degrees, factors_of, sample_weights, spread, student
+from tttlib.statistics.intervals import degrees, factors_of, sample_weights, spread, student
 
 _STEPS = 50
 _LARGEST_STEP = 5.0
@@ -31,21 +31,47 @@ def logistic(
     resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """log odds(outcome) = intercept + sum of coefficient * standardised column; one row per term.
+    """Fit log odds(outcome) = intercept + sum of coefficient * standardised column.
 
-    rows         finite values; `outcome` is bool or 0 / 1
-    numeric      columns entered in units of their standard deviation (`one_sd`, of this sample)
-    categorical  columns entered as one term per level but the first, "domain: zoom_blur"
-    clusters     columns that make rows dependent; whole clusters are drawn
-    Columns: `COLUMNS`. An odds ratio of 2 says: one standard deviation more doubles the odds.
-    A term that is constant, or a combination of those before it, has no coefficient (NaN) and a
-    note saying so. Firth's penalty keeps estimates finite where a term separates right from wrong,
-    and takes the first-order bias away; without separation it changes little. The standard error is
-    the bootstrap's, interval and p-value come from Student's t with as many degrees of freedom as
-    the smallest factor has clusters, less one. Raises ValueError for a missing column, values that
-    are not finite, another outcome, or no rows.
+    Firth's penalty keeps estimates finite where a term separates right from wrong, and takes the
+    first-order bias away; without separation it changes little. The standard error is the
+    bootstrap's, interval and p-value come from Student's t with as many degrees of freedom as the
+    smallest factor has clusters, less one.
 
-    Source: Firth, Biometrika 80, 1993; Heinze and Schemper, Statistics in Medicine 21, 2002.
+    Parameters
+    ----------
+    rows
+        Table with the columns named below.
+    outcome
+        Column of right or wrong: bool, or 0 and 1.
+    numeric
+        Columns entered in units of their standard deviation in this sample (`one_sd`).
+    categorical
+        Columns entered as one term per level but the first, "domain: zoom_blur".
+    clusters
+        Columns that make rows dependent; whole clusters are drawn.
+    level
+        Coverage of the intervals.
+    resamples
+        Number of bootstrap samples.
+    seed
+        Of the random draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per term, columns `COLUMNS`. An odds ratio of 2 says that one standard deviation
+        more doubles the odds. A term that is constant, or a combination of those before it, has no
+        coefficient (NaN) and a note saying so.
+
+    Raises
+    ------
+    ValueError
+        For a missing column, values that are not finite, another outcome, or no rows.
+
+    References
+    ----------
+    Firth, Biometrika 80, 1993; Heinze and Schemper, Statistics in Medicine 21, 2002.
     """
     y, terms, scales = _design(rows, outcome, numeric, categorical, clusters)
     names, x = list(terms), np.stack([np.ones(len(y)), *terms.values()], 1)  # [N,1+P]
@@ -57,26 +83,27 @@ def logistic(
         [firth(x[:, used], y, w, fit) for w in sample_weights(factors, resamples, seed)]
     )
     low, high, p = student(fit, spread(replicates), degrees(factors), level)
-    found = pd.DataFrame(
+    estimates = pd.DataFrame(
         {
             "term": ["intercept", *(names[i - 1] for i in used[1:])],
             **{"coefficient": fit, "low": low, "high": high, "p": p},
             **{"odds_ratio": np.exp(fit), "odds_low": np.exp(low), "odds_high": np.exp(high)},
         }
     )
-    whole = pd.DataFrame({"term": ["intercept", *names]}).merge(found, on="term", how="left")
-    whole["one_sd"] = whole["term"].map(scales)
-    whole["n"], whole["note"] = len(y), whole["term"].map(notes).fillna("")
-    return whole[list(COLUMNS)]
+    table = pd.DataFrame({"term": ["intercept", *names]}).merge(estimates, on="term", how="left")
+    table["one_sd"] = table["term"].map(scales)
+    table["n"], table["note"] = len(y), table["term"].map(notes).fillna("")
+    return table[list(COLUMNS)]
 
 
 def firth(
     x: NDArray, y: ArrayLike, weights: NDArray, start: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Coefficients [R,P] of R weighted fits of y [N] on x [N,P], all at once; weights [R,N].
+    """Return coefficients [R,P] of R weighted fits of y [N] on x [N,P]; weights are [R,N].
 
     Newton's method on Firth's score sum_i w_i (y_i - m_i + h_i (1/2 - m_i)) x_i, where w_i h_i are
-    the leverages. NaN for a sample that leaves a coefficient undetermined.
+    the leverages; all fits advance together. NaN for a sample that leaves a coefficient
+    undetermined.
     """
     y, (n, p) = np.asarray(y, np.float64), x.shape
     pairs = (x[:, :, None] * x[:, None, :]).reshape(n, p * p)
@@ -109,7 +136,7 @@ def _design(
     categorical: Sequence[str],
     clusters: Sequence[str],
 ) -> tuple[NDArray, dict[str, NDArray], dict[str, float]]:
-    """Outcome [N], standardised terms [N] by name, and the standard deviation of the numeric."""
+    """Return outcome [N], standardised terms [N] by name, and the numeric ones' deviations."""
     wanted = [outcome, *numeric, *categorical, *clusters]
     missing = [name for name in wanted if name not in rows]
     if missing or rows.empty:
@@ -137,7 +164,7 @@ def _design(
 
 
 def _notes(x: NDArray, names: Sequence[str]) -> dict[str, str]:
-    """Why a term (column 1, 2, … of x) has no coefficient; "" for those that have one."""
+    """Return by name why a term (column 1, 2, … of x) has no coefficient; "" if it has one."""
     notes, kept = {}, x[:, :1]
     for i, name in enumerate(names, 1):
         column = x[:, i : i + 1]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tttlib import statistics
-from tttlib.statistics.variance import DIFFERENCE, FACTORS, design, shares
+from tttlib.statistics.variance_components import DIFFERENCE, FACTORS, design, shares
 
 C, N, A, D = 4, 6, 5, 8  # classes, images a class, corruptions, dimensions
 
@@ -147,11 +147,3 @@ def test_layouts_that_tell_nothing_are_refused(change: object, words: str) -> No
         statistics.variance_shares(np.ones((len(rows()), D)), rows())
     with pytest.raises(ValueError, match="as many finite points"):
         statistics.variance_shares(np.full((len(rows()), D), np.nan), rows())
-
-
-def test_hits_are_what_the_accuracy_counts() -> None:
-    table = rows()
-    x = cloud(table, 0, corruption=2)
-    hits, folds = statistics.linear_hits(x, table["domain"], table["id"])
-    found = statistics.separability(x, table["domain"], table["id"])
-    assert (hits.mean(), folds) == (found.accuracy, found.folds) and found.accuracy > 0.8

@@ -9,53 +9,65 @@ from pathlib import Path
 
 import pandas as pd
 
+_KEY = ["notebook", "claim", "measure"]
+
 
 def table(
     folder: str | Path, columns: Mapping[str, str | Sequence[str]], notebooks: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """One row per claim and measure, one column per dataset: verdict, number, interval and n.
+    """Return one row per claim and measure, one column per dataset with its verdict and number.
 
-    folder     of the committed figures, with <notebook>_claims_<suffix>.csv (see `publish`)
-    columns    name of the column -> suffix of its files, or several
-    notebooks  only the claims of these ("01", …); of all when empty
-    A dataset without a claim leaves its cell empty. Raises FileNotFoundError for a suffix without
-    claims, ValueError for a table that decides a claim twice (with two settings).
+    Parameters
+    ----------
+    folder
+        Folder of the committed figures, with <notebook>_claims_<suffix>.csv (see `publish`).
+    columns
+        Name of the column -> suffix of its files, or several. A dataset without a claim leaves its
+        cell empty.
+    notebooks
+        Only the claims of these ("01", …); of all when empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a suffix without claims.
+    ValueError
+        For a table that decides a claim twice (with two settings).
     """
     cells = []
     for name, suffixes in columns.items():
         several = [suffixes] if isinstance(suffixes, str) else suffixes
-        found = pd.concat([_claims(Path(folder), s, notebooks) for s in several])
-        twice = found[found.duplicated(["notebook", "claim", "measure"])]
+        claims = pd.concat([_claims(Path(folder), s, notebooks) for s in several])
+        twice = claims[claims.duplicated(_KEY)]
         if len(twice):
             first = twice.iloc[0]
             raise ValueError(
                 f"{first['notebook']}_claims_{'/'.join(several)}.csv decides {first['claim']!r} "
                 "twice; publish a run with one setting"
             )
-        keyed = found.set_index(["notebook", "claim", "measure"])
-        cells.append(keyed.apply(_cell, axis=1).rename(name))
+        cells.append(claims.set_index(_KEY).apply(_cell, axis=1).rename(name))
     merged = pd.concat(cells, axis=1, sort=False).fillna("")
     return merged.sort_index(level="notebook", sort_remaining=False, kind="stable").reset_index()
 
 
-def markdown(found: pd.DataFrame) -> str:
-    """The table as Markdown."""
-    lines = ["| " + " | ".join(map(str, found.columns)) + " |", "|" + "---|" * found.shape[1]]
-    rows = found.astype(str).to_numpy().tolist()
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table as Markdown."""
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * table.shape[1]]
+    rows = table.astype(str).to_numpy().tolist()
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def filled(text: str, mark: str, found: pd.DataFrame) -> str:
-    """A page with the table between the lines `<!-- mark -->` and `<!-- end of mark -->`.
+def filled(text: str, mark: str, table: pd.DataFrame) -> str:
+    """Return the page with the table between the lines `<!-- mark -->` and `<!-- end of mark -->`.
 
-    Raises ValueError when the page has no such lines.
+    A page without such lines raises a ValueError.
     """
     begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     marked = re.compile(f"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
     if not marked.search(text):
         raise ValueError(f"the page has no lines {begin} and {end} to write between")
-    return marked.sub(lambda match: f"{match[1]}{markdown(found)}\n{match[2]}", text)
+    return marked.sub(lambda match: f"{match[1]}{markdown(table)}\n{match[2]}", text)
 
 
 def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame:
@@ -63,12 +75,12 @@ def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame
     if not paths:
         raise FileNotFoundError(f"no file {folder}/??_claims_{suffix}.csv; publish a run first")
     tables = [pd.read_csv(path).assign(notebook=path.name[:2]) for path in paths]
-    found = pd.concat(tables, ignore_index=True)
-    return found[found["notebook"].isin(notebooks)] if notebooks else found
+    claims = pd.concat(tables, ignore_index=True)
+    return claims[claims["notebook"].isin(notebooks)] if notebooks else claims
 
 
 def _cell(row: pd.Series) -> str:
-    """supported: +0.177 [+0.126, +0.242], 80 images; without a number when there is none (NaN)"""
+    """Write "**supported** +0.177 [+0.126, +0.242], 80 images"; no number where it is NaN."""
     if math.isnan(row["estimate"]):
         return f"**{row['verdict']}**, {row['n']} {row['unit']}"
     number = f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

@@ -9,12 +9,9 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from tttlib import statistics
-from tttlib.statistics.logistic import firth
+from tttlib.statistics.logistic_regression import firth
 
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(4)
+SEED = 4
 
 
 def simulated(rng: np.random.Generator, n: int, effect: float = 0.7) -> pd.DataFrame:

@@ -7,10 +7,7 @@ import pytest
 
 from tttlib import statistics
 
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(8)
+SEED = 8
 
 
 def gains(rng: np.random.Generator, n: int, up: float = 0.1, down: float = 0.1) -> np.ndarray:

@@ -1,18 +1,14 @@
-"""Correlations against scipy and simulation; multiplicity against the definitions; power."""
+"""Correlations and the reliability of means against scipy and simulation."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from tttlib import statistics
 
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(11)
+SEED = 11
 
 
 @pytest.mark.parametrize("method", ["pearson", "spearman"])
@@ -88,27 +84,6 @@ def test_correlate_refuses(x: list, y: list, options: dict, message: str) -> Non
         statistics.correlate(x, y, **options)
 
 
-def test_smallest_correlation_is_found_four_times_in_five(rng: np.random.Generator) -> None:
-    n = 50
-    rho = statistics.smallest_correlation(n)
-    assert rho == pytest.approx(0.3867, abs=1e-3)
-    x = rng.normal(size=(4000, n))
-    y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=(4000, n))
-    found = stats.pearsonr(x, y, axis=1).pvalue < 0.05
-    assert found.mean() == pytest.approx(0.8, abs=0.025)
-    assert np.isnan(statistics.smallest_correlation(3))
-
-
-def test_smallest_difference_is_found_four_times_in_five(rng: np.random.Generator) -> None:
-    p, n = 0.5, 100
-    gap = statistics.smallest_difference(np.sqrt(2 * p * (1 - p)), n)
-    a, b = rng.binomial(n, p - gap / 2, 20000) / n, rng.binomial(n, p + gap / 2, 20000) / n
-    z = (b - a) / np.sqrt((a * (1 - a) + b * (1 - b)) / n)
-    assert (z > 1.96).mean() == pytest.approx(0.8, abs=0.03)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        statistics.smallest_difference(1, 10, power=80)
-
-
 def test_reliability_is_the_share_of_true_variance(rng: np.random.Generator) -> None:
     groups = np.repeat(np.arange(400), 25)
     noise = rng.normal(size=10_000)
@@ -116,24 +91,3 @@ def test_reliability_is_the_share_of_true_variance(rng: np.random.Generator) -> 
     true = rng.normal(size=400) * 0.2  # variance 0.04 against 1 / 25 of sampling
     assert statistics.reliability(true[groups] + noise, groups) == pytest.approx(0.5, abs=0.08)
     assert np.isnan(statistics.reliability([1.0, 2.0], [0, 1]))
-
-
-def test_holm_and_benjamini_hochberg_by_hand() -> None:
-    p = [0.01, 0.04, np.nan, 0.03, 0.005]
-    np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, np.nan, 0.06, 0.02])
-    np.testing.assert_allclose(statistics.benjamini_hochberg(p), [0.02, 0.04, np.nan, 0.04, 0.02])
-    assert np.isnan(statistics.holm([np.nan])).all()
-    assert np.isnan(statistics.benjamini_hochberg([np.nan])).all()
-    table = statistics.corrected(pd.DataFrame({"p": p}))
-    np.testing.assert_allclose(table["p_holm"], statistics.holm(p))
-    two = pd.DataFrame({"p": [0.01, 0.04, 0.03], "method": ["a", "a", "b"]}, index=[5, 5, 9])
-    assert statistics.corrected(two, by="method")["p_holm"].tolist() == [0.02, 0.04, 0.03]
-    with pytest.raises(ValueError, match="p-values"):
-        statistics.holm([1.2])
-
-
-def test_holm_keeps_the_chance_of_any_false_finding(rng: np.random.Generator) -> None:
-    p = rng.random((2000, 8))
-    any_found = np.mean([(statistics.holm(one) < 0.05).any() for one in p])
-    assert any_found == pytest.approx(0.05, abs=0.015)
-    assert (p < 0.05).any(1).mean() > 0.3

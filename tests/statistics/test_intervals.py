@@ -1,17 +1,11 @@
-"""Bootstrap against theory and the slow obvious way; PCA and separability on known clouds."""
+"""Bootstrap intervals against theory and the slow obvious way."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
 from tttlib import statistics
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
 
 
 def test_interval_of_independent_values_agrees_with_theory(rng: np.random.Generator) -> None:
@@ -111,49 +105,3 @@ def test_paired_uses_that_the_same_images_were_seen(rng: np.random.Generator) ->
 def test_bootstrap_refuses(values: list, clusters: list, options: dict) -> None:
     with pytest.raises(ValueError):
         statistics.bootstrap(values, clusters, **options)
-
-
-def test_pca_equals_scikit_learn_and_fixes_signs(rng: np.random.Generator) -> None:
-    x = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 7)) + 4
-    got, want = statistics.pca(x, 3), PCA(3, svd_solver="full").fit(x)
-    np.testing.assert_allclose(got.explained, want.explained_variance_ratio_, atol=1e-12)
-    np.testing.assert_allclose(np.abs(got.components), np.abs(want.components_), atol=1e-10)
-    np.testing.assert_allclose(got.coordinates, (x - got.mean) @ got.components.T, atol=1e-10)
-    assert (got.components[np.arange(3), np.abs(got.components).argmax(1)] > 0).all()
-    flipped = statistics.pca(x[::-1], 3)
-    np.testing.assert_allclose(flipped.coordinates[::-1], got.coordinates, atol=1e-9)
-
-
-@pytest.mark.parametrize("x", [np.ones((5, 3)), np.zeros((4, 1)), np.full((5, 3), np.inf)])
-def test_pca_refuses(x: np.ndarray) -> None:
-    with pytest.raises(ValueError):
-        statistics.pca(x, 2)
-
-
-def test_separability_and_silhouette_on_known_clouds(rng: np.random.Generator) -> None:
-    labels = np.repeat(["cat", "dog", "dog"], 60)
-    noise = rng.normal(size=(180, 4))
-    apart = noise + 8.0 * (labels == "dog")[:, None]
-    far, mixed = statistics.separability(apart, labels), statistics.separability(noise, labels)
-    assert far == (1.0, pytest.approx(2 / 3), 5)
-    assert mixed.accuracy < 0.75
-    assert statistics.silhouette(apart, labels) > 0.6
-    assert abs(statistics.silhouette(noise, labels)) < 0.1
-
-
-def test_groups_keep_versions_of_one_image_in_one_fold(rng: np.random.Generator) -> None:
-    image = np.repeat(np.arange(24), 10)  # ten corrupted versions of each image
-    labels = rng.permutation(np.arange(24) % 2)[image]  # says nothing: only the image tells it
-    x = rng.normal(size=(24, 40))[image] + 0.01 * rng.normal(size=(240, 40))
-    assert statistics.separability(x, labels).accuracy == 1.0  # leaks
-    assert statistics.separability(x, labels, groups=image).accuracy < 0.8
-
-
-def test_separability_refuses_what_it_cannot_test() -> None:
-    x = np.random.default_rng(0).normal(size=(6, 2))
-    with pytest.raises(ValueError, match="two different labels"):
-        statistics.separability(x, np.zeros(6))
-    with pytest.raises(ValueError, match="single point"):
-        statistics.separability(x, [0, 0, 0, 0, 0, 1])
-    with pytest.raises(ValueError, match="6 points but 5 labels"):
-        statistics.silhouette(x, [0, 1, 0, 1, 0])
