@@ -85,5 +85,5 @@ def adaptation_steps(
         if step < steps:
             stack.descend(stack.losses(images, target, orders[:, step], visible))
     masked = images * (1 - mask) + 0.5 * mask
-    found = (masked[0], torch.stack(pictures), torch.stack(probabilities), torch.stack(losses))
-    return Steps(*(value.cpu() for value in found))
+    stacks = (torch.stack(parts) for parts in (pictures, probabilities, losses))
+    return Steps(*(value.cpu() for value in (masked[0], *stacks)))
