@@ -6,7 +6,9 @@ import copy
 
 import pytest
 import torch
-from tiny_networks import autoencoder, convolutional, images
+from small_networks import convolutional
+from small_networks import exact_images as images
+from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -67,7 +67,7 @@ REST = ("surgical", "dss", "law", "autolr", "palm")
 
 
 def test_a_transformer_adapts_what_its_logits_depend_on() -> None:
-    net = small.transformer()
+    net = small.autoencoder()
     for name in ("source", "tent", "cotta", "adacontrast", *REST):
         adapter = adapt.create(name, net, **({} if name == "source" else {"lr": 0.01}))
         before = {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
@@ -87,9 +87,11 @@ def test_a_transformer_adapts_what_its_logits_depend_on() -> None:
 
 def test_bn1_needs_batch_norm() -> None:
     with pytest.raises(ValueError, match="bn1 replaces the statistics of BatchNorm layers"):
-        adapt.create("bn1", small.transformer())
-    adapter = adapt.create("bn1", small.transformer("linear"))  # one BatchNorm layer, on CLS
-    source = adapt.create("source", small.transformer("linear"))
+        adapt.create("bn1", small.autoencoder())
+    adapter = adapt.create(
+        "bn1", small.autoencoder(head_type="linear")
+    )  # one BatchNorm layer, on CLS
+    source = adapt.create("source", small.autoencoder(head_type="linear"))
     assert not torch.equal(adapter(small.images()), source(small.images()))
     one = small.images(1)
     torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own

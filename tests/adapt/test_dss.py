@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_networks import Different, batch_statistics, convolutional, images
+from small_networks import Different, batch_statistics, convolutional
+from small_networks import exact_images as images
 
 from tttlib import adapt
 

@@ -24,7 +24,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "adacontrast": {"memory_size": 20, "refine_after": 6, "neighbours": 3},
     "palm_ttt": {"masks": 2},
 }
-NETWORKS: dict[str, Any] = {"palm_ttt": small.transformer}
+NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder}
 SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]
 
 pytestmark = pytest.mark.parametrize("name", adapt.NAMES)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import CLASSES, autoencoder, convolutional, images
+from small_networks import CLASSES, convolutional
+from small_networks import exact_images as images
+from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor
 
 from tttlib import adapt, ttt

@@ -171,7 +171,7 @@ class AdaContrast(Adapter, name="adacontrast"):
                 f"adacontrast takes the last linear layer, {self._head}, for the classifier; here "
                 f"it is called {len(seen)} times or not with features [B,D]"
             )
-        return seen[0], logits
+        return seen[0].to(logits.dtype), logits
 
     def _pseudo_labels(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return labels [B] of the weak view, refined once enough images have been seen."""

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from tttlib.adapt.common.augmentation import cotta_view
 from tttlib.adapt.common.config import Config, TrainingConfig, UpdateConfig, ViewConfig, choose
 from tttlib.adapt.common.losses import cross_entropy
-from tttlib.adapt.common.networks import copy_of, memory_format, snapshot
+from tttlib.adapt.common.networks import memory_format, snapshot, taken_over
 from tttlib.adapt.common.optimizers import Optimizer, make
+from tttlib.runtime.images import check_images
 
 __all__ = ["METHODS", "Adapter", "Config", "TrainingConfig", "UpdateConfig", "ViewConfig"]
 
@@ -77,8 +78,9 @@ class Adapter(ABC):
 
     def __init__(self, model: nn.Module, config: Any) -> None:
         self.config = config
-        self.model = copy_of(model)
+        self.model = taken_over(model, learns=isinstance(config, UpdateConfig))
         self._format = memory_format(self.model)
+        self._looked_at = False  # at the values of images
         self.networks: dict[str, nn.Module] = {"model": self.model}
         self.memory: dict[str, Any] = {}
         self.optimizer: Optimizer | None = None
@@ -171,8 +173,9 @@ class Adapter(ABC):
         Parameters
         ----------
         images
-            [B,3,H,W] in [0,1], or uint8. A pixel that is NaN counts as 0, one that is infinite as
-            0 or 1: with the statistics of the batch it would spoil the answers to all others.
+            [B,3,H,W], floating point in [0,1] or uint8; the network normalises by itself. A pixel
+            that is NaN counts as 0, one that is infinite as 0 or 1: with the statistics of the
+            batch it would spoil the answers to all others.
 
         Returns
         -------
@@ -182,7 +185,9 @@ class Adapter(ABC):
         Raises
         ------
         ValueError
-            For an empty batch or a wrong shape.
+            For anything else, see `tttlib.runtime.images.check_images` (values on a GPU, for which
+            it would have to wait, are looked at in the first batch only), and for a network that
+            does not answer with logits.
         """
         with torch.inference_mode(False), torch.enable_grad():
             images = self._received(images)
@@ -268,10 +273,9 @@ class Adapter(ABC):
 
     def _received(self, images: Tensor) -> Tensor:
         """Return the images as the network takes them: its device, dtype and memory format."""
-        if images.ndim != 4 or not len(images):
-            raise ValueError(
-                f"images must be [B,3,H,W] with B of 1 or more, not {list(images.shape)}"
-            )
+        on_cpu = isinstance(images, Tensor) and images.device.type == "cpu"
+        check_images(images, finite=False, values=on_cpu or not self._looked_at)
+        self._looked_at = True
         like = next(self.model.parameters())
         if images.dtype == torch.uint8:
             images = images.to(like.device, non_blocking=True).to(like.dtype) / 255

@@ -13,8 +13,11 @@ Constants of geometry are relative to the image's size (4 pixels of 32, 28 of 22
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +81,18 @@ def draw(size: int, generator: torch.Generator) -> View:
     )
 
 
-@torch.no_grad()
+def in_full_precision(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorate a function of images so that autocast does not reach into it, nor gradients."""
+
+    @functools.wraps(view)
+    def protected(images: Tensor, *arguments: Any, **constants: Any) -> Tensor:
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return view(images, *arguments, **constants)
+
+    return protected
+
+
+@in_full_precision
 def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return one random view of images [B,3,H,W] in [0,1]; `generator` is on the CPU."""
     view = draw(images.shape[-1], generator)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tttlib.adapt.common.augmentation import in_full_precision
+
 _GREY = (0.299, 0.587, 0.114)
 
 
@@ -48,7 +50,7 @@ STRONG = Recipe()
 WARM_UP = Recipe(jitter=0.4, grey=0.1, blur=0.2, radius=1, flip=0.0)
 
 
-@torch.no_grad()
+@in_full_precision
 def random_view(images: Tensor, generator: torch.Generator, recipe: Recipe = STRONG) -> Tensor:
     """Return a view of each image [B,3,H,W] in [0,1], by 12 draws of a CPU generator per image."""
     u = torch.rand(len(images), 12, generator=generator, dtype=torch.float64)  # [B,12]

@@ -1,4 +1,4 @@
-"""Copies of networks and of their state."""
+"""Networks as they come: what an adapter can work with, copies of them and of their state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,76 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_COARSE = (torch.float16, torch.bfloat16)
+
+
+def taken_over(model: nn.Module, *, learns: bool) -> nn.Module:
+    """Return a copy of the caller's network, see `copy_of`, that answers with logits alone.
+
+    Wrappers for several devices or for compilation are left behind. An answer with an attribute or
+    a key `logits` is that, in at least single precision; any other answer than [B,C] with two or
+    more classes is a ValueError at the first call.
+
+    Parameters
+    ----------
+    model
+        Any module that maps images [B,3,H,W] to logits [B,C].
+    learns
+        Whether its parameters will move, for which half precision is too coarse.
+
+    Raises
+    ------
+    ValueError
+        For a network that cannot be worked with; the message says what to pass instead.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the network must be a torch.nn.Module, not {type(model).__name__}")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            "a TorchScript network hides its layers, which adaptation changes; pass the module it "
+            "was made from"
+        )
+    if next(model.parameters(), None) is None:
+        raise ValueError(f"the network, a {type(model).__name__}, has no parameters")
+    coarse = [p.dtype for p in model.parameters() if p.dtype in _COARSE]
+    if learns and coarse:
+        raise ValueError(
+            f"updates vanish in {coarse[0]}: pass the network in single precision, .float(), and "
+            f"call the adapter inside torch.autocast where speed matters"
+        )
+    network = copy_of(_unwrapped(model))
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            setattr(parent, name, _unwrapped(child))
+    network.register_forward_hook(_logits_only)
+    return network
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return what torch.compile, or training on several devices, was given."""
+    while hasattr(module, "_orig_mod") or isinstance(module, _WRAPPERS):
+        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
+    return module
+
+
+def _logits_only(module: nn.Module, inputs: tuple[Any, ...], answer: Any) -> Tensor:
+    """Return the logits [B,C] of an answer, or say what it is instead."""
+    kind = type(answer).__name__
+    logits = answer.get("logits") if isinstance(answer, Mapping) else answer
+    if not isinstance(logits, Tensor):
+        logits = getattr(answer, "logits", None)
+    remedy = "wrap it in a module whose forward returns logits [B,C]"
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"the network answers with a {kind} without logits; {remedy}")
+    shape, count = list(logits.shape), len(inputs[0])
+    if len(shape) != 2 or shape[0] != count or shape[1] < 2 or not logits.is_floating_point():
+        raise ValueError(
+            f"the network answers {count} images with {logits.dtype} {shape}, which are no logits "
+            f"of two or more classes; {remedy}"
+        )
+    return logits.float() if logits.dtype in _COARSE else logits
 
 
 def copy_of(model: nn.Module) -> nn.Module:

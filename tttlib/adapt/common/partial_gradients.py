@@ -53,9 +53,11 @@ class Tap:
             channels = dy.abs().sum((0, 2, 3)).topk(keep).indices
             dy, weight = dy.index_select(1, channels), weight.index_select(0, channels)
         geometry = (layer.stride, layer.padding, layer.dilation, False, (0, 0), 1)
-        return torch.ops.aten.convolution_backward(
-            dy, self.x, weight, None, *geometry, (False, True, False)
+        x = self.x.to(dy.dtype)  # which differs inside autocast
+        gradient = torch.ops.aten.convolution_backward(
+            dy, x, weight.to(dy.dtype), None, *geometry, (False, True, False)
         )[1]
+        return gradient.to(weight.dtype)
 
 
 @contextmanager
