@@ -145,15 +145,3 @@ def test_predict_is_the_next_answer() -> None:
     for seed in range(3):
         x = images(5, seed)
         assert torch.equal(adapter.predict(x), adapter(x))
-
-
-def test_presets_and_bad_constants() -> None:
-    config = adapt.create("cotta", convolutional(), preset="imagenet-c").config
-    assert (config.optimizer, config.lr, config.nesterov) == ("sgd", 0.01, True)
-    assert (config.confidence, config.restore, config.symmetric) == (0.1, 0.001, True)
-    assert adapt.create("cotta", convolutional(), preset="cifar100-c").config.confidence == 0.72
-    for wrong in ({"restore": 1.5}, {"teacher_momentum": -1}, {"n_augmentations": 0}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            adapt.create("cotta", convolutional(), **wrong)
-    with pytest.raises(ValueError, match="cotta has no p_th"):
-        adapt.create("cotta", convolutional(), p_th=0.9)

@@ -50,7 +50,8 @@ def taken_over(model: nn.Module, *, learns: bool) -> nn.Module:
     network = copy_of(_unwrapped(model))
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            setattr(parent, name, _unwrapped(child))
+            if (inner := _unwrapped(child)) is not child:
+                setattr(parent, name, inner)
     network.register_forward_hook(_logits_only)
     return network
 
