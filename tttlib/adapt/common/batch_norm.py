@@ -18,6 +18,7 @@ import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,12 +108,13 @@ def use_batch_statistics(model: nn.Module, *, prior: float = 0.0) -> int:
 
 
 def _convert(layer: _BatchNorm, prior: float = 0.0) -> None:
-    layer.__class__ = _extended(type(layer))
-    layer.prior, layer.views = prior, 1
+    converted: Any = layer
+    converted.__class__ = _extended(type(layer))
+    converted.prior, converted.views = prior, 1
 
 
 @functools.cache
-def _extended(layer_class: type[_BatchNorm]) -> type[_BatchNorm]:
+def _extended(layer_class: type[Any]) -> type[Any]:
     return type(layer_class.__name__, (BatchStatistics, layer_class), {})
 
 

@@ -58,9 +58,10 @@ def taken_over(model: nn.Module, *, learns: bool) -> nn.Module:
 
 def _unwrapped(module: nn.Module) -> nn.Module:
     """Return what torch.compile, or training on several devices, was given."""
-    while hasattr(module, "_orig_mod") or isinstance(module, _WRAPPERS):
-        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
-    return module
+    compiled: Any = getattr(module, "_orig_mod", None)
+    if compiled is None and isinstance(module, _WRAPPERS):
+        return _unwrapped(module.module)
+    return module if compiled is None else _unwrapped(compiled)
 
 
 def _logits_only(module: nn.Module, inputs: tuple[Any, ...], answer: Any) -> Tensor:

@@ -273,7 +273,7 @@ def normalised(gradients: Sequence[Tensor]) -> list[Tensor]:
 def move(
     parameters: Sequence[Tensor],
     directions: Sequence[Tensor],
-    rates: Iterable[Tensor] | Sequence[float],
+    rates: Iterable[Any],
     scale: Tensor | None = None,
 ) -> None:
     """Subtract rate times direction from each parameter, all times `scale`.
