@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tttlib.adapt.common.convolutions import tapped
+from tttlib.adapt.common.partial_gradients import tapped
 
 
 def gradients(net: nn.Module, share: float = 1.0) -> tuple[list[Tensor], list[Tensor]]:
