@@ -30,9 +30,7 @@ def run_standard(
     size = StackSize.of(model, settings, len(images))
     parts: list[Part] = []
     start, net, optimizer = 0, None, None
-    with tqdm(
-        total=len(images), desc="TTT", unit="image", disable=not settings.progress
-    ) as bar:
+    with tqdm(total=len(images), desc="TTT", unit="image", disable=not settings.progress) as bar:
         while start < len(images):
             n = min(size.next(), len(images) - start)
             index = slice(start, start + n)

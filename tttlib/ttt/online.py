@@ -31,7 +31,9 @@ def run_online(
     parts: list[Part] = []
     evaluations = HeldOut()
     try:
-        for i in tqdm(range(len(images)), "online TTT", unit="image", disable=not settings.progress):
+        for i in tqdm(
+            range(len(images)), "online TTT", unit="image", disable=not settings.progress
+        ):
             if heldout is not None and i % settings.evaluate_every == 0:
                 evaluations.add(i, learner.classify(heldout))
             if settings.reset_optimizer:

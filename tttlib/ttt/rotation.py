@@ -26,8 +26,13 @@ from tqdm.auto import tqdm
 from tttlib.models.rotation_net import RotationNet
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_views import BORDERS, Views, draw_views, views_of
-from tttlib.ttt.settings import check_heldout, check_ids, check_images, check_steps
-from tttlib.ttt.settings import prediction_times
+from tttlib.ttt.settings import (
+    check_heldout,
+    check_ids,
+    check_images,
+    check_steps,
+    prediction_times,
+)
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
 __all__ = ["BORDERS", "FINETUNE", "draw_views", "run", "trained_parameters"]

@@ -71,7 +71,9 @@ class Settings:
         if autocast not in (None, "bfloat16"):
             raise ValueError(f"autocast must be None or 'bfloat16', not {autocast!r}")
         if calm and not online:
-            raise ValueError("calm needs online=True: standard TTT starts every image at the source")
+            raise ValueError(
+                "calm needs online=True: standard TTT starts every image at the source"
+            )
         return cls(
             steps=steps,
             batch_size=batch_size,
@@ -112,15 +114,18 @@ class MaskOrders:
             return self.fixed[index].long()
         s = self.settings
         return torch.stack(
-            [mask_orders(self.model, s.steps, s.batch_size, s.seed, int(i)) for i in self.ids[index]]
+            [
+                mask_orders(self.model, s.steps, s.batch_size, s.seed, int(i))
+                for i in self.ids[index]
+            ]
         )
 
 
 def mask_orders(model: MaskedAutoencoder, steps: int, batch: int, seed: int, image: int) -> Tensor:
     """Return the patch orders [steps,batch,L] that `run` draws for the image with this id."""
-    return torch.rand(
-        steps, batch, model.num_patches, generator=generator_of(seed, image)
-    ).argsort(-1)
+    return torch.rand(steps, batch, model.num_patches, generator=generator_of(seed, image)).argsort(
+        -1
+    )
 
 
 def generator_of(seed: int, image: int) -> torch.Generator:

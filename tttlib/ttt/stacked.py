@@ -151,7 +151,7 @@ class StackedAutoencoder:
         return torch.addcmul(self._per_replica(f"{name}.bias", x.ndim - 2), x, scale)
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Embed images [S,3,H,W] as patches [S,L,D] with positions: the convolution as one product."""
+        """Embed images [S,3,H,W] as patches [S,L,D] with positions, by one product."""
         p, model = self.model.patch_size, self.model
         columns = F.unfold(model.normalize(images), p, stride=p).transpose(1, 2)  # [S,L,3*p*p]
         return self._linear(columns, "patch_embed.proj") + self._tensors["pos_embed"][:, 1:]
@@ -165,7 +165,7 @@ class StackedAutoencoder:
         return self._norm(x, "norm")
 
     def _block(self, x: Tensor, name: str, heads: int, only: Tensor | None = None) -> Tensor:
-        """Apply a transformer block to [S,b,N,D]; with `only` [S,b,K], return those K tokens alone."""
+        """Apply a transformer block to [S,b,N,D]; `only` [S,b,K] says which tokens are needed."""
         attended = self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", heads)
         if only is not None:
             attended, x = _rows(attended, only), _rows(x, only)
