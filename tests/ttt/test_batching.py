@@ -75,10 +75,9 @@ def test_a_real_allocation_that_fails_is_recognised() -> None:
 def test_what_fits_follows_masks_weights_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory(torch.device("cpu")) > 2**20
     model = zoo.create("scenes")
-    names = tuple(name for name, _ in model.named_parameters())
 
     def fit(batch: int, optimizer: str = "sgd") -> int:
-        return fitting(model, Settings(1, batch, Rule(optimizer, 0.1), names, 16, (0,)))
+        return fitting(model, Settings(steps=1, batch_size=batch, lr=0.1, optimizer=optimizer))
 
     monkeypatch.setattr(batching, "free_memory", lambda device: 2**32)
     assert fit(1) > fit(8) > fit(128) >= 1

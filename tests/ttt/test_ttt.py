@@ -534,7 +534,7 @@ def test_a_failure_voids_all_that_follows() -> None:
     """Also when later values happen to be finite again."""
     losses = torch.tensor([[1.0, float("nan"), 3.0], [1.0, 2.0, 3.0]])
     logits, latents = torch.randn(2, 4, 3), torch.randn(2, 4, 5)
-    settings = Settings(3, 4, Rule("sgd", 0.1), (), 4, (0, 1, 2, 3), record_latents=True)
+    settings = Settings(steps=3, batch_size=4, lr=0.1, record_latents=True)
     part = loop._void_failures(losses, logits, latents, settings, lambda: pytest.fail("unneeded"))
     assert part[2].tolist() == [True, False]
     assert part[0].isnan().tolist() == [[False, True, True], [False] * 3]

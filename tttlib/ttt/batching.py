@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.ttt.settings import Settings
+from tttlib.ttt.settings import Settings, trained_parameters
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class StackSize:
     @classmethod
     def of(cls, model: MaskedAutoencoder, settings: Settings, images: int) -> StackSize:
         """Start with the fixed size of `settings`, else a small one that may grow."""
-        if settings.parallel:
-            return cls(images, min(settings.parallel, images))
+        if settings.parallel not in (None, "auto"):
+            return cls(images, min(int(settings.parallel), images))
         return cls(min(images, fitting(model, settings)))
 
     def next(self) -> int:
@@ -87,11 +87,12 @@ def fitting(model: MaskedAutoencoder, settings: Settings) -> int:
     Each has weights, momentum (with Adam two, and gradients) and the activations of its masks. The
     number is at least 1.
     """
-    copies = 2 if settings.rule.name == "sgd" else 4
-    size = model.cls_token.element_size()
-    weights = copies * size * sum(model.get_parameter(n).numel() for n in settings.names)
-    masks = masks_at_once(model, settings.batch_size, settings.visible)
-    each = weights + masks * activations(model, settings.visible)
+    names = trained_parameters(model, settings.finetune)
+    visible = model.num_visible(settings.mask_ratio)
+    copies = 2 if settings.optimizer == "sgd" else 4
+    weights = sum(model.get_parameter(name).nbytes for name in names)
+    masks = masks_at_once(model, settings.batch_size, visible)
+    each = copies * weights + masks * activations(model, visible)
     return max(1, int(_SHARE * free_memory(model.cls_token.device) / each))
 
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.batching import StackSize, masks_at_once
 from tttlib.ttt.result import HeldOut, TTTResult, join
-from tttlib.ttt.settings import MaskOrders, Settings
+from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
 from tttlib.ttt.sgd import StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
@@ -28,6 +28,7 @@ def run_standard(
     """Adapt a stack of `images` [N,3,H,W] at a time, each from the source weights."""
     device = model.cls_token.device
     size = StackSize.of(model, settings, len(images))
+    names = trained_parameters(model, settings.finetune)
     parts: list[Part] = []
     start, net, optimizer = 0, None, None
     with tqdm(total=len(images), desc="TTT", unit="image", disable=not settings.progress) as bar:
@@ -38,7 +39,7 @@ def run_standard(
                 with size.measuring(n):
                     if net is None or optimizer is None or net.replicas != n:
                         net = optimizer = None  # frees its memory first
-                        net = StackedAutoencoder(model, settings.names, n)
+                        net = StackedAutoencoder(model, names, n)
                         optimizer = StackedOptimizer(net, settings.rule)
                     net.reset()
                     optimizer.restart()
@@ -50,7 +51,7 @@ def run_standard(
                 continue
             start += n
             bar.update(n)
-    return join(parts, settings.evaluate_at, HeldOut())
+    return join(parts, settings.times, HeldOut())
 
 
 def adapt(
@@ -89,7 +90,7 @@ def adapt(
     orders = orders.to(images.device)
     losses, tokens = [], []
     for step in range(steps + 1):
-        if step in settings.evaluate_at:
+        if step in settings.times:
             tokens.append(tokens_of(predictor, images, settings))  # [S,1+L,D]
         if step < steps:
             losses.append(_update(net, optimizer, images, target, orders[:, step], settings))
@@ -112,11 +113,12 @@ def _update(
     settings: Settings,
 ) -> Tensor:
     """Take one step under the masks `orders` [S,b,L]; return the losses before it, [S]."""
-    groups = orders.split(masks_at_once(net.model, orders.shape[1], settings.visible), 1)
+    visible = net.model.num_visible(settings.mask_ratio)
+    groups = orders.split(masks_at_once(net.model, orders.shape[1], visible), 1)
     total = images.new_zeros(len(images))
     for i, group in enumerate(groups):
         with settings.precision(images.device):
-            loss = net.losses(images, target, group, settings.visible)  # [S], mean over the masks
+            loss = net.losses(images, target, group, visible)  # [S], mean over the masks
         if len(groups) > 1:
             loss = loss * (group.shape[1] / orders.shape[1])
         optimizer.descend(loss, first=i == 0, last=i + 1 == len(groups))
@@ -153,7 +155,7 @@ def _void_failures(
     unadapted: Callable[[], tuple[Tensor, Tensor]],
 ) -> Part:
     """Count an image as not adapted from its first non-finite value on."""
-    at = torch.tensor(settings.evaluate_at)
+    at = torch.tensor(settings.times)
     bad = torch.zeros(len(losses), losses.shape[1] + 1, dtype=torch.bool)  # [S,steps+1]
     bad[:, 1:] = ~torch.isfinite(losses)
     bad[:, at] |= ~torch.isfinite(logits).all(-1)

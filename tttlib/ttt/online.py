@@ -14,7 +14,7 @@ from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.anchoring import Brakes
 from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
 from tttlib.ttt.result import HeldOut, TTTResult, join
-from tttlib.ttt.settings import MaskOrders, Settings
+from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
 from tttlib.ttt.sgd import StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
@@ -47,7 +47,7 @@ def run_online(
             evaluations.add(len(images), learner.classify(heldout))
     finally:
         learner.brakes.predictor.write_to_model()
-    return join(parts, settings.evaluate_at, evaluations)
+    return join(parts, settings.times, evaluations)
 
 
 class _Learner:
@@ -55,9 +55,9 @@ class _Learner:
 
     def __init__(self, model: MaskedAutoencoder, settings: Settings) -> None:
         self.settings = settings
-        self.net = StackedAutoencoder(model, settings.names, 1)
+        self.net = StackedAutoencoder(model, trained_parameters(model, settings.finetune), 1)
         self.optimizer = StackedOptimizer(self.net, settings.rule)
-        self.brakes = Brakes(self.net, settings.calm, settings.seed)
+        self.brakes = Brakes(self.net, settings.brakes, settings.seed)
         self.before = self.brakes.fresh_copy()
 
     def learn(self, image: Tensor, orders: Tensor) -> Part:
@@ -77,7 +77,7 @@ class _Learner:
 
     def skip(self, image: Tensor) -> Part:
         """Return what an image [1,3,H,W] with non-finite pixels gets: no update."""
-        times = self.settings.evaluate_at
+        times = self.settings.times
         tokens = tokens_of(self.brakes.predictor, image, self.settings)
         logits, latents = predictions(self.net.model, [tokens] * len(times), self.settings)
         losses = torch.full((1, self.settings.steps), float("nan"))

@@ -24,7 +24,14 @@ from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.loop import run_standard
 from tttlib.ttt.online import run_online
 from tttlib.ttt.result import TTTResult
-from tttlib.ttt.settings import MaskOrders, Settings, check_heldout, check_ids, check_images
+from tttlib.ttt.settings import (
+    MaskOrders,
+    Settings,
+    check_heldout,
+    check_ids,
+    check_images,
+    trained_parameters,
+)
 
 
 def scaled_lr(blr: float, batch_size: int) -> float:
@@ -130,8 +137,7 @@ def run(
             f"{type(model).__name__}; of the bundled networks the mae-… ones"
         )
     check_images(images)
-    settings = Settings.of(
-        model,
+    settings = Settings(
         steps=steps,
         batch_size=batch_size,
         lr=lr,
@@ -151,6 +157,8 @@ def run(
         calm=calm,
         progress=progress,
     )
+    trained_parameters(model, finetune)  # refuses unknown modes
+    model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or predict
     check_heldout(heldout, online, evaluate_every)
     masks = MaskOrders(model, settings, check_ids(ids, len(images)), orders)
     with _evaluating(model):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,79 +18,67 @@ OPTIMIZERS = ("sgd", "adamw", "adam")
 FINETUNE = ("encoder", "all", "encoder_no_cls_no_msk")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a masked autoencoder adapts; what each value means is said at `ttt.run`.
-
-    `names` are the parameters that move, `visible` is the number of patches that a mask leaves,
-    `parallel` is None for "auto" and `autocast` is the number format of the products.
-    """
+    """How a masked autoencoder adapts; what each value means is said at `ttt.run`."""
 
     steps: int
     batch_size: int
-    rule: Rule
-    names: tuple[str, ...]
-    visible: int
-    evaluate_at: tuple[int, ...]
+    lr: float
+    mask_ratio: float = 0.75
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    finetune: str = "encoder"
     online: bool = False
     reset_optimizer: bool = False
     seed: int = 0
-    parallel: int | None = None
-    autocast: torch.dtype | None = None
+    parallel: int | str | None = "auto"
+    evaluate_at: Sequence[int] | None = None
+    autocast: str | None = None
     record_latents: bool = False
     evaluate_every: int = 100
-    calm: Calm = field(default_factory=Calm)
+    calm: Mapping[str, float] | None = None
     progress: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        model: MaskedAutoencoder,
-        *,
-        steps: int,
-        batch_size: int,
-        lr: float,
-        optimizer: str,
-        momentum: float,
-        weight_decay: float | None,
-        finetune: str,
-        mask_ratio: float,
-        evaluate_at: Sequence[int] | None,
-        parallel: int | str | None,
-        autocast: str | None,
-        calm: Mapping[str, float] | None,
-        online: bool,
-        **rest: Any,
-    ) -> Settings:
-        """Check the arguments of `ttt.run` and return them in the form that the loops need."""
-        check_steps(steps, batch_size, lr)
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}")
-        if weight_decay is not None and not weight_decay >= 0:
-            raise ValueError(f"weight_decay must be 0 or more, or None, not {weight_decay}")
-        if autocast not in (None, "bfloat16"):
-            raise ValueError(f"autocast must be None or 'bfloat16', not {autocast!r}")
-        if calm and not online:
-            raise ValueError(
-                "calm needs online=True: standard TTT starts every image at the source"
-            )
-        return cls(
-            steps=steps,
-            batch_size=batch_size,
-            rule=Rule(optimizer, lr, momentum, weight_decay),
-            names=trained_parameters(model, finetune),
-            visible=model.num_visible(mask_ratio),  # refuses ratios that hide nothing or all
-            evaluate_at=prediction_times(evaluate_at, steps),
-            online=online,
-            parallel=_parallel(parallel),
-            autocast=torch.bfloat16 if autocast else None,
-            calm=_calm(calm),
-            **rest,
-        )
+    def __post_init__(self) -> None:
+        check_steps(self.steps, self.batch_size, self.lr)
+        if self.optimizer not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise ValueError(f"unknown optimizer {self.optimizer!r}; known are {known}")
+        if self.weight_decay is not None and not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must be 0 or more, or None, not {self.weight_decay}")
+        if self.autocast not in (None, "bfloat16"):
+            raise ValueError(f"autocast must be None or 'bfloat16', not {self.autocast!r}")
+        n = 1 if self.parallel in (None, "auto") else self.parallel
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+            raise ValueError(f"parallel must be 1 or more, or 'auto', not {n!r}")
+        if self.calm and not self.online:
+            raise ValueError("calm needs online=True: standard TTT starts each image at the source")
+        brakes = [strength.name for strength in fields(Calm)]
+        for name in self.calm or {}:
+            if name not in brakes:
+                raise ValueError(f"unknown brake {name!r} in calm; known are {', '.join(brakes)}")
+        _ = self.times, self.brakes  # refuse values that cannot be
+
+    @cached_property
+    def times(self) -> tuple[int, ...]:
+        """The numbers of updates to predict after, ascending."""
+        return prediction_times(self.evaluate_at, self.steps)
+
+    @property
+    def brakes(self) -> Calm:
+        """The brakes of the online mode."""
+        return Calm(**(self.calm or {}))
+
+    @property
+    def rule(self) -> Rule:
+        """The optimiser."""
+        return Rule(self.optimizer, self.lr, self.momentum, self.weight_decay)
 
     def precision(self, device: torch.device) -> torch.autocast:
         """Return the context of everything but the update."""
-        return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.autocast is not None)
 
 
 @dataclass(frozen=True)
@@ -204,19 +192,3 @@ def check_heldout(heldout: Tensor | None, online: bool, evaluate_every: int) -> 
     """Raise a ValueError where a held-out set could never be evaluated."""
     if heldout is not None and (not online or evaluate_every < 1):
         raise ValueError("heldout needs online=True and evaluate_every of 1 or more")
-
-
-def _parallel(parallel: int | str | None) -> int | None:
-    if parallel in (None, "auto"):
-        return None
-    if isinstance(parallel, bool) or not isinstance(parallel, Integral) or parallel < 1:
-        raise ValueError(f"parallel must be 1 or more, or 'auto', not {parallel!r}")
-    return int(parallel)
-
-
-def _calm(values: Mapping[str, float] | None) -> Calm:
-    known = [strength.name for strength in fields(Calm)]
-    for name in values or {}:
-        if name not in known:
-            raise ValueError(f"unknown brake {name!r} in calm; known are {', '.join(known)}")
-    return Calm(**(values or {}))
