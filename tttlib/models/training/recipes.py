@@ -1,4 +1,4 @@
-"""What the bundled weights are trained with; `training.train` runs it."""
+"""The recipes that the bundled weights are trained with; `training.train` runs them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one bundled checkpoint was made with."""
+    """How one network is trained: data, architecture, phases and augmentation."""
 
     name: str
     dataset: str

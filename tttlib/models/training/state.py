@@ -1,4 +1,4 @@
-"""The checkpoint of a training run: weights, optimiser and position, written whole or not at all."""
+"""The checkpoint of a training run: weights, optimiser and position."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """What a killed run needs to go on, kept in one file."""
+    """What a killed run needs to go on, kept in one file that is written whole or not at all."""
 
     def __init__(self, path: Path, recipe: Recipe, seconds: float) -> None:
         self.path, self.recipe, self.seconds = path, recipe, seconds
