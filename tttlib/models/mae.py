@@ -222,7 +222,7 @@ class MaskedAutoencoder(nn.Module):
         return noise.argsort(dim=1).to(device)
 
     def num_visible(self, mask_ratio: float) -> int:
-        """Return V = int(L * (1 - mask_ratio)); a ValueError unless both kinds of patches are left."""
+        """Return V = int(L * (1 - mask_ratio)); raise a ValueError if that leaves one kind only."""
         visible = int(self.num_patches * (1 - mask_ratio)) if 0 < mask_ratio < 1 else 0
         if not 0 < visible < self.num_patches:
             raise ValueError(

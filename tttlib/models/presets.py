@@ -25,12 +25,11 @@ def _mae(
     classes: int,
 ) -> dict[str, Any]:
     """Sizes of a masked autoencoder: image and patch side; width, depth and heads of each part."""
-    names = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-    sizes = dict(zip(names, (*image, *encoder), strict=True))
-    for part, numbers in (("decoder", decoder), ("classifier", head)):
-        names = (f"{part}_embed_dim", f"{part}_depth", f"{part}_num_heads")
+    sizes = {"img_size": image[0], "patch_size": image[1], "num_classes": classes}
+    for part, numbers in (("", encoder), ("decoder_", decoder), ("classifier_", head)):
+        names = (f"{part}embed_dim", f"{part}depth", f"{part}num_heads")
         sizes |= dict(zip(names, numbers, strict=True))
-    return {**sizes, "num_classes": classes}
+    return sizes
 
 
 _DECODER, _HEAD = (512, 8, 16), (768, 12, 12)

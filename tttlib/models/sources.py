@@ -76,9 +76,9 @@ STANDARD_R50 = (0.7672, "ImageNet validation, RobustBench")  # when the file is 
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
-    """Return the class names in label order of "cifar10", "cifar100" (fine labels) or "imagenet".
+    """Return the class names of "cifar10", "cifar100" (fine labels) or "imagenet" in order.
 
-    Those of ImageNet are in synset order (n01440764 first) and not unique: two cranes, two maillots.
+    ImageNet's are in synset order (n01440764 first) and not unique: two cranes, two maillots.
     """
     if dataset == "imagenet":
         # Imported here: it takes more time than everything else of this package.

@@ -52,6 +52,7 @@ def load(
     device: str | torch.device = "cpu",
     preset: str | None = None,
     head: str | Path | None = None,
+    average: bool | None = None,
     verify: ImageSet | None = None,
     **sizes: Any,
 ) -> Any:
@@ -69,7 +70,7 @@ def load(
         looked for in the folder of the datasets.
     device
         Where the network is to be.
-    preset, head, **sizes
+    preset, head, average, **sizes
         See `checkpoints.load`.
     verify
         Clean images on which the accuracy is measured and compared with the card's. The outcome is
@@ -93,11 +94,12 @@ def load(
                 f"{path} has a card, which says what it is; leave preset={preset!r} out"
             )
         head = None if head is None else weights_file(head)
-        model = checkpoints.load(path, preset, head=head, **sizes).to(device)
+        model = checkpoints.load(path, preset, head=head, average=average, **sizes).to(device)
     else:
-        if head is not None or sizes:
+        given = {"head": head, "average": average, **sizes}
+        if names := [name for name, value in given.items() if value is not None]:
             raise ValueError(
-                f"{', '.join(['head'] * (head is not None) + list(sizes))} can only be given with "
+                f"{', '.join(names)} can only be given with "
                 f"preset=…; without it the card of {path} says everything"
             )
         model = _load_with_card(path).to(device)
@@ -129,7 +131,7 @@ def _load_with_card(path: Path) -> Any:
         ) from error
     checkpoints.fit(
         model,
-        checkpoints.tensors(path),
+        checkpoints.tensors(path).state,
         path,
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
@@ -140,7 +142,7 @@ def _load_with_card(path: Path) -> Any:
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
-    """Write `path` (.safetensors, fp16) and its card, each complete or not at all; return `path`."""
+    """Write and return `path` (.safetensors, fp16) and its card, each complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous()
