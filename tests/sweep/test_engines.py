@@ -16,13 +16,13 @@ import pytest
 from sweeping import lines, run, states, units_of
 
 from tttlib import sweep
-from tttlib.sweep import engines, running
+from tttlib.sweep import engines, orchestrator
 from tttlib.sweep.engines import machine, slurm
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "GRACE", 0.3)
+    monkeypatch.setattr(orchestrator, "GRACE", 0.3)
 
 
 def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
@@ -32,9 +32,10 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
     summary = run(units, tmp_path / "out", "local", timeout=3)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors == {
-        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory",
+        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory; fewer at "
+        "once (--workers 1) need less",
         "hang": "took longer than 3 s",
-        "busy": "took longer than 3 s and did not stop by itself",
+        "busy": "took longer than 3 s and had to be killed",
         "deaf": "took longer than 3 s and had to be killed",
         "raise": "ArithmeticError: two and two",
         "memory": errors["memory"],
@@ -62,7 +63,9 @@ def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> 
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors.keys() == {"die", "hang", "raise"}
     assert "its worker died (killed) 3 times" in errors["die"]
-    assert errors["hang"] == "took longer than 3 s and did not stop by itself"
+    assert errors["hang"] == "took longer than 3 s and had to be killed"
+    (late,) = [r for r in summary.failed if r["parameters"]["fault"] == "hang"]
+    assert "trivial_experiment.py" in late["traceback"]  # where it hung
     assert errors["raise"] == "ArithmeticError: two and two"
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
 

@@ -15,7 +15,7 @@ import pytest
 from sweeping import run, states, units_of
 
 from tttlib import sweep
-from tttlib.sweep import records, work
+from tttlib.sweep import records, worker
 
 SMALL_DISK = """
 mount -t tmpfs -o size={size}k{options} none "$1" || exit 77
@@ -138,8 +138,8 @@ def test_a_record_that_cannot_be_written_stops_the_sweep(
 
 
 def test_a_notebook_that_finds_no_space_says_so_in_words() -> None:
-    assert work._unwritable(sweep.NotebookError("OSError: [Errno 28] No space left on device"))
-    assert not work._unwritable(sweep.NotebookError("OSError: [Errno 2] No such file"))
+    assert worker._unwritable(sweep.NotebookError("OSError: [Errno 28] No space left on device"))
+    assert not worker._unwritable(sweep.NotebookError("OSError: [Errno 2] No such file"))
 
 
 def test_a_unit_another_sweep_still_works_on_is_waited_for(tmp_path: Path) -> None:
@@ -150,16 +150,16 @@ def test_a_unit_another_sweep_still_works_on_is_waited_for(tmp_path: Path) -> No
     script = """
 import sys, time, json, os
 from pathlib import Path
-from tttlib import locks
-from tttlib.sweep import records
+from tttlib.sweep import folder_lock, records
 import trivial_experiment
 folder = Path(sys.argv[1])
-with locks.acquire(folder / ".lock"):
+with folder_lock.hold(folder):
     print("held", flush=True)
     time.sleep(1)
     trivial_experiment.write_rows(folder, {"experiment": "trivial", "number": 0, "seed": 0})
     record = {"key": folder.name, "state": "done", "session": "an earlier one", "code": "c"}
-    records.write(folder, record | {"files": records.result_files(folder), "seconds": 1})
+    record["label"] = "trivial"
+    records.write(folder, record | {"files": records.hashes(folder), "seconds": 1})
 """
     command = [sys.executable, "-c", script, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as other:

@@ -65,7 +65,7 @@ def notebook_cells(path: Path) -> list[dict[str, Any]]:
 
 
 def declared_defaults(path: str | Path) -> dict[str, Any]:
-    """Return the default of every parameter that a notebook declares; `Source` for an expression."""
+    """Return the default of every parameter of a notebook; `Source` for an expression."""
     defaults: dict[str, Any] = {}
     for name, source in declared_parameters(path).items():
         try:
@@ -100,7 +100,8 @@ def fitting(taker: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) 
     fitted = {}
     for name, value in values.items():
         if name not in defaults:
-            legal = (f"{n} = {d if isinstance(d, Source) else repr(d)}" for n, d in defaults.items())
+            shown = {n: d if isinstance(d, Source) else repr(d) for n, d in defaults.items()}
+            legal = (f"{n} = {default}" for n, default in shown.items())
             raise ValueError(
                 f"{taker} has no parameter {name!r}; it has (with defaults) {', '.join(legal)}"
             )

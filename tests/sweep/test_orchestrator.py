@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import nbformat
@@ -15,8 +18,8 @@ from PIL import Image
 from sweeping import TRIVIAL, lines, rows, run, states, units_of
 
 from tttlib import sweep
-from tttlib.runtime import environment, locks
-from tttlib.sweep import fingerprints, records, running, work
+from tttlib.runtime import environment
+from tttlib.sweep import fingerprints, folder_lock, orchestrator, records, worker
 
 
 def test_finished_units_are_skipped_and_new_ones_added(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_a_record_tells_what_ran_where_with_what_code(tmp_path: Path) -> None:
     assert record["state"] == "done" and record["parameters"]["number"] == 4
     assert record["label"] == f"{TRIVIAL} number=4"
     assert 0.05 <= record["seconds"] < 5
-    assert record["code"] == work.code_version() and record["host"]
+    assert record["code"] == worker.code_version() and record["host"]
     assert list(record["files"]) == [p.name for p in (folder / "results").iterdir()]
     plan = sweep.read_plan(tmp_path)
     assert plan["units"][0]["key"] == unit.key and plan["runs"][0]["engine"] == "serial"
@@ -156,11 +159,11 @@ def test_another_machine_with_other_files_is_refused(
 ) -> None:
     (unit,) = units_of()
     unit = unit.using({"weights net": "1"})
-    monkeypatch.setattr(running, "_identified", lambda units: list(units))
+    monkeypatch.setattr(orchestrator, "identified", lambda units: list(units))
     monkeypatch.setattr(fingerprints, "uses", lambda parameters: {"weights net": "2"})
     assert run([unit], tmp_path / "same", "serial").done == 1
-    monkeypatch.setattr(running.platform, "node", lambda: "elsewhere")
-    monkeypatch.setattr(work, "platform", type("P", (), {"node": staticmethod(lambda: "here")}))
+    monkeypatch.setattr(orchestrator.platform, "node", lambda: "elsewhere")
+    monkeypatch.setattr(worker, "platform", type("P", (), {"node": staticmethod(lambda: "here")}))
     (record,) = run([unit], tmp_path / "other", "serial").failed
     assert "here has other files than elsewhere: weights net" in record["error"]
 
@@ -170,7 +173,7 @@ def test_versions_of_the_code_are_not_mixed_in_silence(
 ) -> None:
     units = units_of(seed=[0, 1])
     run(units[:1], tmp_path, "serial")
-    for module in (work, running):
+    for module in (worker, orchestrator):
         monkeypatch.setattr(module, "code_version", lambda: "0.2.0 abc")
     run(units, tmp_path, "serial")
     assert "1 units were computed by code 0.1.0" in caplog.text
@@ -189,6 +192,8 @@ def test_one_result_of_two_units_counts_once(
     (path,) = (sweep.unit_folder(tmp_path, units[1].key) / "results").iterdir()
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, "value", [[0.5] * 3]), path)
+    folder = path.parents[1]
+    records.write(folder, {**(records.read(folder) or {}), "files": records.hashes(folder)})
     assert len(rows(tmp_path)) == 3
     assert "differs between units" in caplog.text
 
@@ -205,28 +210,35 @@ def test_open_units_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_second_sweep_in_one_folder_is_refused(tmp_path: Path) -> None:
-    lock = locks.acquire(tmp_path / ".lock")
+    lock = folder_lock.hold(tmp_path)
     assert lock is not None
     with lock, pytest.raises(ValueError, match=r"another sweep is at work in .*\(process \d+ on"):
         run(units_of(), tmp_path, "serial")
     assert run(units_of(), tmp_path, "serial").done == 1  # what a dead process left is no lock
 
 
-def test_interruption_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_what_is_done_but_a_unit_cannot_pretend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(run_dir: Path, unit: dict) -> None:
         if unit["seed"] == 1:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("pretended")
+        if unit["seed"] == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
         real(run_dir, unit)
 
     real = trivial_experiment.write_rows
     monkeypatch.setattr(trivial_experiment, "write_rows", interrupted)
-    units = units_of(seed=[0, 1, 2])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    units = units_of(seed=[0, 1, 2, 3])
     with pytest.raises(KeyboardInterrupt):
         run(units, tmp_path, "serial")
-    assert states(tmp_path) == ["done", "running", "open"]
+    signal.signal(signal.SIGINT, before)
+    assert states(tmp_path) == ["done", "failed", "running", "open"]
     monkeypatch.undo()
-    assert run(units, tmp_path, "serial").earlier == 1
-    assert states(tmp_path) == ["done"] * 3
+    summary = run(units, tmp_path, "serial", retry_failed=True)
+    assert (summary.earlier, states(tmp_path)) == (1, ["done"] * 4)
 
 
 def test_what_the_package_says_is_kept_with_the_unit(tmp_path: Path) -> None:
@@ -254,10 +266,11 @@ def test_wrong_settings_are_told(tmp_path: Path, how: dict, words: str) -> None:
 def test_records_are_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records.write(tmp_path, {"state": "done", "files": {}})
+    named = {"key": "k", "label": "l", "session": "s", "code": "c"}
+    records.write(tmp_path, {**named, "state": "done", "files": {}})
     monkeypatch.setattr(Path, "write_text", _no_space)
     with pytest.raises(OSError, match="No space"):
-        records.write(tmp_path, {"state": "failed"})
+        records.write(tmp_path, {**named, "state": "failed"})
     found = records.read(tmp_path)
     assert found is not None and found["state"] == "done"
     assert [p.name for p in tmp_path.iterdir()] == ["unit.json"]
@@ -269,6 +282,6 @@ def _no_space(*_: object, **__: object) -> None:
 
 def test_code_version_names_commit_and_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "git_state", lambda: ("a" * 40, True))
-    work.code_version.cache_clear()
-    assert work.code_version() == "0.1.0 aaaaaaaaaaaa +changes"
-    work.code_version.cache_clear()
+    worker.code_version.cache_clear()
+    assert worker.code_version() == "0.1.0 aaaaaaaaaaaa +changes"
+    worker.code_version.cache_clear()
