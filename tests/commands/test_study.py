@@ -87,7 +87,7 @@ def test_a_run_folder_holds_everything(report: Path) -> None:
     run = report.parent
     assert re.fullmatch(r"\d{8}-\d{6}", run.name)
     assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == {
-        "notebooks", "results", "figures", "tables", "study.json", "index.html",
+        "notebooks", "results", "figures", "tables", "units", "study.json", "index.html",
     }  # fmt: skip
     assert sorted(p.name for p in (run / "notebooks").iterdir()) == [
         "01_first.ipynb",

@@ -122,9 +122,7 @@ def test_a_study_of_another_version_starts_anew(
     assert f"does not say {field}" in caplog.text
 
 
-def test_today_writes_what_is_needed_to_compare(
-    old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_today_writes_what_is_needed_to_compare(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new sweep of the same grid is the old one, cell by cell."""
     grid = sweep.read_parameters("grid.yaml")
     units = sweep.expand({"sweeps": grid["sweeps"][:2]})
@@ -133,5 +131,3 @@ def test_today_writes_what_is_needed_to_compare(
         shutil.rmtree(path.parents[1])
     comparison = goldens.compare_paths(old / "sweep", old / "new")
     assert not comparison.regressed and set(comparison.cells["state"]) == {"same"}
-
-

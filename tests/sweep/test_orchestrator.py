@@ -209,6 +209,30 @@ def test_open_units_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         sweep.load(tmp_path / "b")
 
 
+def test_units_that_vanish_are_told(tmp_path: Path) -> None:
+    """The last unit deletes the folders of the first two; nobody says that three are done."""
+    units = units_of(fault=["", "warn", "vanish"])
+    with pytest.raises(sweep.SweepError, match="2 of 3 units are no longer whole"):
+        run(units, tmp_path, "serial")
+    assert states(tmp_path) == ["open", "open", "done"]
+    (folder,) = (tmp_path / "units").iterdir()
+    assert run(units, tmp_path, "serial").done == 2 and folder.exists()
+
+
+@pytest.mark.parametrize("lacking", ["key", "code", "session", "files"])
+def test_a_record_that_lacks_a_field_is_no_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lacking: str
+) -> None:
+    (unit,) = units_of()
+    run([unit], tmp_path, "serial")
+    path = sweep.unit_folder(tmp_path, unit.key) / "unit.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k != lacking}))
+    assert states(tmp_path) == ["open"]
+    assert run([unit], tmp_path, "serial").done == 1
+    assert "unit.json is damaged: the unit runs again" in caplog.text
+
+
 def test_a_second_sweep_in_one_folder_is_refused(tmp_path: Path) -> None:
     lock = folder_lock.hold(tmp_path)
     assert lock is not None

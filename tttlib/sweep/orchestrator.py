@@ -60,7 +60,7 @@ class Summary:
 
 
 def unit_folder(out: Path, key: str) -> Path:
-    """Return the folder of a unit: results/, notebooks/, figures/, tables/, unit.json, error.txt."""
+    """Return the folder of a unit: unit.json, results/, notebooks/, figures/, tables/."""
     return out / "units" / key
 
 

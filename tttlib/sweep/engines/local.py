@@ -10,11 +10,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 from typing import Any
 
 from tttlib.sweep.engines.base import Engine, UnitLateError, WorkerDiedError, needed
 from tttlib.sweep.engines.machine import environment_of
 from tttlib.sweep.worker import run_unit
+
+
+_START = 60.0  # seconds that a worker may take to begin
 
 
 class Local(Engine):
@@ -25,7 +29,8 @@ class Local(Engine):
         self.slots = self.at_once = workers
         self._environments = [environment_of(i, workers) for i in range(workers)]
         self._executors: list[Any] = [None] * workers
-        self._busy: dict[Any, tuple[int, float]] = {}  # future -> slot, when it must have ended
+        self._busy: dict[Any, int] = {}  # future -> slot
+        self._ends: dict[Any, tuple[float, Mapping[str, Any]]] = {}  # future -> last moment, task
         self._late: set[Any] = set()
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -33,29 +38,31 @@ class Local(Engine):
         return [self._submit(task) for task in tasks]
 
     def _submit(self, task: Mapping[str, Any]) -> Any:
-        taken = {slot for slot, _ in self._busy.values()}
-        slot = next(i for i in range(self.slots) if i not in taken)
+        slot = next(i for i in range(self.slots) if i not in self._busy.values())
         if self._executors[slot] is None:
             environment = self._environments[slot]
             self._executors[slot] = self._loky.ProcessPoolExecutor(
                 1, initializer=begin, initargs=(os.getpid(),), env=environment
             )
         future = self._executors[slot].submit(run_unit, {**task, "line": 1 + slot})
-        limit = task["timeout"]
-        end = math.inf if limit is None else time.monotonic() + limit + 4 * task["grace"]
-        self._busy[future] = (slot, end)
+        self._busy[future] = slot
+        if task["timeout"] is not None:
+            self._ends[future] = (time.time() + _START + _allowed(task), task)
         return future
 
     def check(self) -> None:
         """Kill the workers that were deaf to their own timeout."""
-        for future, (slot, end) in self._busy.items():
-            if time.monotonic() > end and not future.done():
+        for future, (end, task) in list(self._ends.items()):
+            if future.done():
+                del self._ends[future]
+            elif time.time() > min(end, _begun(task) + _allowed(task)):
+                del self._ends[future]
                 self._late.add(future)
-                self._end(slot)
+                self._end(self._busy[future])
 
     def result(self, future: Any) -> dict[str, Any]:
         """Return the record; see `Engine.result`."""
-        slot, _ = self._busy.pop(future)
+        slot = self._busy.pop(future)
         try:
             return future.result()
         except (BrokenExecutor, RuntimeError) as error:  # loky's own derive from either
@@ -73,9 +80,22 @@ class Local(Engine):
 
     def close(self) -> None:
         """End the workers: the idle ones in peace, the busy ones by a kill."""
-        busy = {slot for slot, _ in self._busy.values()}
         for slot in range(self.slots):
-            self._end(slot, kill=slot in busy)
+            self._end(slot, kill=slot in self._busy.values())
+
+
+def _allowed(task: Mapping[str, Any]) -> float:
+    """Return the seconds that a unit may take, until its process is killed."""
+    return task["timeout"] + 4 * task["grace"]
+
+
+def _begun(task: Mapping[str, Any]) -> float:
+    """Return when a unit has begun, by the clock; infinity if it has not: workers start slowly."""
+    try:
+        record = Path(task["folder"]) / "unit.json"
+        return record.stat().st_mtime if task["session"] in record.read_text() else math.inf
+    except OSError:
+        return math.inf
 
 
 def begin(parent: int) -> None:
