@@ -114,9 +114,10 @@ def _fail(fault: str, run_dir: Path) -> None:
                 shutil.rmtree(other)
     if fault == "orphan once" and not (run_dir / "died").exists():
         (run_dir / "died").touch()
-        if os.fork() == 0:
-            time.sleep(60)
+        if (child := os.fork()) == 0:
+            time.sleep(600)
             os._exit(0)
+        (run_dir.parents[1] / "orphan").write_text(str(child))
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "die" or (fault == "die once" and not (run_dir / "died").exists()):
         (run_dir / "died").touch()

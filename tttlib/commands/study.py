@@ -175,8 +175,8 @@ def _executed(run: Path, notebook: Path) -> bool:
     record = records.read(_unit(run, notebook))
     if record is None or record["state"] != records.DONE:
         return False
-    unfit = records.unfit_files(run, record)
-    records.set_aside(unfit)
+    if unfit := records.unfit_files(run, record):
+        records.set_aside(_unit(run, notebook), unfit)
     return not unfit
 
 

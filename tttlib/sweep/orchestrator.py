@@ -430,8 +430,7 @@ def _open(
         else:
             if record is not None and state == "damaged":
                 folder = Path(task["folder"])
-                records.set_aside(records.unfit_files(folder, record))
-                (folder / "unit.json").unlink()
+                records.set_aside(folder, records.unfit_files(folder, record))
             yield task
     if stale and not recompute:
         raise ValueError(_stale(out, stale, tables))

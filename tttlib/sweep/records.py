@@ -86,13 +86,14 @@ def unfit_files(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     return [p for p, digest in paths.items() if not p.is_file() or sha256(p) != digest]
 
 
-def set_aside(paths: list[Path]) -> None:
-    """Rename damaged files to NAME.damaged (logged), so that they are computed anew."""
+def set_aside(folder: Path, paths: list[Path]) -> None:
+    """Make a unit run again: drop its record, and rename damaged files to NAME.damaged (logged)."""
     for path in paths:
         there = path.is_file()
         log.warning("%s is %s: the unit runs again", path, "damaged" if there else "gone")
         if there:
             os.replace(path, path.with_name(f"{path.name}.damaged"))
+    (folder / _NAME).unlink()
 
 
 def _path(folder: Path, name: str) -> Path:
