@@ -17,7 +17,6 @@ from tttlib.sweep.engines.base import Engine, UnitLateError, WorkerDiedError, ne
 from tttlib.sweep.engines.machine import environment_of
 from tttlib.sweep.worker import run_unit
 
-
 _START = 60.0  # seconds that a worker may take to begin
 
 
