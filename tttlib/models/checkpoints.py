@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tttlib.models import key_names
+from tttlib.models import identity, key_names
 from tttlib.models.presets import PRESETS, build
 from tttlib.models.sources import SOURCES, STANDARD_R50, Source, class_names
 
@@ -98,7 +98,7 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
         "clean_accuracy": None if sizes else expected,
         "clean_accuracy_on": "" if sizes else on,
     }
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def read(path: Path) -> Any:

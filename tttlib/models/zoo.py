@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from tttlib.models import checkpoints
+from tttlib.models import checkpoints, identity
 from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
 from tttlib.runtime.paths import released, weights_file
@@ -122,7 +122,7 @@ def _load_with_card(path: Path) -> Any:
     )
     model.classes = classes
     model.card = {**card, "name": path.stem, "weights_sha256": weights_hash(path)}
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
