@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tttlib import results
-from tttlib.evaluate.layers import LAST
+from tttlib.evaluate.cls_latents import LAST
 from tttlib.statistics.variance_components import DIFFERENCE
 from tttlib.tables.claims import Claim
 

@@ -1,11 +1,12 @@
 """Images per second of the first epoch over encoded images, and of one over their decoded cache.
 
-The files are dropped from the system's page cache before each pass where the system can do that,
-so both read from the disk.
+Where the system allows it, the files are dropped from its page cache before each pass, so that both
+passes read from the disk.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import statistics
 import tempfile
@@ -15,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tttlib import data
+from tttlib.bench.timing import spread
+
+log = logging.getLogger(__name__)
 
 BATCH = 250
 
@@ -25,11 +29,16 @@ def bench_data(
     root: Path | None = None,
     rounds: int = 3,
 ) -> dict[str, float | str]:
-    """images/s of both passes and their ratio, medians over rounds with the ratio's extremes.
+    """Return the images/s of both passes and their ratio, as medians over rounds.
 
-    A pass loads the set and converts every batch of 250 to float32 in [0,1]: what an epoch of an
-    idle model would do. The first one decodes into an empty cache, the second finds it full.
-    Raises MissingDataError without the dataset's files.
+    A pass loads the set and converts every batch of 250 to float32 in [0,1], which is what an epoch
+    of an idle model would do. The first pass decodes into an empty cache and the second finds it
+    full.
+
+    Raises
+    ------
+    MissingDataError
+        If the files of the dataset are missing.
     """
     source = data.data_root(root)
     first: list[float] = []
@@ -41,15 +50,12 @@ def bench_data(
                 start = time.perf_counter()
                 n = _epoch(name, split, root)
                 rates.append(n / (time.perf_counter() - start))
-    ratios = [b / a for a, b in zip(first, cached, strict=True)]
     return {
         "set": f"{name} {split}",
         "images": n,
         "first": statistics.median(first),
         "cached": statistics.median(cached),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
+        **spread([b / a for a, b in zip(first, cached, strict=True)]),
     }
 
 
@@ -62,20 +68,19 @@ def _epoch(name: str, split: str, root: Path | None) -> int:
 
 @contextmanager
 def _cache_in(folder: str) -> Iterator[None]:
-    """$TTTLIB_CACHE names `folder` for a while."""
+    """Let $TTTLIB_CACHE name `folder` inside the block."""
     before = os.environ.get("TTTLIB_CACHE")
     os.environ["TTTLIB_CACHE"] = folder
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TTTLIB_CACHE"]
-        else:
+        del os.environ["TTTLIB_CACHE"]
+        if before is not None:
             os.environ["TTTLIB_CACHE"] = before
 
 
 def _forget(folder: Path) -> None:
-    """Drop the folder's files from the page cache (Linux; elsewhere nothing happens)."""
+    """Drop the files of a folder from the page cache, where the system can do that."""
     if not hasattr(os, "posix_fadvise"):
         return
     for path in folder.rglob("*"):
@@ -86,3 +91,12 @@ def _forget(folder: Path) -> None:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(descriptor)
+
+
+def report(row: dict[str, float | str]) -> None:
+    """Log the row."""
+    log.info(
+        "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "
+        "%(cached).0f, ratio %(ratio).1f (%(low).1f to %(high).1f)",
+        row,
+    )

@@ -1,16 +1,15 @@
-"""Test-time training: images per second of `ttt.run` and of the plain loop, in one run.
+"""Images per second of `ttt.run` and of the plain loop of test-time training.
 
-Both adapt the same images from the same weights under the same masks and predict after every step.
-Rounds alternate, so that a disturbance of the machine meets both; the ratio is the median over
-rounds. The share of the peak compares with the fastest large matrix product of the same run.
+Both adapt the same images from the same weights under the same masks, and predict after every step.
+Rounds alternate, so that a disturbance of the machine meets both, and the ratio is the median over
+the rounds. Rates are also compared with the fastest large matrix product of the same run.
 """
 
 from __future__ import annotations
 
 import logging
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,11 @@ import torch
 from torch import Tensor
 
 from tttlib import plots, ttt
-from tttlib.bench.roofline import roofline
+from tttlib.bench.roofline import bytes_moved, copy_bandwidth, flop, matrix_peak, roofline
+from tttlib.bench.timing import seconds, spread
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.reference import ttt as plain_ttt
-from tttlib.runtime import flops, memory
+from tttlib.runtime import memory
 from tttlib.runtime.devices import best_device, bf16_helps
 from tttlib.ttt.sgd import Rule
 
@@ -38,7 +38,7 @@ _MOST_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Case:
-    """One network; random weights where none are bundled."""
+    """One network, with random weights if none are bundled."""
 
     label: str
     name: str
@@ -46,6 +46,7 @@ class Case:
     gpu: bool = False
 
     def model(self, device: torch.device) -> MaskedAutoencoder:
+        """Return the network in eval mode on a device."""
         if self.name in zoo.bundled():
             return zoo.load(self.name, device=device)
         torch.manual_seed(0)
@@ -61,7 +62,7 @@ CASES = (
 
 
 def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[str, Any]]:
-    """One row per network, number of masks and dtype, see `_measure`."""
+    """Yield one row per network, number of masks and dtype; see `_measure`."""
     device = best_device()
     peaks = {name: matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
     bandwidth = copy_bandwidth(device)
@@ -93,16 +94,16 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
 
 
 def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
-    """Rates of both in image-steps per second, their ratios, FLOPs and memory.
+    """Return the rates of both in image-steps per second, their ratios, FLOPs and memory.
 
-    ratio       predicting after every step, as the plain loop does (always float32)
-    ratio last  predicting after the last step only
+    "ratio" is with a prediction after every step, as the plain loop does (always in float32), and
+    "ratio last" with one after the last step only.
     """
     device = model.cls_token.device
     steps = STEPS
-    seconds = _plain(model, batch_size, 1)
-    if seconds * STEPS > _LONG:
-        steps = max(1, int(_LONG / seconds))
+    one_step = _plain(model, batch_size, 1)
+    if one_step * STEPS > _LONG:
+        steps = max(1, int(_LONG / one_step))
     at_once = _best_stack(model, batch_size, dtype, 1 if steps < STEPS else 2)
     memory.reset_peak(device)
     pairs = []
@@ -111,7 +112,6 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
         every = _ours(model, batch_size, steps, at_once, dtype, None)
         last = _ours(model, batch_size, steps, at_once, dtype, (steps,))
         pairs.append((plain, every, last))
-    ratios = [plain / every for plain, every, _ in pairs]
     return {
         "masks": batch_size,
         "dtype": dtype,
@@ -119,12 +119,10 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
         "steps timed": steps,
         "image steps/s": steps / statistics.median(every for _, every, _ in pairs),
         "plain image steps/s": steps / statistics.median(plain for plain, _, _ in pairs),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
+        **spread([plain / every for plain, every, _ in pairs]),
         "ratio last": statistics.median(plain / last for plain, _, last in pairs),
-        "GFLOP": _flop(partial(_run_one, model), batch_size) / 1e9,
-        "plain GFLOP": _flop(partial(_run_plain, model), batch_size) / 1e9,
+        "GFLOP": flop(partial(_run_one, model), batch_size) / 1e9,
+        "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
         "MB moved": bytes_moved(model) / 1e6,
         "peak memory, GB": memory.peak(device) / 2**30,
     }
@@ -169,8 +167,8 @@ def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
 
 
 def _plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> float:
-    """Seconds per image of the plain loop."""
-    return _seconds(model.cls_token.device, lambda: _run_plain(model, batch_size, steps))
+    """Return the seconds per image of the plain loop."""
+    return seconds(model.cls_token.device, lambda: _run_plain(model, batch_size, steps))
 
 
 def _ours(
@@ -181,86 +179,26 @@ def _ours(
     dtype: str,
     at: tuple[int, ...] | None,
 ) -> float:
-    """Seconds per image of `ttt.run`."""
-    device = model.cls_token.device
-    return _seconds(device, lambda: _run(model, batch_size, steps, at_once, dtype, at)) / at_once
+    """Return the seconds per image of `ttt.run`."""
+    work = partial(_run, model, batch_size, steps, at_once, dtype, at)
+    return seconds(model.cls_token.device, work) / at_once
 
 
 def _best_stack(model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int) -> int:
-    """As `parallel="auto"` would choose: doubled while that pays."""
+    """Return how many images `parallel="auto"` would adapt at once: doubled while that pays."""
     best, n = (float("inf"), 1), 1
     while n <= _MOST_AT_ONCE:
         if n == 1 or best[0] < 1:
             _ours(model, batch_size, 1, n, dtype, None)  # warms up
-        seconds = _ours(model, batch_size, steps, n, dtype, None)
-        if seconds > best[0] / 1.05:
+        time = _ours(model, batch_size, steps, n, dtype, None)
+        if time > best[0] / 1.05:
             break
-        best, n = (seconds, n), 2 * n
+        best, n = (time, n), 2 * n
     return best[1]
 
 
-def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    _synchronise(device)
-    start = time.perf_counter()
-    work()
-    _synchronise(device)
-    return time.perf_counter() - start
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-# -- what the work and the machine are ------------------------------------------------------------
-
-
-def _flop(work: Callable[[int, int], object], batch_size: int) -> float:
-    """Floating-point operations of one image-step with its prediction, in the matrix products.
-
-    work  runs one image with so many masks and steps. Two steps minus one is a step; it grows with
-          the masks along a line, so one and two masks tell the rest
-    """
-
-    def count(masks: int, steps: int) -> int:
-        return flops.count(lambda: work(masks, steps))
-
-    one, two = (count(masks, 2) - count(masks, 1) for masks in (1, 2))
-    return one + (batch_size - 1) * (two - one)
-
-
-def bytes_moved(model: MaskedAutoencoder) -> float:
-    """Bytes of its own weights that one image-step moves at least.
-
-    Read by the forward and by the backward pass and by the prediction; momentum and weights read
-    and written by the update.
-    """
-    names = set(ttt.trained_parameters(model, "encoder"))
-    weights = sum(p.numel() for name, p in model.named_parameters() if name in names)
-    return 7.0 * model.cls_token.element_size() * weights
-
-
-def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest of a few large square matrix products."""
-    best = 0.0
-    for n in (256, 1024, 2048) if device.type == "cpu" else (1024, 4096, 8192):
-        a = torch.randn(n, n, device=device).to(dtype)
-        seconds = [_seconds(device, partial(torch.mm, a, a)) for _ in range(4)]
-        best = max(best, 2 * n**3 / min(seconds))
-        if min(seconds) > 0.02 * (n / 256) ** 3:
-            break  # no units for this dtype: the larger ones would take minutes
-    return best
-
-
-def copy_bandwidth(device: torch.device) -> float:
-    """Bytes/s read and written by a copy beyond the caches."""
-    a = torch.randn(2**26 if device.type == "cpu" else 2**28, device=device)
-    b = torch.empty_like(a)
-    return max(8.0 * len(a) / _seconds(device, lambda: b.copy_(a)) for _ in range(4))
-
-
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
-    """Log the rows as they come; write `<out>/tables/bench_ttt.csv` and the roofline figure."""
+    """Log the rows as they come, and write `<out>/tables/bench_ttt.csv` and the roofline figure."""
     kept = []
     for row in rows:
         kept.append(row)
