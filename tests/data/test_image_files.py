@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from tttlib.boxes import PREPROCESS
 from tttlib.data import DamagedDataError
 from tttlib.data.corrupted import LazyImages
-from tttlib.data.image_files import PREPROCESS, FileImages
+from tttlib.data.image_files import FileImages
 
 SIZES = [
     (224, 224),
