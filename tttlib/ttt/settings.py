@@ -181,7 +181,13 @@ def check_images(images: Tensor) -> None:
 
 
 def check_ids(ids: Tensor | None, n: int) -> Tensor:
-    """Return the ids of n images, 0 … n-1 where none are given, on the CPU."""
+    """Return the ids of n images, 0 … n-1 where none are given, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        For another number of ids.
+    """
     ids = torch.arange(n) if ids is None else torch.as_tensor(ids).cpu()
     if len(ids) != n:
         raise ValueError(f"{n} images but {len(ids)} ids")

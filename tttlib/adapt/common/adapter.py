@@ -61,6 +61,11 @@ class Adapter(ABC):
         What the method trains, in words; empty if nothing.
     answer
         Where the logits come from, in words, for records.
+
+    Raises
+    ------
+    ValueError
+        For a network without anything that the method trains.
     """
 
     name: ClassVar[str]
@@ -160,7 +165,13 @@ class Adapter(ABC):
         )
 
     def learn(self, loss: Tensor) -> None:
-        """Move the trained parameters by one step of the optimiser down the gradient of `loss`."""
+        """Move the trained parameters by one step of the optimiser down the gradient of `loss`.
+
+        Raises
+        ------
+        RuntimeError
+            For a method without an optimiser.
+        """
         if self.optimizer is None:
             raise RuntimeError(f"{self.name} has no optimizer to learn with")
         self.optimizer.step(self.gradients(loss))

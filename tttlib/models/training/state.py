@@ -27,7 +27,13 @@ class TrainingState:
         self._saved = time.monotonic()
 
     def load(self, model: Any, device: torch.device) -> int:
-        """Set the weights of `model` and return the number of the phase to go on with."""
+        """Set the weights of `model` and return the number of the phase to go on with.
+
+        Raises
+        ------
+        ValueError
+            For a state of other settings.
+        """
         if not self.path.is_file():
             return 0
         state = torch.load(self.path, map_location=device, weights_only=True)
