@@ -13,11 +13,11 @@ BIN    := .venv/bin
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv study test test-all lint lab docs findings notebooks bench clean
+.PHONY: help .venv study test unit nbval test-all lint lab docs findings notebooks bench clean
 
 help:
 	@sed -n '1,6s/^# \?//p' Makefile
-	@echo "also: .venv test-all lint notebooks bench clean"
+	@echo "also: .venv unit nbval test-all lint notebooks bench clean"
 
 .venv: .venv/installed
 
@@ -31,9 +31,13 @@ help:
 study: .venv
 	$(BIN)/python -m tttlib study
 
+test: lint unit nbval
+
 # Two processes of one thread each: faster here than one of two, and as `make study` runs.
-test: .venv lint
+unit: .venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+nbval: .venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL)
 
 test-all: .venv lint

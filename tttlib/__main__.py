@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tttlib.commands import data, plan, results, sweep
+from tttlib.commands import data, plan, publish, results, sweep
 from tttlib.commands.console import interruptible
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command("sweep")(sweep.sweep)
+app.command("publish")(publish.publish)
 results.add_to(app)
 plan.add_to(app)
 

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tttlib import adapt, data, plots, streams
 from tttlib.models import zoo
 from tttlib.reference.palm import PlainPalm, plain_view
-from tttlib.runtime.devices import best_device
+from tttlib.runtime.devices import best_device, synchronise
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,10 @@ def _rows(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for images in batches:
         for name, call in calls.items():
-            _synchronise(images.device)
+            synchronise(images.device)
             start = time.perf_counter()
             call(images)
-            _synchronise(images.device)
+            synchronise(images.device)
             seconds[name].append(time.perf_counter() - start)
     one = seconds["forward"]
     for name, times in seconds.items():
@@ -145,10 +145,10 @@ def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
     for candidate in found:
         adapter = adapt.create("tent", candidate)
         adapter(images)  # warms up
-        _synchronise(images.device)
+        synchronise(images.device)
         start = time.perf_counter()
         adapter(images)
-        _synchronise(images.device)
+        synchronise(images.device)
         times.append(time.perf_counter() - start)
     return found[times.index(min(times))]
 
@@ -167,11 +167,6 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
         f"{name}, low": min(values),
         f"{name}, high": max(values),
     }
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:

@@ -67,6 +67,7 @@ def results(
 
     from tttlib.results import beside_published, tabulate
     from tttlib.results import latex as to_latex
+    from tttlib.results.export import csv_text
 
     refused: list[ValueError] = []
     found = tabulate(
@@ -92,7 +93,7 @@ def results(
             table if "experiment" in table else table.assign(experiment=summary.experiment)
         )
     if csv is not None and tables:
-        _write(csv, pd.concat(tables, ignore_index=True).to_csv(index=False))
+        _write(csv, csv_text(pd.concat(tables, ignore_index=True)))
     if latex is not None and shown:
         text = [
             to_latex(rounded, _title(*rest)) for rounded, rest in ((r, (s, p)) for s, r, p in shown)
@@ -141,6 +142,7 @@ def compare(
     """
     from tttlib.results import goldens
     from tttlib.results.compare import readable
+    from tttlib.results.export import csv_text
 
     if make_golden is not None:
         made = goldens.make(runs, make_golden, experiments=experiment or None)
@@ -150,7 +152,7 @@ def compare(
         raise ValueError(f"compare needs two runs, or goldens and a run; got {len(runs)} paths")
     found = goldens.compare_paths(*runs, rtol=rtol, atol=atol)
     if csv is not None:
-        _write(csv, found.cells.to_csv(index=False))
+        _write(csv, csv_text(found.cells))
     odd = found.cells[found.cells["state"] != "same"]
     if len(odd):
         shared, table = readable(odd)
@@ -175,7 +177,7 @@ def _is_accuracy(summary: Summary) -> bool:
 
 
 def _title(summary: Summary, percent: bool) -> str:
-    from tttlib.results.mixing import short
+    from tttlib.results.columns import short
 
     fixed = ", ".join(f"{name} {short(value)}" for name, value in summary.fixed.items())
     unit = "accuracy in %" if percent else ""

@@ -16,11 +16,18 @@ from tttlib.ttt.stacked import StackedAutoencoder
 
 
 class Steps(NamedTuple):
-    """What TTT on one image gave; index k is after k updates; on the CPU.
+    """The course of TTT on one image, on the CPU; index k is after k updates.
 
-    reconstructions [K,3,H,W] and masked input [3,H,W] in [0,1], under one mask for all steps
-    probabilities   [K,C]
-    losses          [K], of that one mask
+    Attributes
+    ----------
+    masked
+        The masked input, [3,H,W] in [0,1].
+    reconstructions
+        [K,3,H,W] in [0,1], under one mask for all steps.
+    probabilities
+        [K,C].
+    losses
+        [K], the reconstruction loss under that mask.
     """
 
     masked: Tensor
@@ -43,10 +50,21 @@ def adaptation_steps(
     momentum: float = 0.9,
     finetune: str = "encoder",
 ) -> Steps:
-    """Standard TTT on `image` [3,H,W] in [0,1], seen after every one of 0 … `steps` updates.
+    """Run standard TTT on one image and show it after each of 0 … `steps` updates.
 
-    Same masks, updates and predictions as `ttt.run` with these settings and `ids=[image_id]`; the
-    mask of the reconstructions is drawn with `seed` alone. `model` is not changed.
+    Masks, updates and predictions are those of `ttt.run` with these settings and `ids=[image_id]`.
+    The mask of the reconstructions is drawn with `seed` alone. The model is not changed.
+
+    Parameters
+    ----------
+    model
+        The autoencoder.
+    image
+        [3,H,W] in [0,1].
+    steps, batch_size, lr, seed, mask_ratio, optimizer, momentum, finetune
+        As in `ttt.run`.
+    image_id
+        The id of the image, which seeds its masks.
     """
     device = best_device()
     net = copy.deepcopy(model).to(device).eval()
@@ -67,5 +85,5 @@ def adaptation_steps(
         if step < steps:
             updates.descend(stack.losses(images, target, orders[:, step], visible))
     masked = images * (1 - mask) + 0.5 * mask
-    found = (masked[0], torch.stack(pictures), torch.stack(probabilities), torch.stack(losses))
-    return Steps(*(value.cpu() for value in found))
+    stacks = (torch.stack(parts) for parts in (pictures, probabilities, losses))
+    return Steps(*(value.cpu() for value in (masked[0], *stacks)))
