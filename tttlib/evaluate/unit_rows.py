@@ -14,6 +14,7 @@ from torch import nn
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.evaluate import label_matching
+from tttlib.models.identity import weights_identity
 from tttlib.models.verify import mismatch
 
 
@@ -41,7 +42,7 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
         "images": len(dataset),
         "corruptions_version": corruptions.VERSION,
         "model": card.get("name", "unnamed"),
-        "weights_sha256": card.get("weights_sha256", "unknown"),
+        "weights_sha256": weights_identity(model),
         **doubt,
     }
 
