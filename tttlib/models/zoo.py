@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from tttlib.models import checkpoints, identity
-from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
+from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
 from tttlib.models.wrapping import wrap
 from tttlib.runtime.files import atomic_write
 from tttlib.runtime.paths import released, weights_file
@@ -134,7 +134,7 @@ def _load_with_card(path: Path) -> Any:
         ) from error
     checkpoints.fit(
         model,
-        checkpoints.tensors(path).state,
+        tensors(path).state,
         path,
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
