@@ -24,15 +24,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import RotationNet
+from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_views import BORDERS, Views, draw_views, views_of
-from tttlib.ttt.settings import (
-    check_heldout,
-    check_ids,
-    check_images,
-    check_steps,
-    prediction_times,
-)
+from tttlib.ttt.settings import check_heldout, check_steps, prediction_times
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
 __all__ = ["BORDERS", "FINETUNE", "draw_views", "run", "trained_parameters"]
@@ -93,7 +88,7 @@ def run(
     model
         The network. Standard mode leaves it untouched, online mode leaves it adapted.
     images
-        Floating point [N,3,H,H] in [0,1].
+        Images [N,3,H,H], floating point in [0,1] or uint8.
     steps, batch_size
         Updates per image, and views of the same image per step.
     lr
@@ -132,7 +127,7 @@ def run(
         For a network, images or settings that cannot be used, naming them.
     """
     names = trained_parameters(model, finetune)
-    check_images(images)
+    ids = check_inputs(model, images, ids, heldout)
     if images.shape[-2] != images.shape[-1]:
         raise ValueError(f"rotated images must be square, not {list(images.shape[-2:])}")
     check_steps(steps, batch_size, lr)
@@ -140,10 +135,8 @@ def run(
     settings.check(images.shape[-1])
     if parallel is not None and parallel < 1:
         raise ValueError(f"parallel must be 1 or more, or None, not {parallel}")
-    ids = check_ids(ids, len(images))
     check_heldout(heldout, online, evaluate_every)
-    device = model.mean.device
-    stack = 1 if online else parallel or (1 if device.type == "cpu" else 16)
+    stack = 1 if online else parallel or (1 if model.mean.device.type == "cpu" else 16)
     net: StackedRotationNet | None = None
     parts, evaluations = [], HeldOut()
     with tqdm(total=len(images), desc="TTT", unit="image", disable=not progress) as bar:
@@ -156,7 +149,7 @@ def run(
                 evaluations.add(int(index[0]), _classify(net, heldout))
             drawn = [draw_views(steps, batch_size, shift, flip, seed, int(ids[i])) for i in index]
             views = Views(*(torch.stack(x, 1) for x in zip(*drawn, strict=True)))  # [steps,S,B]
-            parts.append(_adapt(net, images[index].to(device), views, settings))
+            parts.append(_adapt(net, to_network(images[index], model), views, settings))
             bar.update(len(index))
     if online and net is not None:
         net.write_to_model()
@@ -218,9 +211,8 @@ def _adapt(
 def _classify(net: StackedRotationNet, images: Tensor, batch_size: int = 250) -> Tensor:
     """Return logits [M,C] of a stack of one as it is, on the CPU."""
     net.write_to_model()
-    device = net.model.mean.device
-    parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
-    return torch.cat(parts)
+    batches = (to_network(x, net.model) for x in images.split(batch_size))
+    return torch.cat([net.model.classify(x).float().cpu() for x in batches])
 
 
 @torch.no_grad()
