@@ -11,6 +11,7 @@ from torch import Tensor
 from tttlib import ttt
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
+from tttlib.runtime.images import check_images
 from tttlib.ttt.sgd import Rule
 from tttlib.ttt.stacked import StackedAutoencoder
 
@@ -60,15 +61,22 @@ def adaptation_steps(
     model
         The autoencoder.
     image
-        [3,H,W] in [0,1].
+        [3,H,W] in [0,1] or uint8.
     steps, batch_size, lr, seed, mask_ratio, optimizer, momentum, finetune
         As in `ttt.run`.
     image_id
         The id of the image, which seeds its masks.
+
+    Raises
+    ------
+    ValueError
+        If the image is no RGB image in [0,1]; see `tttlib.runtime.images.check_images`.
     """
     device = best_device()
     net = copy.deepcopy(model).to(device).eval()
+    check_images(image[None], name="image[None]")
     images = image[None].to(device)
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
     shown = net.random_order(1, torch.Generator().manual_seed(seed), device)  # [1,L]
     stack = StackedAutoencoder(net, ttt.trained_parameters(net, finetune), 1)
