@@ -123,8 +123,8 @@ def adaptation(
         return adapt.create(method, net, preset=preset, **given, **constants)
 
     finished = [all(store.path(unit).exists() for unit in pair) for pair in units]
+    state = store.folder / "states" / f"{unit_key(base)}.pt"
     if not all(finished):
-        state = store.folder / "states" / f"{unit_key(base)}.pt"
         adapter, first = _resumed(create, state, finished)
         arrivals = stream.rows()
         bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
@@ -133,7 +133,7 @@ def adaptation(
             for unit, table in zip(units[k], tables, strict=True):
                 store.run(unit, partial(pd.DataFrame, table), protocol=protocol)
             _keep_state(state, adapter, k + 1)
-        state.unlink(missing_ok=True)
+    state.unlink(missing_ok=True)
     parts = [[store.run(unit, _missing, protocol=protocol) for unit in pair] for pair in units]
     rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
     return Adaptation(rows, diagnostics)
