@@ -1,15 +1,20 @@
-"""Networks and images for the tests of adaptation."""
+"""Networks, images and views for the tests of adaptation: tiny, so that plain loops are quick."""
 
 from __future__ import annotations
 
 import copy
 import functools
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tttlib import adapt
 from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.models.wide_resnet import WideResNet
+
+CLASSES = 4  # of the networks in float64; the others have 5
 
 
 def wide_resnet() -> nn.Module:
@@ -27,32 +32,124 @@ def _wide_resnet() -> nn.Module:
     return net.eval()
 
 
-def transformer(head_type: str = "vit_head") -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    return MaskedAutoencoder(
-        img_size=16,
-        patch_size=4,
-        embed_dim=16,
-        depth=2,
-        num_heads=2,
-        decoder_embed_dim=8,
-        decoder_depth=1,
-        decoder_num_heads=2,
-        num_classes=5,
-        head_type=head_type,
-        classifier_embed_dim=8,
-        classifier_depth=1,
-        classifier_num_heads=2,
-    ).eval()
+def autoencoder(
+    seed: int = 0, head_type: str = "vit_head", size: int = 16, **changes: Any
+) -> MaskedAutoencoder:
+    """Sixteen patches, two blocks."""
+    torch.manual_seed(seed)
+    widths = {"embed_dim": size, "decoder_embed_dim": 8, "classifier_embed_dim": 8}
+    heads = {"num_heads": 2, "decoder_num_heads": 2, "classifier_num_heads": 2}
+    depths = {"depth": 2, "decoder_depth": 1, "classifier_depth": 1}
+    shape = {"img_size": size, "patch_size": size // 4, "num_classes": 5}
+    constants = {**widths, **heads, **depths, **shape, "head_type": head_type, **changes}
+    return MaskedAutoencoder(**constants).eval()
 
 
-def images(n: int = 6, *, seed: int = 0) -> Tensor:
-    """[n,3,16,16] in [0,1]."""
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+def images(n: int = 6, *, seed: int = 0, size: int = 16) -> Tensor:
+    """[n,3,size,size] in [0,1]."""
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+# -- in float64, for comparison with plain loops ---------------------------------------------------
+
+
+class Convolutional(nn.Module):
+    """conv, BN, conv, BN, mean, linear."""
+
+    def __init__(self, classes: int = CLASSES, bias: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.conv2 = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=bias)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(images)))
+        return torch.relu(self.bn2(self.conv2(x))).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.features(images))
+
+
+def convolutional(seed: int = 0) -> Convolutional:
+    return randomised(Convolutional(), seed)
+
+
+def thin_resnet(seed: int = 0) -> WideResNet:
+    return randomised(WideResNet(depth=10, width=1, num_classes=CLASSES), seed)
+
+
+def tiny_autoencoder(seed: int = 0, head_type: str = "vit_head") -> MaskedAutoencoder:
+    return autoencoder(seed, head_type, size=8, num_classes=CLASSES).double()
+
+
+def randomised(model: Any, seed: int) -> Any:
+    """Random scales, shifts and statistics, too."""
+    random = torch.Generator().manual_seed(seed)
+    model = model.double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+            parameter.copy_(noise * 0.5 if parameter.ndim > 1 else 0.8 + 0.3 * noise)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.3, 0.3, generator=random)
+                module.running_var.uniform_(0.5, 1.5, generator=random)
+    return model
+
+
+def exact_images(number: int, seed: int = 0, size: int = 8) -> Tensor:
+    random = torch.Generator().manual_seed(1000 + seed)
+    return torch.rand(number, 3, size, size, generator=random, dtype=torch.float64)
+
+
+def batch_statistics(model: Any) -> Any:
+    """A copy as the released codes make it: BatchNorm layers forget their running statistics."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = None
+    return model
+
+
+# -- views, and what an adapter holds --------------------------------------------------------------
 
 
 def flip(x: Tensor) -> Tensor:
     return x.flip(-1)
+
+
+class Different:
+    """Views that differ from call to call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return (x.roll(self.calls, -1) * (1 - 0.1 * (self.calls % 5))).clamp(0, 1)
+
+
+def parameters(adapter: adapt.Adapter) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
+
+
+def weights(adapter: adapt.Adapter) -> dict[str, Tensor]:
+    """Parameters and buffers of all networks."""
+    return {
+        f"{part}/{name}": value.detach().clone()
+        for part, net in adapter.networks.items()
+        for name, value in net.state_dict().items()
+    }
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# -- of recorded outputs ---------------------------------------------------------------------------
 
 
 class Recorded(nn.Module):
@@ -77,16 +174,11 @@ class Recorded(nn.Module):
         return self.fc(self.bn(x).relu().mean((2, 3)))
 
 
-class Golden(nn.Module):
+class Golden(Convolutional):
     """The network of palm_golden.json, float64, by formula."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(4)
-        self.conv2 = nn.Conv2d(4, 6, 3, 2, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(6)
-        self.fc = nn.Linear(6, 5)
+        super().__init__(classes=5, bias=False)
         self.double()
         constants = {
             "conv1.weight": (0.3, 0.7, 0.30, 0),
@@ -105,10 +197,6 @@ class Golden(nn.Module):
                 values = torch.from_numpy(o + s * np.sin(a + b * i))
                 parameter.copy_(values.view_as(parameter))
         self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn1(self.conv1(x)).relu()
-        return self.fc(self.bn2(self.conv2(x)).relu().mean((2, 3)))
 
 
 def golden_batch(t: int) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
 import torch
-from tiny_networks import autoencoder, convolutional, images
+from small_networks import Different, convolutional, flip
+from small_networks import exact_images as images
+from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,24 +18,8 @@ from tttlib import adapt
 SIZE, NEIGHBOURS, REFINE, B = 20, 3, 12, 6
 
 
-def weak(x: Tensor) -> Tensor:
-    return x.flip(-1)
-
-
-class Strong:
-    """Query and key differ."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return (x.roll(self.calls, -2) * (1 - 0.1 * (self.calls % 3))).clamp(0, 1)
-
-
 def both(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    y = torch.relu(model.bn1(model.conv1(x)))
-    features = torch.relu(model.bn2(model.conv2(y))).mean((2, 3))
+    features = model.features(x)
     return features, model.fc(features)
 
 
@@ -46,10 +33,10 @@ def test_equals_the_loop() -> None:
         neighbours=NEIGHBOURS,
         refine_after=REFINE,
         encoder_momentum=0.9,
-        weak=weak,
-        augment=Strong(),
+        weak=flip,
+        augment=Different(),
     )
-    model, momentum, strong = copy.deepcopy(source), copy.deepcopy(source), Strong()
+    model, momentum, strong = copy.deepcopy(source), copy.deepcopy(source), Different()
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4
     )
@@ -62,7 +49,7 @@ def test_equals_the_loop() -> None:
         model.train()
         momentum.train()
         with torch.no_grad():
-            f, z = both(model, weak(x))
+            f, z = both(model, flip(x))
             if seen < REFINE:
                 y, seen = z.argmax(1), seen + B
             else:
@@ -95,7 +82,7 @@ def test_equals_the_loop() -> None:
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            f_m, z_m = both(momentum, weak(x))
+            f_m, z_m = both(momentum, flip(x))
             bank += list(zip(f_m, z_m.softmax(1), strict=True))
             bank = bank[-SIZE:]
             model.eval()
@@ -123,7 +110,7 @@ def test_without_a_rate_only_running_statistics_move() -> None:
 
 
 def test_a_batch_larger_than_the_ring_leaves_its_last_images() -> None:
-    adapter = adapt.create("adacontrast", convolutional(), memory_size=4, weak=weak)
+    adapter = adapt.create("adacontrast", convolutional(), memory_size=4, weak=flip)
     adapter(images(7))
     assert adapter.memory["key_at"] == 7 and adapter.memory["features"].shape == (4, 6)
     adapter(images(3))
@@ -131,11 +118,15 @@ def test_a_batch_larger_than_the_ring_leaves_its_last_images() -> None:
 
 
 def test_what_is_not_finite_enters_nothing() -> None:
-    adapter = adapt.create("adacontrast", convolutional(), memory_size=SIZE, weak=weak)
+    adapter = adapt.create("adacontrast", convolutional(), memory_size=SIZE, weak=flip)
     adapter(images(B))
     before = {n: v.clone() for n, v in adapter.model.state_dict().items() if "num_b" not in n}
     keys, features = adapter.memory["keys"].clone(), adapter.memory["features"].clone()
-    adapter(images(B) * 1.7e308)
+    with contextlib.ExitStack() as stack:
+        for net in adapter.networks.values():
+            hook = net.register_forward_pre_hook(lambda module, inputs: inputs[0] * 1.7e308)
+            stack.enter_context(hook)
+        adapter(images(B))
     after = adapter.model.state_dict()
     assert all(torch.equal(after[n], v) for n, v in before.items())
     assert adapter.memory["keys"].isfinite().all()

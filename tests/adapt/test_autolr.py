@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_networks import Different, autoencoder, batch_statistics, convolutional, images
+from small_networks import Different, batch_statistics, convolutional
+from small_networks import exact_images as images
+from small_networks import tiny_autoencoder as autoencoder
 
 from tttlib import adapt
 from tttlib.adapt.autolr import evenly, layer_of, mended, sortedness

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import small_networks as small
 import torch
@@ -9,6 +11,11 @@ from torch import nn
 
 from tttlib import adapt
 from tttlib.adapt.common import batch_norm
+
+
+def converted(source: nn.Module, prior: float = 0.0) -> nn.Module:
+    assert batch_norm.use_batch_statistics(source, prior=prior) == 1
+    return source
 
 
 def layer(affine: bool = True) -> nn.BatchNorm2d:
@@ -28,7 +35,7 @@ def x(n: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("affine", [True, False])
 def test_batch_statistics_are_those_of_train_mode(affine: bool) -> None:
-    ours = batch_norm.BatchStatistics(layer(affine))
+    ours = converted(layer(affine))
     torch.testing.assert_close(ours(x()), layer(affine).train()(x()), atol=1e-12, rtol=0)
     assert torch.equal(ours.running_mean, layer().running_mean)
 
@@ -36,7 +43,7 @@ def test_batch_statistics_are_those_of_train_mode(affine: bool) -> None:
 @pytest.mark.parametrize("prior", [1.0, 16.0, 1e12])
 def test_prior_mixes_the_statistics(prior: float) -> None:
     source = layer()
-    ours = batch_norm.BatchStatistics(source, prior)
+    ours = converted(source, prior)
     share = prior / (prior + 6)
     mixed = layer()
     mixed.running_mean.lerp_(x().mean((0, 2, 3)), 1 - share)
@@ -72,14 +79,14 @@ def test_names_and_values_stay() -> None:
 def test_one_value_a_channel_takes_the_source_statistics() -> None:
     flat = nn.BatchNorm1d(4).eval()
     flat.running_mean.fill_(2.0)
-    ours = batch_norm.BatchStatistics(flat)
+    ours = converted(copy.deepcopy(flat))
     one = torch.randn(1, 4)
     torch.testing.assert_close(ours(one), flat(one))
     two = torch.randn(2, 4)
     torch.testing.assert_close(ours(two).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     without = nn.BatchNorm1d(4, track_running_stats=False)
     with pytest.raises(ValueError, match="more than 1 value"):
-        batch_norm.BatchStatistics(without)(one)
+        converted(without)(one)
 
 
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])

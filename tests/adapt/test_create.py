@@ -19,23 +19,32 @@ def test_names() -> None:
         adapt.create("TENT", small.wide_resnet())
 
 
-def test_constants_of_the_papers() -> None:
-    tent, palm, law = (adapt.METHODS[n].presets for n in ("tent", "palm", "law"))
-    assert [tent[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 2.5e-4]
-    assert [tent[p].optimizer for p in adapt.PRESETS] == ["adam", "adam", "sgd"]
-    rows = [(palm[p].lr, palm[p].alpha, palm[p].temperature) for p in adapt.PRESETS]
-    assert rows == [(5e-4, 0.5, 50), (5e-4, 0.9, 100), (5e-5, 0.5, 1000)]
-    assert [palm[p].threshold for p in adapt.PRESETS] == [1.0, 0.5, 0.3]
-    assert [palm[p].weight_decay for p in adapt.PRESETS] == [0, 5e-4, 0]
-    assert [(law[p].lr, law[p].tau) for p in adapt.PRESETS] == [(1e-3, 1), (5e-5, 0.6), (2e-4, 1)]
-    surgical = adapt.METHODS["surgical"].presets
-    assert [surgical[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 5e-4]
-    assert surgical["imagenet-c"].optimizer == "sgd" and surgical["imagenet-c"].nesterov
-    cotta, contrast = adapt.METHODS["cotta"].presets, adapt.METHODS["adacontrast"].presets
-    assert [cotta[p].confidence for p in adapt.PRESETS] == [0.92, 0.72, 0.1]
-    assert [cotta[p].restore for p in adapt.PRESETS] == [0.01, 0.01, 0.001]
-    assert [cotta[p].lr for p in adapt.PRESETS] == [1e-3, 1e-3, 0.01]
-    assert [contrast[p].lr for p in adapt.PRESETS] == [2e-4] * 3
+@pytest.mark.parametrize(
+    ("name", "constant", "values"),
+    [
+        ("tent", "lr", [1e-3, 1e-3, 2.5e-4]),
+        ("tent", "optimizer", ["adam", "adam", "sgd"]),
+        ("palm", "lr", [5e-4, 5e-4, 5e-5]),
+        ("palm", "alpha", [0.5, 0.9, 0.5]),
+        ("palm", "temperature", [50, 100, 1000]),
+        ("palm", "threshold", [1.0, 0.5, 0.3]),
+        ("palm", "weight_decay", [0, 5e-4, 0]),
+        ("law", "lr", [1e-3, 5e-5, 2e-4]),
+        ("law", "tau", [1, 0.6, 1]),
+        ("surgical", "lr", [1e-3, 1e-3, 5e-4]),
+        ("surgical", "optimizer", ["sgd"] * 3),
+        ("surgical", "nesterov", [True] * 3),
+        ("cotta", "confidence", [0.92, 0.72, 0.1]),
+        ("cotta", "restore", [0.01, 0.01, 0.001]),
+        ("cotta", "lr", [1e-3, 1e-3, 0.01]),
+        ("cotta", "optimizer", ["adam", "adam", "sgd"]),
+        ("cotta", "symmetric", [False, False, True]),
+        ("adacontrast", "lr", [2e-4] * 3),
+    ],
+)
+def test_constants_of_the_papers(name: str, constant: str, values: list[object]) -> None:
+    presets = adapt.METHODS[name].presets
+    assert [getattr(presets[p], constant) for p in adapt.PRESETS] == values
 
 
 # Tensors and elements that the released codes train (methods of the tables).
@@ -63,33 +72,30 @@ def test_trained_sizes(
     assert len(parameters.all_weights(net)) == len(sizes)
 
 
-REST = ("surgical", "dss", "law", "autolr", "palm")
-
-
-def test_a_transformer_adapts_what_its_logits_depend_on() -> None:
-    net = small.transformer()
-    for name in ("source", "tent", "cotta", "adacontrast", *REST):
-        adapter = adapt.create(name, net, **({} if name == "source" else {"lr": 0.01}))
-        before = {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
-        for t in range(2):
-            logits = adapter(small.images(seed=t))
-        assert logits.shape == (6, 5) and logits.isfinite().all()
-        assert not any(n.startswith(("decoder", "mask_token")) for n in adapter.trained)
-        moved = {n for n, p in adapter.model.named_parameters() if not torch.equal(p, before[n])}
-        assert bool(moved) == (name != "source")
-        if name == "tent":
-            assert {n.split(".")[-2] for n in moved} == {"norm1", "norm2", "norm"} | {
-                "classifier_norm"
-            }
-        if name == "surgical":
-            assert {n.split(".")[:2] == ["blocks", "0"] for n in moved} == {True}
+@pytest.mark.parametrize("name", [n for n in adapt.NAMES if n not in ("bn1", "ecotta", "palm_ttt")])
+def test_a_transformer_adapts_what_its_logits_depend_on(name: str) -> None:
+    adapter = adapt.create(name, small.autoencoder(), **({} if name == "source" else {"lr": 0.01}))
+    before = small.parameters(adapter)
+    for t in range(2):
+        logits = adapter(small.images(seed=t))
+    assert logits.shape == (6, 5) and logits.isfinite().all()
+    assert not any(n.startswith(("decoder", "mask_token")) for n in adapter.trained)
+    moved = {n for n, p in small.parameters(adapter).items() if not torch.equal(p, before[n])}
+    assert bool(moved) == (name != "source")
+    if name == "tent":
+        layers = {n.split(".")[-2] for n in moved}
+        assert layers == {"norm1", "norm2", "norm", "classifier_norm"}
+    if name == "surgical":
+        assert {n.split(".")[:2] == ["blocks", "0"] for n in moved} == {True}
 
 
 def test_bn1_needs_batch_norm() -> None:
     with pytest.raises(ValueError, match="bn1 replaces the statistics of BatchNorm layers"):
-        adapt.create("bn1", small.transformer())
-    adapter = adapt.create("bn1", small.transformer("linear"))  # one BatchNorm layer, on CLS
-    source = adapt.create("source", small.transformer("linear"))
+        adapt.create("bn1", small.autoencoder())
+    adapter = adapt.create(
+        "bn1", small.autoencoder(head_type="linear")
+    )  # one BatchNorm layer, on CLS
+    source = adapt.create("source", small.autoencoder(head_type="linear"))
     assert not torch.equal(adapter(small.images()), source(small.images()))
     one = small.images(1)
     torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own
@@ -143,6 +149,15 @@ def test_memory_format_is_the_callers() -> None:
         ("adacontrast", {"memory_size": 0}),
         ("autolr", {"sorted_enough": 2}),
         ("ecotta", {"regularisation": -1}),
+        ("dss", {"threshold_momentum": 2}),
+        ("cotta", {"restore": 1.5}),
+        ("cotta", {"teacher_momentum": -1}),
+        ("cotta", {"n_augmentations": 0}),
+        ("cotta", {"p_th": 0.9}),
+        ("palm_ttt", {"rates": "free"}),
+        ("palm_ttt", {"alpha": 2}),
+        ("palm_ttt", {"temperature": 0}),
+        ("palm_ttt", {"finetune": "head"}),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, overrides: dict[str, float]) -> None:

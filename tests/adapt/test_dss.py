@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from tiny_networks import Different, batch_statistics, convolutional, images
+from small_networks import Different, batch_statistics, convolutional
+from small_networks import exact_images as images
 
 from tttlib import adapt
 
@@ -48,8 +48,3 @@ def test_equals_the_loop() -> None:
         torch.testing.assert_close(adapter.diagnostics["loss"], loss.detach() / len(x))
         torch.testing.assert_close(adapter.diagnostics["threshold"], tau)
         assert 0 < adapter.diagnostics["high"] < len(x)
-
-
-def test_bad_threshold_momentum() -> None:
-    with pytest.raises(ValueError, match="threshold_momentum"):
-        adapt.create("dss", convolutional(), threshold_momentum=2)

@@ -8,19 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_networks import (
-    CLASSES,
-    autoencoder,
-    batch_statistics,
-    convolutional,
-    images,
-    wide_resnet,
-)
+from small_networks import CLASSES, batch_statistics, convolutional, thin_resnet
+from small_networks import exact_images as images
+from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib import adapt
-from tttlib.adapt.ecotta import WarmUp, _ends
+from tttlib.adapt.common.meta_networks import ends_of_parts
+from tttlib.adapt.ecotta import WarmUp
 from tttlib.data import ImageSet
 from tttlib.models import zoo
 from tttlib.models.wide_resnet import WideResNet
@@ -34,7 +30,7 @@ def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
 
 def create(model: nn.Module | None = None, **overrides: Any) -> adapt.Adapter:
     overrides = {"source": batches, "warm_up": COLD, **overrides}
-    return adapt.create("ecotta", wide_resnet() if model is None else model, **overrides)
+    return adapt.create("ecotta", thin_resnet() if model is None else model, **overrides)
 
 
 class Plain(nn.Module):
@@ -42,7 +38,7 @@ class Plain(nn.Module):
 
     def __init__(self, adapter: adapt.Adapter) -> None:
         super().__init__()
-        whole = batch_statistics(wide_resnet())
+        whole = batch_statistics(thin_resnet())
         self.network = whole
         self.parts = [whole.block1.layer[0], whole.block2.layer[0], whole.block3.layer[0]]
         self.meta = nn.ModuleList()
@@ -133,7 +129,7 @@ def test_the_warm_up_learns_and_is_repeatable() -> None:
     x = images(5, 77)
     assert torch.equal(warm.predict(x), again.predict(x))
     assert not torch.equal(warm.predict(x), other.predict(x))
-    frozen = wide_resnet().state_dict()
+    frozen = thin_resnet().state_dict()
     own = warm.model.state_dict()
     assert all(torch.equal(own[name], value) for name, value in frozen.items())
 
@@ -142,18 +138,18 @@ def test_a_warm_up_is_taken_over_from_a_state() -> None:
     first = create(warm_up=WarmUp(epochs=2))
     start = first.state_dict()
     answers = [first(images(5, seed)) for seed in range(2)]
-    second = adapt.create("ecotta", wide_resnet(), warmed=start)
+    second = adapt.create("ecotta", thin_resnet(), warmed=start)
     for _ in range(2):
         assert all(torch.equal(second(images(5, n)), answers[n]) for n in range(2))
         second.reset()
     with pytest.raises(ValueError, match="another network"):
-        adapt.create("ecotta", wide_resnet(seed=1), warmed=start)
-    tent = adapt.create("tent", wide_resnet()).state_dict()
+        adapt.create("ecotta", thin_resnet(seed=1), warmed=start)
+    tent = adapt.create("tent", thin_resnet()).state_dict()
     with pytest.raises(ValueError, match="ecotta adapter"):
-        adapt.create("ecotta", wide_resnet(), warmed=tent)
+        adapt.create("ecotta", thin_resnet(), warmed=tent)
     for both in ({}, {"warmed": start, "source": batches}):
         with pytest.raises(ValueError, match=r"source=data\.load"):
-            adapt.create("ecotta", wide_resnet(), **both)
+            adapt.create("ecotta", thin_resnet(), **both)
 
 
 def test_an_image_set_is_a_source() -> None:
@@ -191,7 +187,7 @@ def test_a_generator_is_a_source_and_cosine_ends_at_zero() -> None:
     ],
 )
 def test_cut_points(number: int, parts: Any, sizes: tuple[int, ...]) -> None:
-    ends = _ends([str(n) for n in range(number)], parts)
+    ends = ends_of_parts([str(n) for n in range(number)], parts)
     assert tuple(int(b) - int(a) + 1 for a, b in ends) == sizes
     assert int(ends[0][0]) == 0 and int(ends[-1][1]) == number - 1
 

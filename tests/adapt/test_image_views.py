@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_networks import images
+from small_networks import exact_images as images
 from torchvision.transforms.v2 import functional as reference
 
 from tttlib.adapt.common import image_views

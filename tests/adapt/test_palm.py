@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import small_networks as small
 import torch
+from small_networks import parameters as values
+from small_networks import same
 from torch import Tensor, nn
 
 from tttlib import adapt
@@ -29,37 +31,32 @@ def run(adapter: adapt.Adapter, batches: int = 1) -> dict[str, Tensor]:
     return adapter.diagnostics
 
 
-def values(adapter: adapt.Adapter) -> dict[str, Tensor]:
-    return {n: p.detach().clone() for n, p in adapter.model.named_parameters()}
-
-
 # -- against the plain form --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 5e-4])
-def test_equals_the_plain_form(weight_decay: float) -> None:
-    ours = palm(weight_decay=weight_decay)
-    plain = PlainPalm(small.Golden(), small.flip, threshold=ETA, weight_decay=weight_decay)
+@pytest.mark.parametrize(
+    ("net", "batch", "settings"),
+    [
+        (small.Golden, small.golden_batch, {"threshold": ETA}),
+        (small.Golden, small.golden_batch, {"threshold": ETA, "weight_decay": 5e-4}),
+        (
+            lambda: small.wide_resnet().double(),
+            lambda t: small.images(seed=t).double(),
+            {"threshold": 2e-3, "lr": 1e-3, "margin": 1.603},
+        ),
+    ],
+)
+def test_equals_the_plain_form(net: Any, batch: Any, settings: dict[str, float]) -> None:
+    ours = adapt.create("palm", net(), augment=small.flip, **settings)
+    plain = PlainPalm(net(), small.flip, **settings)
     for t in range(5):
-        x = small.golden_batch(t)
-        torch.testing.assert_close(ours(x), plain(x), atol=1e-12, rtol=0)
+        torch.testing.assert_close(ours(batch(t)), plain(batch(t)), atol=1e-9, rtol=0)
         rates = dict(zip(ours.trained, ours.diagnostics["lr"].tolist(), strict=True))
-        assert rates == pytest.approx(plain.rates, rel=1e-10)
+        assert rates == pytest.approx(plain.rates, rel=1e-6)
+        selected = ours.diagnostics["selected"]
+        assert selected.any() and not selected.all()
     for name, value in plain.model.named_parameters():
-        torch.testing.assert_close(values(ours)[name], value.detach(), atol=1e-12, rtol=0)
-
-
-def test_equals_the_plain_form_on_a_wide_resnet() -> None:
-    net = small.wide_resnet().double()
-    settings = {"threshold": 2e-3, "lr": 1e-3, "margin": 1.603}
-    ours = adapt.create("palm", net, augment=small.flip, **settings)
-    plain = PlainPalm(net, small.flip, **settings)
-    for t in range(4):
-        x = small.images(seed=t).double()
-        torch.testing.assert_close(ours(x), plain(x), atol=1e-9, rtol=0)
-    selected = ours.diagnostics["selected"]
-    assert selected.any() and not selected.all()
-    assert 0 < ours.diagnostics["reliable"] < 6
+        torch.testing.assert_close(values(ours)[name], value.detach(), atol=1e-9, rtol=0)
 
 
 def test_equals_the_plain_form_with_groups_and_overwritten_outputs() -> None:
@@ -228,7 +225,7 @@ def test_terms_of_the_loss() -> None:
 def test_detached_target_changes_the_gradient_only() -> None:
     both, one = palm(), palm(detach_target=True)
     assert run(both)["loss"] == pytest.approx(run(one)["loss"].item())
-    assert any(not torch.equal(v, values(one)[n]) for n, v in values(both).items())
+    assert not same(values(both), values(one))
 
 
 def test_persistent_adam_is_pytorchs() -> None:
@@ -280,10 +277,7 @@ def test_reset_can_keep_the_sensitivities() -> None:
     for adapter in (forgetful, released):
         run(adapter, 2)
         adapter.reset()
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip(values(adapter).values(), values(palm()).values(), strict=True)
-        )
+        assert same(values(adapter), values(palm()))
     assert not any(e.any() for e in forgetful.memory["sensitivity"])
     assert any(e.any() for e in released.memory["sensitivity"])
     run(released)
@@ -312,9 +306,9 @@ def test_plain_optimisers_follow_the_loss_with_everything(optimizer: str) -> Non
     again = palm(optimizer=optimizer)
     again.load_state_dict(state)
     again(small.golden_batch(3))
-    assert all(torch.equal(v, after[n]) for n, v in values(again).items())
+    assert same(values(again), after)
     adapter.reset()
-    assert all(torch.equal(v, before[n]) for n, v in values(adapter).items())
+    assert same(values(adapter), before)
 
 
 # -- edges -----------------------------------------------------------------------------------------
@@ -325,7 +319,7 @@ def test_without_a_reliable_image_it_is_the_run_without_entropy() -> None:
     assert run(one)["reliable"] == 0
     run(other)
     assert all(v.isfinite().all() for v in values(one).values())
-    assert all(torch.equal(v, values(other)[n]) for n, v in values(one).items())
+    assert same(values(one), values(other))
 
 
 def test_nothing_selected_means_nothing_moves_and_no_second_view() -> None:
@@ -335,7 +329,7 @@ def test_nothing_selected_means_nothing_moves_and_no_second_view() -> None:
     before = values(adapter)
     found = run(adapter, 3)
     assert len(calls) == 3 and not found["selected"].any() and not found["lr"].any()
-    assert all(torch.equal(v, before[n]) for n, v in values(adapter).items())
+    assert same(values(adapter), before)
     assert found["share_moving"] == 0 and found["loss"].isfinite()
 
 

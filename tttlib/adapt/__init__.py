@@ -1,8 +1,9 @@
 """Continual test-time adaptation: one method, one file.
 
-`create(name, model)` gives an `Adapter`, which is called with a batch of images and answers with
+`create(name, model)` makes an `Adapter`, which is called with a batch of images and answers with
 their logits while it learns from them. A module of this package that defines a subclass of
-`Adapter` is a method; nothing else has to be told of it.
+`Adapter` is a method and is found by itself. `tttlib.reference.palm` is PALM in the plainest form,
+the place to read the algorithm first.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PRESETS = ("cifar10-c", "cifar100-c", "imagenet-c")
 # Rows of the papers' tables; a method that is not listed follows.
 _ORDER = ("source", "bn1", "tent", "cotta", "ecotta", "adacontrast", "surgical", "dss", "law")
 
-for _module in sorted(found.name for found in pkgutil.iter_modules(__path__)):
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
 NAMES: tuple[str, ...] = tuple(
@@ -31,18 +32,28 @@ NAMES: tuple[str, ...] = tuple(
 
 
 def answer_of(name: str) -> str:
-    """Where the logits of a method come from, in words. ValueError for an unknown name."""
+    """Return where the logits of a method come from, in words; ValueError for an unknown name."""
     return _method(name).answer
 
 
 def create(name: str, model: nn.Module, *, preset: str | None = None, **overrides: Any) -> Adapter:
-    """A method on a copy of `model`, which maps images [B,3,H,W] in [0,1] to logits [B,C].
+    """Make the method `name` on a copy of a network.
 
-    preset     constants of the papers for "cifar10-c" (also without one), "cifar100-c" or
-               "imagenet-c"
-    overrides  replace single constants, see the method's `Config`
-    Raises ValueError for an unknown name, preset or constant, or a model that the method has no
-    meaning for.
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    model
+        Maps images [B,3,H,W] in [0,1] to logits [B,C]; normalises by itself.
+    preset
+        Constants of the papers for "cifar10-c" (the default), "cifar100-c" or "imagenet-c".
+    **overrides
+        Replace single constants, see the method's `Config`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, preset or constant, or a network that the method has no meaning for.
     """
     method = _method(name)
     return method(model, method.settings(preset, overrides))

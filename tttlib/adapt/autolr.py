@@ -1,4 +1,4 @@
-"""AutoLR: every layer has its own rate, such that deeper layers change more. A reconstruction.
+"""AutoLR, a reconstruction: every layer has its own rate, such that deeper layers change more.
 
 Paper: Ro and Choi, AutoLR: Layer-wise Pruning and Auto-tuning of Learning Rates in Fine-tuning of
 Deep Networks, AAAI 2021, arXiv 2002.06048: supervised fine-tuning, rates tuned once an epoch. PALM
@@ -11,10 +11,10 @@ This is a transfer to test time and no reproduction of either. For each batch an
     later it is v, mended from the middle layer outward: a shallower layer that changes more than
     its neighbour gets the neighbour's v less (max v - min v)/(n-1), a deeper one that changes less
     gets it plus that.
-Rule, 0.94, 3 and 0.4 are those of AutoLR's code. The loss is PALM's,
+The rule, 0.94, 3 and 0.4 are those of AutoLR's code. The loss is PALM's,
     L = mean over {b: H(z_b) < margin} of H(z_b) + lambda C CE(z||z'),
-convolutions and norms are trained, BatchNorm layers use batch statistics, logits are from before
-the update. A layer is a residual or transformer block, or a layer outside of these.
+convolutions and norms are trained, BatchNorm layers use batch statistics, and the logits are those
+from before the update. A layer is a residual or transformer block, or a layer outside of these.
 
 Choices and deviations: one update is an epoch; all trained tensors of a layer count, in the code
 its convolutions only; per_weight=True divides v_l by the layer's number of weights as the code
@@ -33,32 +33,27 @@ import torch
 from torch import Tensor
 
 from tttlib.adapt.common import parameters
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.losses import cross_entropy, reliable_entropy
-from tttlib.adapt.common.optimizers import gated
+from tttlib.adapt.common.config import at_least
+from tttlib.adapt.common.losses import reliable_entropy
+from tttlib.adapt.common.optimizers import EPS, gated, move, update_moments, zeros_like
 from tttlib.runtime.devices import read_back
 
 TRIALS = 10
 BOUND = 100.0  # rates stay within this factor of lr
 LOWEST, HIGHEST = 3.0, 0.4  # of min v and max v: the first batch's range
-EPS = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoLRConfig(TrainingConfig, ViewConfig):
-    """lr: of every layer at the start.
+    """Constants; `per_weight` divides v_l by the number of the layer's weights."""
 
-    sorted_enough  sortedness that needs no adjustment, up to 1
-    per_weight     v_l is divided by the number of the layer's weights
-    margin         in nats, None is 0.4 ln C;   consistency: lambda, which C multiplies
-    """
-
-    lr: float = 5e-4
-    sorted_enough: float = 0.94
+    lr: float = 5e-4  # of every layer at the start
+    sorted_enough: float = 0.94  # sortedness that needs no adjustment, up to 1
     per_weight: bool = False
-    margin: float | None = 0.4
-    consistency: float = 0.01
+    margin: float | None = 0.4  # in nats; None is 0.4 ln C
+    consistency: float = 0.01  # lambda, which C multiplies
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,9 +63,17 @@ class AutoLRConfig(TrainingConfig, ViewConfig):
 
 
 class AutoLR(Adapter, name="autolr"):
-    """diagnostics, n layers in the order of depth, `layers` are their names: rates [n], change (v)
-    [n], sortedness (of v before any adjustment), trials, loss, reliable."""
+    """Diagnostics, n layers in the order of depth, whose names are `layers`.
 
+    rates, change
+        [n] learning rates and v.
+    sortedness, trials
+        Of v before any adjustment, and how many trials it took.
+    loss, reliable
+        L, and the number of reliable images.
+    """
+
+    trains: ClassVar = "convolutions and normalisation layers"
     presets: ClassVar = {
         "cifar10-c": AutoLRConfig(),
         "cifar100-c": AutoLRConfig(),
@@ -78,48 +81,44 @@ class AutoLR(Adapter, name="autolr"):
     }
 
     def configure(self) -> list[str]:
+        """Train convolutions and norms, with batch statistics."""
         use_batch_statistics(self.model)
-        names = parameters.convolutions_and_norms(self.model)
-        if not names:
-            raise ValueError(
-                "autolr trains convolutions and normalisation layers, and this model has none; "
-                "use source"
-            )
-        return names
+        return parameters.convolutions_and_norms(self.model)
 
     def make_optimizer(self) -> None:
-        """State in the memory: moments of every tensor, rates of every layer."""
+        """Prepare the memory: moments of every tensor, rates of every layer."""
         layers = [layer_of(name) for name in self.trained]
         self.layers = tuple(dict.fromkeys(layers))
         self._layer = [self.layers.index(layer) for layer in layers]
-        zeros = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        zeros = zeros_like(self.parameters)
         self.memory |= {"means": zeros, "updates": self.sizes.new_zeros(())}
         if self.config.optimizer == "adam":
-            self.memory["squares"] = [torch.zeros_like(zero) for zero in zeros]
+            self.memory["squares"] = zeros_like(zeros)
         self.memory |= {"rates": [self.config.lr] * len(self.layers), "started": False}
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer a batch, adjust the rates to its gradient, and follow it."""
         config = self.config
         logits = self.model(images)
+        # PALM's loss
         loss, reliable = reliable_entropy(logits, config.margin)
-        if config.consistency:
-            view = self.model(self.augment(images))
-            loss = loss + config.consistency * logits.shape[1] * cross_entropy(logits, view)
+        weight = config.consistency * logits.shape[1]
+        loss = loss + self.inconsistency(logits, images, weight)
         g = self.gradients(loss)
         with torch.no_grad():
+            # Trial updates, which decide the rates
             ok, g = gated(g, self.parameters, config.weight_decay)
-            moves = self._directions(g, ok)
-            trials = self._adjust(self._sizes_of(moves))
+            directions = self._directions(g, ok)
+            trials = self._adjust(self._sizes_of(directions))
+            # The update
             rates = [self.memory["rates"][layer] for layer in self._layer]
-            torch._foreach_mul_(moves, rates)
-            torch._foreach_mul_(moves, ok)
-            torch._foreach_sub_(self.parameters, moves)
+            move(self.parameters, directions, rates, ok)
         self.diagnostics |= {"trials": torch.tensor(trials), "loss": loss.detach()}
         self.diagnostics["reliable"] = reliable.sum()
         return logits
 
     def _directions(self, g: list[Tensor], ok: Tensor) -> list[Tensor]:
-        """What an update with rate 1 subtracts: Adam's or SGD's, of gradients that passed `ok`."""
+        """Return what an update with rate 1 subtracts: Adam's direction, or SGD's."""
         config, memory = self.config, self.memory
         memory["updates"] += ok
         if config.optimizer == "sgd":
@@ -130,29 +129,26 @@ class AutoLR(Adapter, name="autolr"):
             return list(torch._foreach_add(g, memory["means"], alpha=config.momentum))
         first, second = config.betas
         steps = memory["updates"].clamp(min=1).double()
-        torch._foreach_mul_(memory["means"], 1 - (1 - first) * ok)
-        torch._foreach_add_(memory["means"], g, alpha=1 - first)
-        torch._foreach_mul_(memory["squares"], 1 - (1 - second) * ok)
-        torch._foreach_addcmul_(memory["squares"], g, g, value=1 - second)
+        update_moments(memory["means"], memory["squares"], g, config.betas, ok)
         scale = torch._foreach_div(memory["squares"], (1 - second**steps).to(g[0]))
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, EPS)
-        found = torch._foreach_div(memory["means"], scale)
-        torch._foreach_div_(found, (1 - first**steps).to(g[0]))
-        return list(found)
+        directions = torch._foreach_div(memory["means"], scale)
+        torch._foreach_div_(directions, (1 - first**steps).to(g[0]))
+        return list(directions)
 
     def _sizes_of(self, directions: Sequence[Tensor]) -> list[float]:
-        """v_l of rate 1 of every layer; read back, since the trials are many and small."""
+        """Return v_l of every layer at rate 1; read back, since the trials are many and small."""
         squares = torch.stack(list(torch._foreach_norm(list(directions)))).double() ** 2
-        where = torch.tensor(self._layer, device=squares.device)
-        size = squares.new_zeros(len(self.layers)).index_add(0, where, squares).sqrt()
+        layer = torch.tensor(self._layer, device=squares.device)
+        size = squares.new_zeros(len(self.layers)).index_add(0, layer, squares).sqrt()
         if self.config.per_weight:
-            weights = torch.zeros_like(size).index_add(0, where, self.sizes.to(squares))
+            weights = torch.zeros_like(size).index_add(0, layer, self.sizes.to(squares))
             size = size / weights
         return read_back(size)()
 
     def _adjust(self, sizes: Sequence[float]) -> int:
-        """Rates such that the layers' changes ascend; how many trials that took."""
+        """Set rates such that the layers' changes ascend; return how many trials that took."""
         config, memory = self.config, self.memory
         low, high = config.lr / BOUND, config.lr * BOUND
         rates: list[float] = list(memory["rates"])
@@ -166,8 +162,8 @@ class AutoLR(Adapter, name="autolr"):
                 break
             if desired is None:
                 desired = mended(change) if memory["started"] else evenly(change)
-            for n, wanted, size in zip(moving, desired, change, strict=True):
-                rates[n] = min(max(rates[n] * wanted / size, low), high)
+            for n, target, size in zip(moving, desired, change, strict=True):
+                rates[n] = min(max(rates[n] * target / size, low), high)
         memory["rates"], memory["started"] = rates, memory["started"] or bool(moving)
         changes = [rate * size for rate, size in zip(rates, sizes, strict=True)]
         self.diagnostics = {
@@ -179,21 +175,21 @@ class AutoLR(Adapter, name="autolr"):
 
 
 def layer_of(name: str) -> str:
-    """The block a parameter belongs to: its name up to the first number, else its module."""
+    """Return the block of a parameter: its name up to the first number, else its module."""
     parts = name.split(".")
     number = next((n for n, part in enumerate(parts) if part.isdecimal()), None)
     return ".".join(parts[: number + 1] if number is not None else parts[:-1])
 
 
 def sortedness(values: Sequence[float]) -> float:
-    """1 - 2 sum |l - rank of v_l| / n^2: 1 for ascending values, 0 for descending ones (even n)."""
+    """Return 1 - 2 sum |l - rank of v_l| / n^2: 1 if values ascend, 0 if they descend (even n)."""
     order = sorted(range(len(values)), key=values.__getitem__)
     distance = sum(abs(place - index) for place, index in enumerate(order))
     return 1 - 2 * distance / max(len(values), 1) ** 2
 
 
 def evenly(change: Sequence[float]) -> list[float]:
-    """As many values as layers, evenly from 3 min to 0.4 max, or min to max where that descends."""
+    """Return n values evenly from 3 min to 0.4 max, or from min to max where that descends."""
     low, high = LOWEST * min(change), HIGHEST * max(change)
     if low >= high:
         low, high = min(change), max(change)
@@ -201,7 +197,7 @@ def evenly(change: Sequence[float]) -> list[float]:
 
 
 def mended(change: Sequence[float]) -> list[float]:
-    """The values themselves, but ascending: violations are repaired from the middle outward."""
+    """Return the values made ascending: violations are repaired from the middle outward."""
     gap = (max(change) - min(change)) / max(len(change) - 1, 1)
     wanted, least = list(change), min(change) / 100
     middle = len(wanted) // 2

@@ -21,7 +21,13 @@ from tttlib.adapt.common.batch_norm import use_batch_statistics
 
 @dataclass(frozen=True, kw_only=True)
 class BN1Config(Config):
-    """prior: N, how many images the source's statistics count for."""
+    """Constants.
+
+    Attributes
+    ----------
+    prior
+        N, the number of images that the source's statistics count for.
+    """
 
     prior: float = 0.0
 
@@ -31,11 +37,12 @@ class BN1Config(Config):
 
 
 class BN1(Adapter, name="bn1"):
-    """Nothing is trained; no diagnostics."""
+    """Train nothing; there are no diagnostics."""
 
     presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), BN1Config())
 
     def configure(self) -> list[str]:
+        """Replace the statistics of the BatchNorm layers."""
         if not use_batch_statistics(self.model, prior=self.config.prior):
             raise ValueError(
                 "bn1 replaces the statistics of BatchNorm layers, and this model has none; "
@@ -44,4 +51,5 @@ class BN1(Adapter, name="bn1"):
         return []
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer a batch."""
         return self.predict(images)

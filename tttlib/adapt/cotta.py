@@ -30,15 +30,20 @@ from tttlib.adapt.common.mean_teacher import MeanTeacher, MeanTeacherConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CottaConfig(MeanTeacherConfig):
-    """symmetric: half of the loss is the student's cross-entropy as seen by the teacher."""
+    """Constants.
+
+    Attributes
+    ----------
+    symmetric
+        Whether half of the loss is CE(z||z_T).
+    """
 
     symmetric: bool = False
 
 
 class Cotta(MeanTeacher, name="cotta"):
-    """diagnostics: loss, augmented (bool), confidence (of the source model, where it was asked)."""
+    """Diagnostics: loss, augmented (bool), confidence of the source model where it was asked."""
 
-    answer: ClassVar = "of the teacher, before this batch's update"
     presets: ClassVar = {
         "cifar10-c": CottaConfig(),
         "cifar100-c": CottaConfig(confidence=0.72),
@@ -48,14 +53,17 @@ class Cotta(MeanTeacher, name="cotta"):
     }
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer with the teacher, which the student then learns from."""
         self.diagnostics = {}
         logits = self.model(images)
+        # Equations 1 to 4: the teacher's answer, averaged over views where the source is unsure
         target = self.teach(images)
+        # Equation 5: consistency of student and teacher
         loss = cross_entropy(target, logits)
         if self.config.symmetric:
             loss = (loss + cross_entropy(logits, target)) / 2
-        assert self.optimizer is not None
-        self.optimizer.step(self.gradients(loss))
+        self.learn(loss)
+        # Equation 6: moving average; equations 7 and 8: stochastic restoration
         self.follow()
         self.restore()
         self.diagnostics["loss"] = loss.detach()

@@ -1,10 +1,10 @@
-"""PALM on the masked autoencoder: the head's uncertainty tells how fast each tensor may follow the
-reconstruction loss.
+"""PALM on the masked autoencoder: the head's uncertainty sets the rates of the reconstruction.
 
 No paper: it joins two. Online test-time training (Gandelsman et al., Test-Time Training with Masked
 Autoencoders, NeurIPS 2022) moves the whole encoder at one rate along the reconstruction loss; PALM
 (Maharana et al., AAAI 2025, arXiv 2403.10650) selects tensors and gives them rates, but has
-entropy to learn from. Here, for each batch, with logits z of the head,
+entropy to learn from. `tttlib/reference/palm.py` and `ttt.py` there are both in their plainest
+form. Here, for each batch, with logits z of the head,
     L_u = mean_b mean_c -log softmax(z_b / T)_c,   g_n = dL_u/dtheta_n      (PALM, equation 2)
     selected: sum |g_n| <= eta
     S = |theta g|,   E <- alpha S + (1-alpha) E,   D = |S - E|              of the selected
@@ -34,9 +34,11 @@ import torch
 from torch import Tensor
 
 from tttlib import ttt
-from tttlib.adapt.common.adapter import Adapter, UpdateConfig, at_least, choose
+from tttlib.adapt.common.adapter import Adapter, UpdateConfig
+from tttlib.adapt.common.config import at_least, choose, fraction, positive
 from tttlib.adapt.common.losses import from_uniform
-from tttlib.adapt.common.optimizers import EPS, finite, gated, normalised
+from tttlib.adapt.common.optimizers import finite, gated, move, normalised, zeros_like
+from tttlib.adapt.common.sensitivity import moving_tensors, rates_of, update_importance
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.runtime.devices import read_back
 
@@ -45,17 +47,31 @@ from tttlib.runtime.devices import read_back
 class PalmTttConfig(UpdateConfig):
     """Constants.
 
-    lr           of a tensor with i_n = 1; the released rule is `ttt.scaled_lr(1e-2, masks)`
-    masks        random masks of each image; mask_ratio of the patches are removed
-    orders       images [B,3,H,W] -> patch orders [B masks,L], an image's masks side by side; None:
-                 random ones
-    finetune     as in `ttt.run`
-    rates        "palm" | "fixed"
-    optimizer    "sgd" (uses momentum) | "adam"
-    alpha, temperature, threshold   alpha, T and eta
-    freeze_unselected   tensors that are not selected in this batch stay
-    predict_first       answer from before the update, as PALM does
-    seed         of the masks
+    Attributes
+    ----------
+    lr
+        Of a tensor with i_n = 1; the released rule is `ttt.scaled_lr(1e-2, masks)`.
+    masks
+        Random masks of each image.
+    mask_ratio
+        Share of the patches that are removed.
+    orders
+        Maps images [B,3,H,W] to patch orders [B masks,L], an image's masks side by side; None
+        draws random ones.
+    finetune
+        As in `ttt.run`.
+    rates
+        "palm" or "fixed".
+    optimizer
+        "sgd", which uses `momentum`, or "adam".
+    alpha, temperature, threshold
+        alpha, T and eta.
+    freeze_unselected
+        Whether tensors that are not selected in this batch stay.
+    predict_first
+        Whether the answer is from before the update, as in PALM.
+    seed
+        Of the masks.
     """
 
     lr: float = ttt.scaled_lr(1e-2, 8)
@@ -75,22 +91,28 @@ class PalmTttConfig(UpdateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("momentum", "threshold"):
-            at_least(name, getattr(self, name), 0)
+        at_least("momentum", self.momentum, 0)
+        at_least("threshold", self.threshold, 0)
         at_least("masks", self.masks, 1)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0,1], not {self.alpha}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, not {self.temperature}")
+        fraction("alpha", self.alpha)
+        positive("temperature", self.temperature)
         choose("rates", self.rates, ("palm", "fixed"))
         choose("optimizer", self.optimizer, ("sgd", "adam"))
         choose("finetune", self.finetune, ttt.FINETUNE)
 
 
 class PalmTtt(Adapter, name="palm_ttt"):
-    """diagnostics, n tensors in the order of `trained`: score [n] (L1 norms of g), selected [n],
-    importance [n] (i_n, 0 for a tensor that does not move), share_selected, share_moving (of all
-    trained elements), loss_importance, loss (before the update)."""
+    """Diagnostics, n tensors in the order of `trained`.
+
+    score, selected
+        [n] L1 norms of g, and bool.
+    importance
+        [n] i_n, 0 for a tensor that does not move.
+    share_selected, share_moving
+        Shares of all trained elements: in selected tensors, in moving ones.
+    loss_importance, loss
+        L_u and L, from before the update.
+    """
 
     answer: ClassVar = "of the adapting network, after this batch's update unless predict_first"
     presets: ClassVar = {
@@ -98,8 +120,10 @@ class PalmTtt(Adapter, name="palm_ttt"):
         "cifar100-c": PalmTttConfig(alpha=0.9, temperature=100.0, threshold=0.025),
         "imagenet-c": PalmTttConfig(temperature=1000.0, threshold=2.5e-4),
     }
+    model: MaskedAutoencoder
 
     def configure(self) -> list[str]:
+        """Train what `ttt.run` does; refuse networks that cannot reconstruct and classify."""
         if not isinstance(self.model, MaskedAutoencoder) or self.model.head_type == "none":
             raise ValueError(
                 f"palm_ttt reconstructs and classifies, so it needs a MaskedAutoencoder with a "
@@ -109,40 +133,34 @@ class PalmTtt(Adapter, name="palm_ttt"):
         return list(ttt.trained_parameters(self.model, self.config.finetune))
 
     def make_optimizer(self) -> None:
-        """State in the memory: sensitivities, rates and momenta of every tensor."""
-        zeros = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        """Prepare the memory: sensitivities, rates and momenta of every tensor."""
+        zeros = zeros_like(self.parameters)
         fixed = self.config.rates == "fixed"
         self.memory["importance"] = [zero.sum() + fixed for zero in zeros]
         self.memory["known"] = [fixed] * len(zeros)
         if not fixed:
             self.memory["sensitivity"] = zeros  # E
         if self.config.optimizer == "sgd":
-            self.memory["momenta"] = [torch.zeros_like(zero) for zero in zeros]
+            self.memory["momenta"] = zeros_like(zeros)
 
     def step(self, images: Tensor) -> Tensor:
-        config = self.config
+        """Give tensors rates by the head's uncertainty, follow the reconstruction, and answer."""
+        config, memory = self.config, self.memory
         self.diagnostics = {}
-        logits = None
         chosen = list(range(len(self.parameters)))
+        before = None
         if config.rates == "palm":
-            logits, chosen = self._choose(images)
-        moving = [n for n, known in enumerate(self.memory["known"]) if known]
-        if config.freeze_unselected:
-            moving = chosen
-        self._diagnose(moving)
-        if config.predict_first and logits is None:
-            logits = self.predict(images)
+            before, chosen = self._select(images)
+        elif config.predict_first:
+            before = self.predict(images)
+        moving = moving_tensors(memory, chosen, config.freeze_unselected)
+        self.diagnostics |= rates_of(memory, moving, self.sizes)
         if moving:
             self._update(moving, self._reconstruction(images))
-        if config.predict_first:
-            assert logits is not None
-            return logits
-        return self.predict(images)
+        return before if config.predict_first and before is not None else self.predict(images)
 
-    # -- PALM: which tensors, how fast -----------------------------------------------------------
-
-    def _choose(self, images: Tensor) -> tuple[Tensor, list[int]]:
-        """Logits, and the tensors that are selected; their sensitivities are updated."""
+    def _select(self, images: Tensor) -> tuple[Tensor, list[int]]:
+        """Return logits and the selected tensors, whose sensitivities are updated."""
         logits = self.model(images)
         loss = from_uniform(logits / self.config.temperature)
         g = self.gradients(loss)
@@ -155,54 +173,27 @@ class PalmTtt(Adapter, name="palm_ttt"):
             "loss_importance": loss.detach(),
         }
         chosen = [n for n, is_chosen in enumerate(read_back(selected)()) if is_chosen]
-        if chosen:
-            self._update_importance(chosen, [g[n] for n in chosen])
+        update_importance(self.memory, chosen, g, self.parameters, alpha=self.config.alpha)
         return logits.detach(), chosen
 
-    @torch.no_grad()
-    def _update_importance(self, chosen: Sequence[int], g: list[Tensor]) -> None:
-        """E, and i = mean (D + 1e-8) / (E + 1e-8), of the chosen tensors; spends g."""
-        torch._foreach_mul_(g, [self.parameters[n] for n in chosen])
-        torch._foreach_abs_(g)  # S
-        e = [self.memory["sensitivity"][n] for n in chosen]
-        torch._foreach_mul_(e, 1 - self.config.alpha)
-        torch._foreach_add_(e, g, alpha=self.config.alpha)
-        torch._foreach_sub_(g, e)
-        torch._foreach_abs_(g)  # D
-        torch._foreach_add_(g, EPS)
-        torch._foreach_div_(g, torch._foreach_add(e, EPS))
-        for n, ratio in zip(chosen, g, strict=True):
-            self.memory["importance"][n] = ratio.mean()
-            self.memory["known"][n] = True
-
-    def _diagnose(self, moving: Sequence[int]) -> None:
-        zero = self.sizes.new_zeros(())
-        moves = set(moving)
-        of = [i if n in moves else zero for n, i in enumerate(self.memory["importance"])]
-        importance = torch.stack(of)
-        self.diagnostics["importance"] = importance
-        share = ((importance > 0) * self.sizes).sum() / self.sizes.sum()
-        self.diagnostics["share_moving"] = share
-
-    # -- test-time training: where to ------------------------------------------------------------
-
     def _reconstruction(self, images: Tensor) -> Tensor:
-        config, model = self.config, self.model
-        assert isinstance(model, MaskedAutoencoder)
+        """Return the reconstruction loss over several masks of each image."""
+        config = self.config
         several = images.repeat_interleave(config.masks, 0)  # [B masks,3,H,W]
         if config.orders is not None:
             order = config.orders(images).to(images.device)
         else:
-            order = model.random_order(len(several), self.generator, images.device)
-        return model.reconstruction_loss(several, mask_ratio=config.mask_ratio, order=order)
+            order = self.model.random_order(len(several), self.generator, images.device)
+        return self.model.reconstruction_loss(several, mask_ratio=config.mask_ratio, order=order)
 
     def _update(self, moving: Sequence[int], loss: Tensor) -> None:
+        """Move tensors down the gradient of the reconstruction loss, each at its rate."""
         config = self.config
-        those = [self.parameters[n] for n in moving]
-        q = self.gradients(loss, those)
+        tensors = [self.parameters[n] for n in moving]
+        q = self.gradients(loss, tensors)
         self.diagnostics["loss"] = loss.detach()
         with torch.no_grad():
-            ok, q = gated(q, those, config.weight_decay)
+            ok, q = gated(q, tensors, config.weight_decay)
             if config.optimizer == "adam":
                 directions = normalised(q)
             else:
@@ -210,6 +201,5 @@ class PalmTtt(Adapter, name="palm_ttt"):
                 torch._foreach_mul_(momenta, 1 - (1 - config.momentum) * ok)
                 torch._foreach_add_(momenta, q)
                 directions = [momentum.clone() for momentum in momenta]
-            torch._foreach_mul_(directions, [self.memory["importance"][n] for n in moving])
-            torch._foreach_mul_(directions, config.lr * ok)
-            torch._foreach_sub_(those, directions)
+            importance = [self.memory["importance"][n] for n in moving]
+            move(tensors, directions, importance, config.lr * ok)

@@ -1,6 +1,7 @@
 """The source model as it is: the baseline that every error is compared with.
 
-No paper; rows "Source" of the tables. Nothing is trained, statistics are the source's.
+No paper; these are the rows "Source" of the tables. Nothing is trained, and BatchNorm layers use
+the source's statistics.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from tttlib.adapt.common.adapter import Adapter, Config
 
 
 class Source(Adapter, name="source"):
-    """Nothing is trained; no diagnostics."""
+    """Train nothing; there are no diagnostics."""
 
     presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), Config())
 
     def configure(self) -> list[str]:
+        """Leave the network as it is."""
         return []
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer a batch."""
         return self.predict(images)

@@ -7,8 +7,8 @@ et al., AAAI 2025, arXiv 2403.10650), which its code defines:
 z' the logits of an augmented view, gradients through both. BatchNorm layers use batch statistics;
 SGD with Nesterov momentum, one update for each batch, logits from before it.
 
-Trained are convolutions and norms of the first stage, `layer1`, `block1` or `stage_1`; the stem is
-not, although PALM's text says "first convolutional block". Of a transformer, block 0.
+Convolutions and norms of the first stage, `layer1`, `block1` or `stage_1`, are trained; the stem is
+not, although PALM's text says "first convolutional block". Of a transformer it is block 0.
 Known deviations: without a reliable image the entropy term is 0 (NaN in the code, whose gradient
 is 0). The code also updates running statistics that nothing reads.
 """
@@ -21,14 +21,23 @@ from typing import ClassVar
 from torch import Tensor
 
 from tttlib.adapt.common import parameters
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.losses import cross_entropy, reliable_entropy
+from tttlib.adapt.common.config import at_least
+from tttlib.adapt.common.losses import reliable_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurgicalConfig(TrainingConfig, ViewConfig):
-    """margin: in nats, None is 0.4 ln C; consistency: lambda."""
+    """Constants.
+
+    Attributes
+    ----------
+    margin
+        In nats; None is 0.4 ln C.
+    consistency
+        lambda.
+    """
 
     optimizer: str = "sgd"
     margin: float | None = None
@@ -40,7 +49,7 @@ class SurgicalConfig(TrainingConfig, ViewConfig):
 
 
 class Surgical(Adapter, name="surgical"):
-    """diagnostics: loss, reliable (number of images)."""
+    """Diagnostics: loss, and reliable, the number of reliable images."""
 
     presets: ClassVar = {
         "cifar10-c": SurgicalConfig(),
@@ -49,6 +58,7 @@ class Surgical(Adapter, name="surgical"):
     }
 
     def configure(self) -> list[str]:
+        """Train convolutions and norms of the first block, with batch statistics."""
         use_batch_statistics(self.model)
         names = parameters.first_block(self.model)
         if not names:
@@ -59,12 +69,10 @@ class Surgical(Adapter, name="surgical"):
         return names
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer a batch and follow entropy and consistency."""
         logits = self.model(images)
         loss, reliable = reliable_entropy(logits, self.config.margin)
-        if self.config.consistency:
-            view = self.model(self.augment(images))
-            loss = loss + self.config.consistency * cross_entropy(logits, view)
-        assert self.optimizer is not None
-        self.optimizer.step(self.gradients(loss))
+        loss = loss + self.inconsistency(logits, images, self.config.consistency)
+        self.learn(loss)
         self.diagnostics = {"loss": loss.detach(), "reliable": reliable.sum()}
         return logits

@@ -4,7 +4,7 @@ Paper: Wang et al., Tent: Fully Test-Time Adaptation by Entropy Minimization, IC
 arXiv 2006.10726; equation 2: L = mean_b H(softmax(z_b)). BatchNorm layers use batch statistics. One
 update for each batch, logits from before it; continual: nothing is reset unless the caller does.
 
-Constants of the continual tables (CoTTA's and PALM's): Adam 1e-3 for CIFAR; SGD 2.5e-4 with
+Constants of the continual tables (CoTTA's and PALM's) are Adam 1e-3 for CIFAR, and SGD 2.5e-4 with
 Nesterov momentum 0.9 for ImageNet. PALM ships 1e-5 and 2e-5, which do not give its tables.
 Known deviations: none. LayerNorm and GroupNorm are trained too, as later codes do.
 """
@@ -22,8 +22,9 @@ from tttlib.adapt.common.losses import entropy
 
 
 class Tent(Adapter, name="tent"):
-    """diagnostics: loss (the mean entropy, in nats)."""
+    """Diagnostics: loss, the mean entropy in nats."""
 
+    trains: ClassVar = "scale and shift of normalisation layers"
     presets: ClassVar = {
         "cifar10-c": TrainingConfig(),
         "cifar100-c": TrainingConfig(),
@@ -31,19 +32,14 @@ class Tent(Adapter, name="tent"):
     }
 
     def configure(self) -> list[str]:
+        """Train scale and shift of the normalisation layers, with batch statistics."""
         use_batch_statistics(self.model)
-        names = parameters.norm_affine(self.model)
-        if not names:
-            raise ValueError(
-                "tent trains scale and shift of normalisation layers, and this model has none; "
-                "use source"
-            )
-        return names
+        return parameters.norm_affine(self.model)
 
     def step(self, images: Tensor) -> Tensor:
+        """Answer a batch and follow its entropy (equation 2)."""
         logits = self.model(images)
         loss = entropy(logits).mean()
-        assert self.optimizer is not None
-        self.optimizer.step(self.gradients(loss))
+        self.learn(loss)
         self.diagnostics = {"loss": loss.detach()}
         return logits

@@ -1,4 +1,4 @@
-"""Adaptation: what each method holds in memory, and whether that grows along a stream.
+"""Benchmark of adaptation: what a method holds in memory, and whether that grows along a stream.
 
 Each method has a process of its own, since a process gives little back. The batches are corrupted
 images of scenes, all different.
@@ -29,7 +29,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Case:
-    """A bundled network, B images a batch; `early` batches before the growth is counted."""
+    """A bundled network and its batches; `early` of them come before the growth is counted."""
 
     network: str = "wrn-cifar10-jpeg"
     batch_size: int = 50
@@ -41,12 +41,15 @@ class Case:
 def bench_memory(
     case: Case | None = None, methods: Sequence[str] = adapt.NAMES
 ) -> Iterator[dict[str, Any]]:
-    """One row per method that has a meaning for the network, all in MB (10^6 bytes).
+    """Yield one row per method that has a meaning for the network.
 
-    kept     tensors of the adapter beyond the network itself: copies, optimiser, memory
-    peak     above what the process held before the adapter was made
-    growth   of the floor, see `growth`
-    over source  peak over that of a network that is only asked
+    Yields
+    ------
+    dict
+        In MB (10^6 bytes): kept (tensors of the adapter beyond the network itself: copies,
+        optimiser, memory), peak (above what the process held before the adapter was made) and
+        growth (of the floor, see `growth`); over source is the peak over that of a network that
+        is only asked.
     """
     case = case or Case()
     source = 0.0
@@ -63,18 +66,18 @@ def bench_memory(
 
 
 def measure(method: str, case: Case) -> dict[str, Any]:
-    """The row of one method, measured in this process."""
+    """Return the row of one method, measured in this process."""
     device = best_device()
     net = zoo.load(case.network, device=device)
     each = -(-case.batches // len(corruptions.NAMES)) * case.batch_size
     pool = data.load("scenes", "test", n=each)
     stream = streams.continual(pool, corruptions.NAMES, batch_size=case.batch_size)
-    given: dict[str, Any] = dict(case.constants.get(method, {}))
+    constants: dict[str, Any] = dict(case.constants.get(method, {}))
     if method == "ecotta":  # its warm-up comes before the stream
-        given = {"source": data.load("scenes", "train", n=case.batch_size), **given}
+        constants.setdefault("source", data.load("scenes", "train", n=case.batch_size))
     batch = stream.batch(0).images.to(device)
     start = memory.now(device)
-    adapter = adapt.create(method, net, **given)
+    adapter = adapt.create(method, net, **constants)
     memory.reset_peak(device)
     resident = []
     for number in range(case.batches):
@@ -92,7 +95,7 @@ def measure(method: str, case: Case) -> dict[str, Any]:
 
 
 def growth(resident: Sequence[float]) -> float:
-    """The least of the last third of the batches minus that of the first third.
+    """Return the least of the last third of the batches minus that of the first third.
 
     Single batches differ by hundreds of MB, because the allocator keeps what is free for a while;
     what is never given back raises the floor.
@@ -102,7 +105,7 @@ def growth(resident: Sequence[float]) -> float:
 
 
 def held(state: Any) -> int:
-    """Bytes of all tensors in nested dicts and lists."""
+    """Return the bytes of all tensors in nested dicts and lists."""
     if isinstance(state, Tensor):
         return state.numel() * state.element_size()
     if isinstance(state, Mapping):
@@ -113,7 +116,7 @@ def held(state: Any) -> int:
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
-    """Log the rows as they come; write `<out>/tables/bench_memory.csv`."""
+    """Log the rows as they come and write `<out>/tables/bench_memory.csv`."""
     kept = []
     for row in rows:
         kept.append(row)

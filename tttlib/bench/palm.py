@@ -1,4 +1,4 @@
-"""Adaptation: what a batch costs each method in forward passes, and PALM against its plain form.
+"""Benchmark of adaptation: cost of a batch in forward passes, and PALM against its plain form.
 
 A forward-equivalent is the time of one plain forward pass of the source network on the same batch
 in the same run. All methods and the plain form of PALM see the same corrupted images; rounds
@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import logging
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,12 +20,13 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tttlib import adapt, data, plots, streams
+from tttlib.bench import timing
 from tttlib.models import zoo
 from tttlib.reference.palm import PlainPalm, plain_view
-from tttlib.runtime.devices import best_device, synchronise
+from tttlib.runtime import flops
+from tttlib.runtime.devices import best_device
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """A bundled network with B images of scenes; `threshold` is PALM's eta."""
+    """A bundled network with batches of B images of scenes; `threshold` is PALM's eta."""
 
     name: str
     batch_size: int = 100
@@ -54,7 +54,18 @@ CASES = (
 def bench_palm(
     cases: Sequence[Case] = CASES, rounds: int = ROUNDS, methods: Sequence[str] = adapt.NAMES
 ) -> Iterator[dict[str, Any]]:
-    """One row per network and method, see `_rows`."""
+    """Yield one row per network and method that has a meaning for it.
+
+    Yields
+    ------
+    dict
+        forwards (time over that of a plain forward pass, with its extremes low and high), GFLOP
+        (of an image, in convolutions and matrix products), and for PALM and its plain form
+        ratio (time of the plain form over that of `adapt.palm`, with extremes), difference (the
+        largest one of the two's logits over three small batches in float64; in float32 steps of
+        |g| / (|g| + 1e-8) carry rounding on: signs of tiny gradients flip) and share moving (of
+        the trained elements, in the last batch).
+    """
     device = best_device()
     for case in cases:
         stream = streams.continual(
@@ -67,16 +78,6 @@ def bench_palm(
 def _rows(
     case: Case, net: nn.Module, batches: Sequence[Tensor], methods: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Of every method that has a meaning for the network.
-
-    forwards       time over that of a plain forward pass, with its extremes low and high
-    GFLOP          of an image, in convolutions and matrix products
-    and for PALM and its plain form
-    ratio          time of the plain form over that of `adapt.palm`, with extremes
-    difference     largest one of the two's logits over three small batches in float64 (in float32
-                   steps of |g| / (|g| + 1e-8) carry rounding on: signs of tiny gradients flip)
-    share moving   of the trained elements, in the last batch
-    """
     contiguous = net.to(memory_format=torch.contiguous_format)  # as released codes have it
     ours = _faster_format(net, batches[0])
     calls: dict[str, Callable[[Tensor], Tensor]] = {
@@ -96,11 +97,7 @@ def _rows(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for images in batches:
         for name, call in calls.items():
-            synchronise(images.device)
-            start = time.perf_counter()
-            call(images)
-            synchronise(images.device)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_seconds(call, images))
     one = seconds["forward"]
     for name, times in seconds.items():
         if name == "forward":
@@ -119,13 +116,13 @@ def _rows(
             row["GFLOP ratio"] = flop[PLAIN] / flop[name]
             row["difference"] = _difference(contiguous, case, batches[:3])
             row["threshold"] = case.threshold
-            found = calls[name].diagnostics["share_moving"]  # type: ignore[attr-defined]
-            row["share moving"] = found.item()
+            share = calls[name].diagnostics["share_moving"]  # type: ignore[attr-defined]
+            row["share moving"] = share.item()
         yield row
 
 
 def _plain(net: nn.Module, case: Case) -> PlainPalm:
-    """With the views that `adapt.palm` draws, made step by step."""
+    """Return the plain form with the views that `adapt.palm` draws, made step by step."""
     random = torch.Generator().manual_seed(0)
     return PlainPalm(net, lambda x: plain_view(x, random), threshold=case.threshold)
 
@@ -138,27 +135,25 @@ def _difference(net: nn.Module, case: Case, batches: Sequence[Tensor]) -> float:
 
 
 def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
-    """The network in the memory format in which TENT's step is the faster one, of both."""
-    formats = (torch.contiguous_format, torch.channels_last)
-    found = [copy.deepcopy(net).to(memory_format=f) for f in formats]
-    times = []
-    for candidate in found:
+    """Return the network in the memory format in which a step of TENT takes less time."""
+    seconds: dict[float, nn.Module] = {}
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        candidate = copy.deepcopy(net).to(memory_format=memory_format)
         adapter = adapt.create("tent", candidate)
         adapter(images)  # warms up
-        synchronise(images.device)
-        start = time.perf_counter()
-        adapter(images)
-        synchronise(images.device)
-        times.append(time.perf_counter() - start)
-    return found[times.index(min(times))]
+        seconds[_seconds(adapter, images)] = candidate
+    return seconds[min(seconds)]
+
+
+def _seconds(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Return the time of one call."""
+    return timing.seconds(images.device, lambda: call(images))
 
 
 def _flop(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Floating-point operations of a batch that is not the first one."""
+    """Return the floating-point operations of a batch that is not the first one."""
     call(images)
-    with FlopCounterMode(display=False) as counter:
-        call(images)
-    return float(counter.get_total_flops())
+    return float(flops.count(lambda: call(images)))
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -170,7 +165,7 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
-    """Log the rows as they come; write `<out>/tables/bench_palm.csv`."""
+    """Log the rows as they come and write `<out>/tables/bench_palm.csv`."""
     kept = []
     for row in rows:
         kept.append(row)

@@ -12,7 +12,7 @@ from tttlib import ttt
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
 from tttlib.runtime.images import check_images
-from tttlib.ttt.sgd import Rule
+from tttlib.ttt.sgd import Rule, StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
 
@@ -80,7 +80,7 @@ def adaptation_steps(
     orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
     shown = net.random_order(1, torch.Generator().manual_seed(seed), device)  # [1,L]
     stack = StackedAutoencoder(net, ttt.trained_parameters(net, finetune), 1)
-    stack.start(Rule(optimizer, lr, momentum))
+    updates = StackedOptimizer(stack, Rule(optimizer, lr, momentum))
     visible, target = net.num_visible(mask_ratio), net.target(images)
     pictures, probabilities, losses = [], [], []
     for step in range(steps + 1):
@@ -91,7 +91,7 @@ def adaptation_steps(
             probabilities.append(net.classify(images)[0].softmax(-1))
             losses.append(net.reconstruction_loss(images, mask_ratio=mask_ratio, order=shown))
         if step < steps:
-            stack.descend(stack.losses(images, target, orders[:, step], visible))
+            updates.descend(stack.losses(images, target, orders[:, step], visible))
     masked = images * (1 - mask) + 0.5 * mask
     stacks = (torch.stack(parts) for parts in (pictures, probabilities, losses))
     return Steps(*(value.cpu() for value in (masked[0], *stacks)))

@@ -1,10 +1,10 @@
-"""PALM the obvious way, tensor by tensor: what `adapt.palm` is held against.
+"""PALM in its plainest form, tensor by tensor: the place to read the algorithm first.
 
-Written after the formulas of the paper as its program uses them: two backward passes to all
-tensors, each tensor's score and rate read back, a dict of states, and for every batch a new Adam
-with one group a tensor. The benchmark times it and the tests take it for the truth.
-
-Source: Maharana, Zhang and Guo, AAAI 2025, arXiv 2403.10650; `variant="released"` of `adapt.palm`.
+Paper: Maharana, Zhang and Guo, PALM: Pushing Adaptive Learning Rate Mechanisms for Continual
+Test-Time Adaptation, AAAI 2025, arXiv 2403.10650. It is written after the formulas as the released
+program uses them (`variant="released"` of `adapt.palm`): two backward passes to all tensors, each
+tensor's score and rate read back, a dict of states, and for every batch a new Adam with one group a
+tensor. Tests hold the fast version against it, and the benchmark times the two.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ EPS = 1e-8
 
 
 def plain_view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """CoTTA's augmentation step by step: `adapt.augmentation.cotta_view` of the same generator.
+    """Return CoTTA's augmentation step by step, as `cotta_view` does at once.
 
-    images  [B,3,H,W] in [0,1]
+    Parameters
+    ----------
+    images
+        [B,3,H,W] in [0,1].
+    generator
+        On the CPU; the same draws as of `cotta_view`.
     """
     from torchvision.transforms import InterpolationMode  # here: slow to import
     from torchvision.transforms.v2 import functional as v2
@@ -55,9 +60,14 @@ def plain_view(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class PlainPalm:
-    """One call for each batch [B,3,H,W]: logits [B,C] from before the update.
+    """PALM on a copy of a network: call it with each batch [B,3,H,W] for logits [B,C].
 
-    scores, rates  of the last batch: L1 norms and learning rates by the tensor's name
+    The logits are from before the update.
+
+    Attributes
+    ----------
+    scores, rates
+        L1 norms of the gradients and learning rates in the last batch, by the tensor's name.
     """
 
     def __init__(
@@ -89,21 +99,27 @@ class PlainPalm:
         self.rates: dict[str, float] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Answer a batch and adapt to it."""
         logits, view = self.model(images), self.model(self.augment(images))
+        # Equations 1 and 2: divergence of the predictions from the uniform distribution
         uniform = -(logits / self.temperature).log_softmax(1).sum(1).mean()
         uniform.backward(retain_graph=True)
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
+            # Equation 3: score by the L1 norm of the gradient, select the small ones
             self.scores[name] = parameter.grad.abs().sum().item()
             if self.scores[name] <= self.threshold:
+                # Equations 4 to 6: sensitivity, its moving average, deviation from it
                 s = (parameter * parameter.grad).abs().detach()
                 before = self.sensitivity.get(name, torch.zeros_like(s))
                 self.sensitivity[name] = (1 - self.alpha) * before + self.alpha * s
                 self.deviation[name] = (s - self.sensitivity[name]).abs()
+            # Equations 7 and 8: importance and learning rate
             self.rates[name] = self.lr * self._importance(name)
             parameter.grad = None
         groups = [{"params": [p], "lr": self.rates[n]} for n, p in self.parameters.items()]
         optimizer = torch.optim.Adam(groups, eps=EPS, weight_decay=self.weight_decay)
+        # Equations 9 to 11: entropy of the reliable images, and consistency with the view
         log_p, log_view = logits.log_softmax(1), view.log_softmax(1)
         entropies = -(log_p.exp() * log_p).sum(1)
         loss = -(log_p.exp() * log_view).sum(1).mean() * self.consistency * logits.shape[1]
@@ -116,7 +132,7 @@ class PlainPalm:
         return logits.detach()
 
     def _importance(self, name: str) -> float:
-        """i of a tensor: mean (D + eps) / (E + eps), 0 before it is selected."""
+        """Return i = mean (D + eps) / (E + eps), 0 for a tensor that was never selected."""
         if name not in self.sensitivity:
             return 0.0
         ratio = (self.deviation[name] + EPS) / (self.sensitivity[name] + EPS)

@@ -1,117 +1,72 @@
 """What every method of continual test-time adaptation has in common.
 
 A method says in this order: which parameters it trains and how its normalisation layers behave
-(`configure`), and how one batch is answered and learned from (`step`). Everything that changes
+(`configure`), and how it answers one batch and learns from it (`step`). Everything that changes
 while it runs lies in `networks`, `optimizer`, `memory` and `generator`; that is what `state_dict`
 holds and `reset` restores.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from tttlib.adapt.common.augmentation import cotta_view
+from tttlib.adapt.common.config import Config, TrainingConfig, UpdateConfig, ViewConfig, choose
+from tttlib.adapt.common.losses import cross_entropy
+from tttlib.adapt.common.networks import memory_format, snapshot, taken_over
 from tttlib.adapt.common.optimizers import Optimizer, make
+from tttlib.runtime.images import check_images
 
-_CONTIGUOUS = torch.contiguous_format
+__all__ = ["METHODS", "Adapter", "Config", "TrainingConfig", "UpdateConfig", "ViewConfig"]
+
 METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Constants of a method without training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateConfig(Config):
-    """Constants of a method that moves parameters.
-
-    steps  updates for each batch; the logits of the last one are returned
-    """
-
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay"):
-            at_least(name, getattr(self, name), 0)
-        at_least("steps", self.steps, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig(UpdateConfig):
-    """Constants of a method with an optimiser whose state lasts over the stream.
-
-    optimizer  "adam" (uses betas) or "sgd" (uses momentum and nesterov)
-    """
-
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9
-    nesterov: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choose("optimizer", self.optimizer, ("adam", "sgd"))
-        at_least("momentum", self.momentum, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewConfig(Config):
-    """Constants of a method that looks at random views of the images.
-
-    augment  images [B,3,H,W] -> a view of them; CoTTA's augmentation unless given. One that draws
-             random numbers keeps them to itself: they are not in the state
-    seed     of the method's own random draws
-    """
-
-    augment: Callable[[Tensor], Tensor] | None = None
-    seed: int = 0
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise ValueError unless `value` is a finite number and not below `least`."""
-    if not least <= value < math.inf:
-        raise ValueError(f"{name} must be finite and {least} or more, not {value}")
-
-
-def choose(name: str, value: object, legal: Sequence[object]) -> None:
-    """Raise ValueError unless `value` is one of `legal`."""
-    if value not in legal:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, legal))}, not {value!r}")
 
 
 class Adapter(ABC):
     """A network that adapts itself to the images it is asked about.
 
-    model        the adapted network (a copy of the caller's; images get its memory format)
-    networks     every network of the method by name; "model" is the one above
-    trained      names of the parameters of `model` that the method may move; `parameters` are the
-                 tensors, `sizes` [n] their numbers of elements
-    memory       tensors, numbers and dicts or lists of them that the method keeps between batches
-    generator    of every random draw (CPU)
-    diagnostics  of the last batch: detached tensors on the model's device, so that reading them is
-                 left to the caller, who can wait until a domain ends
-
-    answer       where the logits come from, for records
-    layers       what the numbers of a vector among the diagnostics belong to, if not to `trained`
-
     A subclass names itself (`class Tent(Adapter, name="tent")`), has `presets`, and defines
     `configure` and `step`.
+
+    Attributes
+    ----------
+    model
+        The adapted network, a copy of the caller's. Images get its memory format.
+    networks
+        Every network of the method by name; "model" is the one above.
+    trained
+        Names of the parameters of `model` that the method may move; `parameters` are the tensors
+        and `sizes` [n] their numbers of elements.
+    memory
+        Tensors, numbers and dicts or lists of them that the method keeps between batches.
+    generator
+        Source of every random draw, on the CPU.
+    diagnostics
+        What the last batch did: detached tensors on the model's device. Reading them is left to
+        the caller, who can wait until a domain ends.
+    layers
+        What the numbers of a vector in `diagnostics` belong to, if not to `trained`.
+    presets
+        Constants by name of the dataset.
+    variants
+        Constants that differ between readings of a paper, by the name of the `variant`.
+    trains
+        What the method trains, in words; empty if nothing.
+    answer
+        Where the logits come from, in words, for records.
     """
 
-    presets: ClassVar[Mapping[str, Any]]
     name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Any]]
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    trains: ClassVar[str] = ""
     answer: ClassVar[str] = "of the adapting network, before this batch's update"
     layers: tuple[str, ...] = ()
 
@@ -123,14 +78,19 @@ class Adapter(ABC):
 
     def __init__(self, model: nn.Module, config: Any) -> None:
         self.config = config
-        self.model = copy_of(model)
+        self.model = taken_over(model, learns=isinstance(config, UpdateConfig))
         self._format = memory_format(self.model)
+        self._looked_at = False  # at the values of images
         self.networks: dict[str, nn.Module] = {"model": self.model}
         self.memory: dict[str, Any] = {}
         self.optimizer: Optimizer | None = None
         self.generator = torch.Generator().manual_seed(getattr(config, "seed", 0))
         self.diagnostics: dict[str, Tensor] = {}
         self.trained: tuple[str, ...] = tuple(self.configure())
+        if self.trains and not self.trained:
+            raise ValueError(
+                f"{self.name} trains {self.trains}, and this model has none; use source"
+            )
         named = dict(self.model.named_parameters())
         self.parameters: list[Tensor] = [named[name] for name in self.trained]
         for parameter in self.parameters:
@@ -143,56 +103,91 @@ class Adapter(ABC):
 
     # -- what a method defines -------------------------------------------------------------------
 
-    @classmethod
-    def settings(cls, preset: str | None, overrides: Mapping[str, Any]) -> Any:
-        """The constants of a preset with some replaced."""
-        return replace(cls.preset(preset), **cls.legal(overrides))
-
     @abstractmethod
     def configure(self) -> Sequence[str]:
-        """Prepare `model` (and more networks); the names of the parameters to train.
+        """Prepare `model` (and more networks) and return the names of the parameters to train.
 
-        Raises ValueError for a model, or constants, that the method cannot work with.
+        Raises
+        ------
+        ValueError
+            For a model, or constants, that the method cannot work with.
         """
 
     @abstractmethod
     def step(self, images: Tensor) -> Tensor:
-        """Answer a batch [B,3,H,W] with logits [B,C] and learn from it. Gradients are enabled."""
+        """Answer a batch [B,3,H,W] with logits [B,C] and learn from it; gradients are enabled."""
 
     def predict(self, images: Tensor) -> Tensor:
-        """Logits [B,C] as the method would answer now, without learning from the images."""
+        """Return the logits [B,C] that the method would answer now, without learning."""
         with torch.no_grad():
             return self.model(self._received(images))
 
     def make_optimizer(self) -> Optimizer | None:
-        """The optimiser whose state lasts over the stream, if the method has one."""
+        """Return the optimiser whose state lasts over the stream, if the method has one."""
         return make(self.parameters, self.config)
 
     # -- what a method uses ----------------------------------------------------------------------
 
     def augment(self, images: Tensor) -> Tensor:
-        """A view of the images: the one that was asked for, or CoTTA's."""
+        """Return a view of the images: by the function in the constants, else CoTTA's."""
         if self.config.augment is not None:
             return self.config.augment(images)
         return cotta_view(images, self.generator)
 
-    def gradients(
-        self, loss: Tensor, parameters: Sequence[Tensor] | None = None, *, again: bool = False
-    ) -> list[Tensor]:
-        """Of `loss` at `parameters`, else at all that are trained; 0 where it does not depend.
+    def inconsistency(self, logits: Tensor, images: Tensor, weight: float) -> Tensor | float:
+        """Return weight CE(z||z') with z' the logits of a new view; no view if `weight` is 0."""
+        if not weight:
+            return 0.0
+        return weight * cross_entropy(logits, self.model(self.augment(images)))
 
-        again  the graph is needed once more
+    def gradients(
+        self, loss: Tensor, parameters: Sequence[Tensor] | None = None, *, keep_graph: bool = False
+    ) -> list[Tensor]:
+        """Return the gradients of `loss`, zeros where it does not depend on a parameter.
+
+        Parameters
+        ----------
+        loss
+            Scalar.
+        parameters
+            Tensors to differentiate with respect to; None is all trained ones.
+        keep_graph
+            Whether the graph is needed once more.
         """
-        at = self.parameters if parameters is None else list(parameters)
-        return list(torch.autograd.grad(loss, at, retain_graph=again, materialize_grads=True))
+        inputs = self.parameters if parameters is None else list(parameters)
+        return list(
+            torch.autograd.grad(loss, inputs, retain_graph=keep_graph, materialize_grads=True)
+        )
+
+    def learn(self, loss: Tensor) -> None:
+        """Move the trained parameters by one step of the optimiser down the gradient of `loss`."""
+        if self.optimizer is None:
+            raise RuntimeError(f"{self.name} has no optimizer to learn with")
+        self.optimizer.step(self.gradients(loss))
 
     # -- what callers use ------------------------------------------------------------------------
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits [B,C], detached, of images [B,3,H,W] in [0,1] (or uint8); adapts to them.
+        """Answer a batch with logits and adapt to it.
 
-        A pixel that is NaN counts as 0, one that is infinite as 0 or 1: with the statistics of the
-        batch it would spoil the answers to all other images. Raises ValueError for an empty batch.
+        Parameters
+        ----------
+        images
+            [B,3,H,W], floating point in [0,1] or uint8; the network normalises by itself. A pixel
+            that is NaN counts as 0, one that is infinite as 0 or 1: with the statistics of the
+            batch it would spoil the answers to all others.
+
+        Returns
+        -------
+        Tensor
+            Logits [B,C], detached.
+
+        Raises
+        ------
+        ValueError
+            For anything else, see `tttlib.runtime.images.check_images` (values on a GPU, for which
+            it would have to wait, are looked at in the first batch only), and for a network that
+            does not answer with logits.
         """
         with torch.inference_mode(False), torch.enable_grad():
             images = self._received(images)
@@ -201,11 +196,11 @@ class Adapter(ABC):
             return logits.detach()
 
     def reset(self) -> None:
-        """Back to the state after construction, bit by bit."""
+        """Go back to the state after construction, bit by bit."""
         self.load_state_dict(self._initial)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of everything that changes; `load_state_dict` continues from it bit by bit."""
+        """Return a copy of everything that changes while the method runs."""
         return {
             "method": self.name,
             "networks": {name: snapshot(net.state_dict()) for name, net in self.networks.items()},
@@ -215,9 +210,12 @@ class Adapter(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` of the same method on the same architecture gave.
+        """Continue bit by bit from a `state_dict` of the same method and architecture.
 
-        Raises ValueError for the state of another method or architecture.
+        Raises
+        ------
+        ValueError
+            For the state of another method or architecture.
         """
         method = state.get("method")
         if method != self.name or set(state["networks"]) != set(self.networks):
@@ -234,11 +232,25 @@ class Adapter(ABC):
         self.generator.set_state(state["generator"].cpu())
         self.diagnostics = {}
 
-    # -- inside ----------------------------------------------------------------------------------
+    @classmethod
+    def settings(cls, preset: str | None, overrides: Mapping[str, Any]) -> Any:
+        """Return the constants of a preset, changed by the variant and then by `overrides`.
+
+        Raises
+        ------
+        ValueError
+            For an unknown preset, variant or constant, or a value that is not legal.
+        """
+        constants, overrides = cls.preset(preset), cls.legal(overrides)
+        if cls.variants:
+            variant = overrides.get("variant", constants.variant)
+            choose("variant", variant, tuple(cls.variants))
+            overrides = {**cls.variants[variant], **overrides}
+        return replace(constants, **overrides)
 
     @classmethod
     def preset(cls, name: str | None) -> Any:
-        """The constants for a dataset. Raises ValueError for an unknown one."""
+        """Return the constants for a dataset (default: "cifar10-c"); ValueError if unknown."""
         name = name or "cifar10-c"
         if name not in cls.presets:
             raise ValueError(
@@ -248,7 +260,7 @@ class Adapter(ABC):
 
     @classmethod
     def legal(cls, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """`overrides`, if all of them are constants of the method; raises ValueError otherwise."""
+        """Return `overrides` if all are constants of the method; raise ValueError otherwise."""
         known = [field.name for field in fields(cls.preset(None))]
         wrong = [name for name in overrides if name not in known]
         if wrong:
@@ -257,40 +269,16 @@ class Adapter(ABC):
             )
         return dict(overrides)
 
+    # -- inside ----------------------------------------------------------------------------------
+
     def _received(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or not len(images):
-            raise ValueError(
-                f"images must be [B,3,H,W] with B of 1 or more, not {list(images.shape)}"
-            )
+        """Return the images as the network takes them: its device, dtype and memory format."""
+        on_cpu = isinstance(images, Tensor) and images.device.type == "cpu"
+        check_images(images, finite=False, values=on_cpu or not self._looked_at)
+        self._looked_at = True
         like = next(self.model.parameters())
         if images.dtype == torch.uint8:
             images = images.to(like.device, non_blocking=True).to(like.dtype) / 255
         images = images.detach().to(like.device, like.dtype, non_blocking=True)
         images = torch.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0)
         return images.contiguous(memory_format=self._format)
-
-
-def copy_of(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose parameters are frozen and carry no gradients."""
-    copied = copy.deepcopy(model).eval().requires_grad_(False)
-    for parameter in copied.parameters():
-        parameter.grad = None
-    return copied
-
-
-def memory_format(model: nn.Module) -> torch.memory_format:
-    """Channels last if the convolutions have it (`model.to(memory_format=…)`), else contiguous."""
-    last = torch.channels_last
-    weights = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
-    return last if any(p.is_contiguous(memory_format=last) for p in weights) else _CONTIGUOUS
-
-
-def snapshot(value: Any, device: torch.device | None = None) -> Any:
-    """A copy of nested dicts, lists and tuples whose tensors are copies, too."""
-    if isinstance(value, Tensor):
-        return value.detach().to(device or value.device, copy=True)
-    if isinstance(value, Mapping):
-        return {name: snapshot(one, device) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(snapshot(one, device) for one in value)
-    return value

@@ -1,19 +1,23 @@
 """CoTTA's test-time augmentation: the second view of CoTTA, LAW, Surgical and PALM.
 
-Paper: Wang et al., Continual Test-Time Domain Adaptation, CVPR 2022, arXiv 2203.13591, and its
-code, whose constants these are. In this order: colour jitter (brightness, contrast, saturation, hue
-and gamma in a random order), rotation, shift and scale, Gaussian blur, flip, Gaussian noise. Each
-number is drawn once and holds for the whole batch, but for the noise.
+Paper: Wang et al., Continual Test-Time Domain Adaptation, CVPR 2022, arXiv 2203.13591, whose code
+gives the constants. The steps are, in this order: colour jitter (brightness, contrast, saturation,
+hue and gamma in a random order), rotation with shift and scale, Gaussian blur, flip and Gaussian
+noise. Each number is drawn once and holds for the whole batch, except for the noise.
 
 The code pads the image to twice its size by its edge, moves, blurs and crops it. Here only what the
 crop keeps is computed: a sample outside the image takes the nearest edge pixel, which is the same.
 Constants of geometry are relative to the image's size (4 pixels of 32, 28 of 224).
+`tttlib.reference.palm.plain_view` does the steps one by one; read it first.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,11 +37,20 @@ _RADIUS = 2  # of the blur
 
 @dataclass(frozen=True)
 class View:
-    """What is drawn for one call.
+    """The random numbers of one view.
 
-    jitter    operations in their order, each with its factor
-    degrees   of the rotation; shift (x, y) in pixels; scale; sigma of the blur in pixels
-    seed      of the noise
+    Attributes
+    ----------
+    jitter
+        Colour operations in their order, each with its factor.
+    degrees, shift, scale
+        Of the rotation, of the translation (x, y) in pixels, and of the zoom.
+    sigma
+        Of the blur, in pixels.
+    flip
+        Whether left and right are exchanged.
+    seed
+        Of the noise.
     """
 
     jitter: tuple[tuple[str, float], ...]
@@ -50,7 +63,7 @@ class View:
 
 
 def draw(size: int, generator: torch.Generator) -> View:
-    """A random view of images of `size` pixels; 13 draws of a CPU generator."""
+    """Draw a random view of images with sides of `size` pixels, by 13 draws of a CPU generator."""
     order = torch.randperm(len(JITTER), generator=generator).tolist()
     u = torch.rand(len(JITTER) + 6, generator=generator, dtype=torch.float64).tolist()
     names = list(JITTER)
@@ -68,9 +81,20 @@ def draw(size: int, generator: torch.Generator) -> View:
     )
 
 
-@torch.no_grad()
+def in_full_precision(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorate a function of images so that autocast does not reach into it, nor gradients."""
+
+    @functools.wraps(view)
+    def protected(images: Tensor, *arguments: Any, **constants: Any) -> Tensor:
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return view(images, *arguments, **constants)
+
+    return protected
+
+
+@in_full_precision
 def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One random view of images [B,3,H,W] in [0,1]; `generator` on the CPU."""
+    """Return one random view of images [B,3,H,W] in [0,1]; `generator` is on the CPU."""
     view = draw(images.shape[-1], generator)
     x = jittered(images.clamp(0, 1), view.jitter)
     x = moved_and_blurred(x, view)
@@ -83,7 +107,7 @@ def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tensor:
-    """Colour operations on images [B,3,H,W], one after the other, each clamped to [0,1]."""
+    """Apply colour operations to images [B,3,H,W] in turn, each clamped to [0,1]."""
     from torchvision.transforms.v2 import functional as colour  # here: slow to import
 
     for name, factor in operations:
@@ -95,7 +119,7 @@ def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tenso
 
 
 def moved_and_blurred(images: Tensor, view: View) -> Tensor:
-    """Rotation, shift and scale about the centre, bilinear, then a 5x5 Gaussian blur: [B,3,H,W]."""
+    """Rotate, shift and scale images [B,3,H,W] about the centre, bilinearly; blur them (5x5)."""
     height, width = images.shape[-2:]
     tall, wide = height + 2 * _RADIUS, width + 2 * _RADIUS  # what the blur sees of the crop
     sin, cos = math.sin(math.radians(view.degrees)), math.cos(math.radians(view.degrees))
@@ -120,7 +144,7 @@ def moved_and_blurred(images: Tensor, view: View) -> Tensor:
 
 
 def _beside(x: Tensor, images: Tensor) -> Tensor:
-    """On the images' device, without waiting for it."""
+    """Return `x` on the images' device, without waiting for it."""
     return x.to(images.device, images.dtype, non_blocking=True)
 
 

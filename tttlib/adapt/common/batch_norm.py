@@ -1,8 +1,10 @@
 """What BatchNorm layers do at test time.
 
 Four ways occur: the source's statistics (nothing to do), those of the batch, a mixture of both, and
-those of the batch for each of several views of every image. `use_batch_statistics` replaces the
-layers by ones that do the latter three; parameters and buffers keep their names and values.
+those of the batch for each of several views of every image. `use_batch_statistics` makes the layers
+of a network do the latter three. A layer stays the object that it is, and its own `forward` works
+with other statistics: what it does beyond normalising (the activation of timm's
+BatchNormAct2d, hooks, the synchronisation of SyncBatchNorm) stays, and so do all names.
 
 Papers: Nado et al., 2020, arXiv 2006.10963, and Schneider et al., NeurIPS 2020, arXiv 2006.16971
 (section 3: mixing with a prior of N source images). In the released codes of TENT, CoTTA, LAW and
@@ -12,93 +14,156 @@ normalise a batch that has no statistics of its own: a single value per channel.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_SHAPES = ((3, 3), (), (5,), (2, 2, 2))  # behind [B,C], of 2d, 1d and 3d layers
 
 
 class BatchStatistics(_BatchNorm):
-    """A BatchNorm layer that normalises with mean and biased variance of the batch it is given.
+    """Normalise with mean and biased variance of the batch; mixed into the class of a layer.
 
-    prior  N of Schneider et al.: the statistics are (N source + n batch) / (N + n), n images
-    views  V: an image's V views lie side by side in the batch [B V,...], and the v-th views of all
-           images share statistics
+    Attributes
+    ----------
+    prior
+        N of Schneider et al.: the statistics are (N source + n batch) / (N + n), n images.
+    views
+        V: an image's V views lie side by side in the batch [B V,...], and the v-th views of all
+        images share statistics.
     """
 
-    weight: nn.Parameter | None  # type: ignore[assignment]
-    bias: nn.Parameter | None  # type: ignore[assignment]
-
-    def __init__(self, layer: _BatchNorm, prior: float = 0.0) -> None:
-        nn.Module.__init__(self)
-        self.num_features, self.eps, self.momentum = layer.num_features, layer.eps, layer.momentum
-        self.affine = layer.affine
-        self.track_running_stats = layer.track_running_stats
-        self.prior, self.views = prior, 1
-        self.weight, self.bias = layer.weight, layer.bias
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            self.register_buffer(name, getattr(layer, name))
-        self.train(layer.training)
+    prior: float
+    views: int
 
     def forward(self, x: Tensor) -> Tensor:
-        source = self.running_mean is not None
-        if source and x.shape[0] * x[0, 0].numel() == self.views:  # one value a channel
-            return self._fixed(x, self.running_mean, self.running_var)
-        if self.prior and source:
+        """Normalise [B,C,...], and do what else the layer does."""
+        has_source = self.running_mean is not None
+        if has_source and x.shape[0] * x[0, 0].numel() == self.views:  # one value a channel
+            return super().forward(x)
+        if self.prior and has_source:
             return self._mixed(x)
-        v, shape = self.views, x.shape
-        weight, bias = self.weight, self.bias
-        if v > 1:
-            x = x.reshape(shape[0] // v, v * shape[1], *shape[2:])  # [B,V C,...]
-            weight = weight.repeat(v) if weight is not None else None  # type: ignore[assignment]
-            bias = bias.repeat(v) if bias is not None else None  # type: ignore[assignment]
-        return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps).reshape(shape)
+        with self._statistics(None, None):
+            if self.views == 1:
+                return super().forward(x)
+            y = torch.empty_like(x)
+            for v in range(self.views):
+                y[v :: self.views] = super().forward(x[v :: self.views])
+            return y
 
     def _mixed(self, x: Tensor) -> Tensor:
         if self.views > 1:
             raise ValueError("a prior and several views cannot be had together")
         variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)  # [C]
         share = self.prior / (self.prior + len(x))
-        return self._fixed(
-            x,
+        with self._statistics(
             share * self.running_mean + (1 - share) * mean,  # type: ignore[operator]
             share * self.running_var + (1 - share) * variance,  # type: ignore[operator]
-        )
+        ):
+            return super().forward(x)
 
-    def _fixed(self, x: Tensor, mean: Tensor | None, variance: Tensor | None) -> Tensor:
-        """Normalised with given statistics; unlike F.batch_norm, gradients reach them."""
-        assert mean is not None and variance is not None
-        wide = [1, -1] + [1] * (x.ndim - 2)
-        x = (x - mean.view(wide)) * torch.rsqrt(variance + self.eps).view(wide)
-        if self.weight is not None:
-            x = x * self.weight.view(wide)
-        return x if self.bias is None else x + self.bias.view(wide)
-
-    def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, prior={self.prior}, views={self.views}"
+    @contextmanager
+    def _statistics(self, mean: Tensor | None, variance: Tensor | None) -> Iterator[None]:
+        """Let the layer have these statistics while inside; None: those of its batch."""
+        own = self.running_mean, self.running_var, self.track_running_stats
+        try:
+            self.running_mean, self.running_var = mean, variance
+            self.track_running_stats = mean is not None
+            yield
+        finally:
+            self.running_mean, self.running_var, self.track_running_stats = own
 
 
 def use_batch_statistics(model: nn.Module, *, prior: float = 0.0) -> int:
-    """Replace the BatchNorm layers inside `model` (in place); how many there are.
+    """Let the BatchNorm layers of `model` use the statistics of the batch (in place).
 
-    Names, parameters and buffers stay, so the state dict still fits the architecture.
+    Layers that do not use them even in training mode (frozen ones) stay as they are.
+
+    Returns
+    -------
+    int
+        How many layers there are; 0 if they have been changed before.
+
+    Raises
+    ------
+    ValueError
+        For a subclass of BatchNorm that would not do the same as in training mode, by its name.
     """
-    replaced: dict[_BatchNorm, BatchStatistics] = {}
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, _BatchNorm) and not isinstance(child, BatchStatistics):
-                if child not in replaced:
-                    replaced[child] = BatchStatistics(child, prior)
-                setattr(parent, name, replaced[child])
-    return len(replaced)
+    count = 0
+    for name, layer in model.named_modules():
+        if not isinstance(layer, _BatchNorm) or isinstance(layer, BatchStatistics):
+            continue
+        plain = type(layer) in _PLAIN and not {"forward", "train"} & set(vars(layer))
+        if plain or _uses_batch_statistics(layer, name):
+            _convert(layer, prior)
+            count += 1
+    return count
+
+
+def _convert(layer: _BatchNorm, prior: float = 0.0) -> None:
+    converted: Any = layer
+    converted.__class__ = _extended(type(layer))
+    converted.prior, converted.views = prior, 1
+
+
+@functools.cache
+def _extended(layer_class: type[Any]) -> type[Any]:
+    return type(layer_class.__name__, (BatchStatistics, layer_class), {})
+
+
+@torch.no_grad()
+def _uses_batch_statistics(layer: _BatchNorm, name: str) -> bool:
+    """Try a layer of unknown class: whether training mode normalises with the batch's statistics.
+
+    Raises ValueError if it does, but not in the way that `BatchStatistics` can follow.
+    """
+    probe = copy.deepcopy(layer).float().eval()
+    for tensor, value in (
+        (probe.weight, 1.0),  # often 0 at the end of a residual block
+        (probe.bias, 0.0),
+        (probe.running_mean, 0.5),
+        (probe.running_var, 2.0),
+    ):
+        if tensor is not None:
+            tensor.fill_(value)
+    converted, training = copy.deepcopy(probe), copy.deepcopy(probe).train()
+    for child in training.children():
+        child.eval()  # no dropout
+    _convert(converted)
+    random = torch.Generator().manual_seed(0)
+    refusal = (
+        f"{name or 'the layer'} is a {type(layer).__name__}, a BatchNorm layer of its own kind, "
+        f"which cannot be given the statistics of the batch; use nn.BatchNorm2d, or source"
+    )
+    for shape in _SHAPES:
+        x = torch.randn(4, layer.num_features, *shape, generator=random)
+        x = x.to(next(iter(probe.state_dict().values()), x).device)
+        try:
+            expected = training(x)
+        except Exception:  # of its own making, perhaps because of the shape
+            continue
+        if torch.allclose(probe(x), expected, rtol=1e-3, atol=1e-4):
+            return False
+        try:
+            same = torch.allclose(converted(x), expected, rtol=1e-3, atol=1e-4)
+        except Exception as error:
+            raise ValueError(refusal) from error
+        if not same:
+            raise ValueError(refusal)
+        return True
+    raise ValueError(refusal)
 
 
 @contextmanager
 def views(model: nn.Module, number: int) -> Iterator[None]:
-    """While inside, batches are [B V,3,H,W] with view v of image b at b V + v.
+    """Take batches [B V,3,H,W] with view v of image b at b V + v while inside.
 
     BatchNorm layers (of `use_batch_statistics`) normalise each view's B images by themselves, as V
     calls with B images would.

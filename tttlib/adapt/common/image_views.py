@@ -1,10 +1,10 @@
-"""Random views of which every image gets its own: AdaContrast's, and EcoTTA's in its warm-up.
+"""Random views that are drawn for each image: AdaContrast's, and EcoTTA's during its warm-up.
 
-Chen et al., Contrastive Test-Time Adaptation, CVPR 2022, arXiv 2204.10377; as in the continual
-benchmarks, MoCo v2's views without the crop: with a probability each, colour jitter (brightness,
-contrast, saturation and hue in a random order), grey, Gaussian blur, horizontal flip.
-Known deviations from the codes: floats throughout, where they round to 256 grey levels in between;
-a true Gaussian, where Pillow's blur comes close to one with box filters.
+Paper: Chen et al., Contrastive Test-Time Adaptation, CVPR 2022, arXiv 2204.10377. As in the
+continual benchmarks these are the views of MoCo v2 without the crop: with a probability each,
+colour jitter (brightness, contrast, saturation and hue in a random order), grey, Gaussian blur and
+horizontal flip. Known deviations from the codes: floats throughout, where they round to 256 grey
+levels in between, and a true Gaussian, which Pillow's blur approximates with box filters.
 """
 
 from __future__ import annotations
@@ -15,16 +15,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tttlib.adapt.common.augmentation import in_full_precision
+
 _GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Probabilities of the operations and their ranges.
+    """Probabilities of the operations, and their ranges.
 
-    factors  brightness, contrast and saturation are multiplied by U(1-f, 1+f), each by its own
-    hue      added to the hue, U(-hue, hue) of a turn
-    sigma    of the blur in pixels; radius of its kernel
+    Attributes
+    ----------
+    jitter, grey, blur, flip
+        Probabilities.
+    factors
+        Brightness, contrast and saturation are multiplied by U(1-f, 1+f), drawn for each.
+    hue
+        U(-hue, hue) of a turn is added to the hue.
+    sigma, radius
+        Range of the blur's sigma, and radius of its kernel, in pixels.
     """
 
     jitter: float = 0.8
@@ -41,9 +50,9 @@ STRONG = Recipe()
 WARM_UP = Recipe(jitter=0.4, grey=0.1, blur=0.2, radius=1, flip=0.0)
 
 
-@torch.no_grad()
+@in_full_precision
 def random_view(images: Tensor, generator: torch.Generator, recipe: Recipe = STRONG) -> Tensor:
-    """A view of each of images [B,3,H,W] in [0,1]; 12 draws of a CPU generator per image."""
+    """Return a view of each image [B,3,H,W] in [0,1], by 12 draws of a CPU generator per image."""
     u = torch.rand(len(images), 12, generator=generator, dtype=torch.float64)  # [B,12]
     x = images.clamp(0, 1)
     order = u[:, :4].argsort(1)  # [B,4] of the four colour operations
@@ -59,7 +68,7 @@ def random_view(images: Tensor, generator: torch.Generator, recipe: Recipe = STR
     x = x.index_copy(0, rows, _grey(x[rows]).expand(-1, 3, -1, -1))
     low, high = recipe.sigma
     blurred = (u[:, 10] < recipe.blur).nonzero()[:, 0]
-    # Whether to blur takes one draw, how much lies below it in the same one
+    # One draw decides whether to blur and, by how far it lies below the probability, how much
     sigma = low + (high - low) * (u[blurred, 10] / max(recipe.blur, 1e-12))
     rows = blurred.to(x.device)
     x = x.index_copy(0, rows, _blur(x[rows], sigma.to(x), recipe.radius))
@@ -68,12 +77,12 @@ def random_view(images: Tensor, generator: torch.Generator, recipe: Recipe = STR
 
 @torch.no_grad()
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [B,3,H,W], each flipped left to right with probability 1/2."""
+    """Flip each of the images [B,3,H,W] left to right with probability 1/2."""
     return flipped(images, torch.rand(len(images), generator=generator) < 0.5)
 
 
 def flipped(images: Tensor, which: Tensor) -> Tensor:
-    """The images that `which` [B] names, flipped left to right; the others as they are."""
+    """Flip the images for which `which` [B] is true left to right and leave the others."""
     return torch.where(which.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
 
 
@@ -82,7 +91,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _mixed(x: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
-    """share x + (1-share) other, share [B], in [0,1]."""
+    """Return share x + (1-share) other, clamped to [0,1]; share is [B]."""
     share = share.view(-1, 1, 1, 1)
     return (share * x + (1 - share) * other).clamp(0, 1)
 
@@ -100,7 +109,7 @@ def _saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Hue plus `turn` [B] of a full turn; saturation and value of HSV stay."""
+    """Turn the hue by `turn` [B] of a full turn; saturation and value of HSV stay."""
     red, green, blue = x.unbind(1)
     value = x.amax(1)
     chroma = value - x.amin(1)
@@ -112,7 +121,7 @@ def _hue(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Gaussian blur, each image with its own sigma [B]; beyond the image lies its edge."""
+    """Blur each image with its own sigma [B]; the edge is continued beyond the image."""
     if not len(x):
         return x
     offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)

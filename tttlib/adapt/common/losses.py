@@ -8,24 +8,37 @@ from torch import Tensor
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """H(softmax(z)) of each image: [B,C] -> [B]."""
+    """Return the entropy H(softmax(z)) of each image, [B]."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
 def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
-    """CE(a||b) = -mean_b sum_c softmax(a) log softmax(b); gradients reach both."""
+    """Return CE(a||b) = -mean_b sum_c softmax(a) log softmax(b); gradients reach both."""
     return -(target.softmax(1) * logits.log_softmax(1)).sum(1).mean()
 
 
 def reliable_entropy(
     logits: Tensor, margin: float | None, *, inclusive: bool = False, over: str = "selected"
 ) -> tuple[Tensor, Tensor]:
-    """Mean entropy of the images whose entropy is below `margin`, and which these are: bool [B].
+    """Return the mean entropy of the images whose entropy is below a margin, and which these are.
 
-    margin     in nats; None is 0.4 ln C
-    inclusive  an entropy equal to the margin is reliable, too
-    over       "selected": the mean over the reliable images; "batch": their sum over B
-    No reliable image: 0, without gradient.
+    Parameters
+    ----------
+    logits
+        [B,C].
+    margin
+        In nats; None is 0.4 ln C.
+    inclusive
+        Whether an entropy equal to the margin is reliable, too.
+    over
+        "selected" for the mean over the reliable images, "batch" for their sum over B.
+
+    Returns
+    -------
+    loss
+        Scalar; 0, without gradient, if no image is reliable.
+    reliable
+        bool [B].
     """
     if margin is None:
         margin = 0.4 * math.log(logits.shape[1])
@@ -36,10 +49,15 @@ def reliable_entropy(
 
 
 def from_uniform(logits: Tensor, direction: str = "u||p") -> Tensor:
-    """How far predictions are from u = 1/C, mean over the batch.
+    """Return how far predictions p are from u = 1/C, the mean over the batch.
 
-    direction  "u||p": cross-entropy of p against the target u, KL(u||p) but for a constant;
-               "p||u": KL(p||u)
+    Parameters
+    ----------
+    logits
+        [B,C].
+    direction
+        "u||p" for the cross-entropy of p with target u, which is KL(u||p) but for a constant;
+        "p||u" for KL(p||u).
     """
     if direction == "u||p":
         return -logits.log_softmax(1).mean()

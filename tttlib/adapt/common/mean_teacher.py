@@ -1,20 +1,23 @@
 """A student, its slowly following teacher and the source model: what CoTTA and DSS share.
 
 Wang et al., Continual Test-Time Domain Adaptation, CVPR 2022, arXiv 2203.13591, equations 1 to 4
-and 7 to 8. No method by itself: the loss is missing.
+and 7 to 8. This is no method by itself: the loss is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from tttlib.adapt.common import parameters
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, at_least, copy_of
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics, views
+from tttlib.adapt.common.config import at_least, fraction
+from tttlib.adapt.common.networks import copy_of
 
 IMAGES_AT_ONCE = 256  # of the teacher's views on a GPU; bounds the memory
 
@@ -23,14 +26,21 @@ IMAGES_AT_ONCE = 256  # of the teacher's views on a GPU; bounds the memory
 class MeanTeacherConfig(TrainingConfig, ViewConfig):
     """Constants of teacher and restoration.
 
-    restore           probability with which an element of the student goes back to the source's
-    confidence        p_th: the teacher sees views if the source model's mean confidence is below;
-                      above 1 it always does, 0 never
-    teacher_momentum  m of the moving average
-    n_augmentations   views
-    views_at_once     how many views are one forward pass; results are the same but for rounding.
-                      None: one on the CPU, where more were up to twice as slow (WRN-16, 10 to 200
-                      images); on a GPU as many as make up 256 images
+    Attributes
+    ----------
+    restore
+        Probability with which an element of the student goes back to the source's.
+    confidence
+        p_th: the teacher sees views if the source model's mean confidence is below it. Above 1 it
+        always does, with 0 never.
+    teacher_momentum
+        m of the moving average.
+    n_augmentations
+        Number of views.
+    views_at_once
+        How many views are one forward pass; results are the same except for rounding. None is one
+        on the CPU, where more were up to twice as slow (WRN-16, 10 to 200 images), and on a GPU as
+        many as make up 256 images.
     """
 
     restore: float = 0.01
@@ -41,9 +51,8 @@ class MeanTeacherConfig(TrainingConfig, ViewConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("restore", "teacher_momentum"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0,1], not {getattr(self, name)}")
+        fraction("restore", self.restore)
+        fraction("teacher_momentum", self.teacher_momentum)
         at_least("confidence", self.confidence, 0)
         at_least("n_augmentations", self.n_augmentations, 1)
         if self.views_at_once is not None:
@@ -51,16 +60,20 @@ class MeanTeacherConfig(TrainingConfig, ViewConfig):
 
 
 class MeanTeacher(Adapter):
-    """Networks "model" (the student), "teacher" and "anchor" (the source); all use batch statistics
-    and differ in the weights and biases alone."""
+    """Networks "model" (the student), "teacher" and "anchor" (the source).
+
+    All use batch statistics and differ in the weights and biases alone.
+    """
+
+    trains: ClassVar = "weights and biases"
+    answer: ClassVar = "of the teacher, before this batch's update"
 
     def configure(self) -> list[str]:
+        """Make teacher and anchor; all weights and biases of the student are trained."""
         use_batch_statistics(self.model)
         self.teacher = self.networks["teacher"] = copy_of(self.model)
         self.anchor = self.networks["anchor"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        if not names:
-            raise ValueError(f"{self.name} trains weights and biases, and this model has none")
         teacher = dict(self.teacher.named_parameters())
         source = dict(self.anchor.named_parameters())
         self._teacher: list[Tensor] = [teacher[name] for name in names]
@@ -68,7 +81,7 @@ class MeanTeacher(Adapter):
         return names
 
     def predict(self, images: Tensor) -> Tensor:
-        """What the next call would answer: the teacher, on the views that would come next."""
+        """Return what the next call would: the teacher's answer on the views that come next."""
         before = self.generator.get_state()
         try:
             return self.teach(self._received(images))
@@ -77,7 +90,7 @@ class MeanTeacher(Adapter):
 
     @torch.no_grad()
     def teach(self, images: Tensor) -> Tensor:
-        """The teacher's logits [B,C], of views averaged where the source model is unsure."""
+        """Return the teacher's logits [B,C], averaged over views where the source is unsure."""
         augmented = self._unsure(images)
         self.diagnostics["augmented"] = torch.tensor(augmented)
         if not augmented:
@@ -85,7 +98,7 @@ class MeanTeacher(Adapter):
         return sum(self._view_logits(images)) / self.config.n_augmentations
 
     def _unsure(self, images: Tensor) -> bool:
-        """Whether views are needed. One number is read back, which can save all of them."""
+        """Return whether views are needed; one number is read back, which can save all of them."""
         threshold = self.config.confidence
         if threshold > 1 or threshold == 0:
             return threshold > 1
@@ -94,7 +107,7 @@ class MeanTeacher(Adapter):
         return bool(confidence < threshold)
 
     def _view_logits(self, images: Tensor) -> Iterator[Tensor]:
-        """Sums of logits [B,C] over some of the views. Each view has its own batch statistics."""
+        """Yield sums of logits [B,C] over some of the views; each has its own batch statistics."""
         left, b = self.config.n_augmentations, len(images)
         at_once = self.config.views_at_once
         if at_once is None:
@@ -112,12 +125,12 @@ class MeanTeacher(Adapter):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """teacher <- m teacher + (1-m) student, weights and biases only."""
+        """Move the teacher: teacher <- m teacher + (1-m) student, weights and biases only."""
         torch._foreach_lerp_(self._teacher, self.parameters, 1 - self.config.teacher_momentum)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Every element of the student is the source's again with probability `restore`."""
+        """Set every element of the student back to the source's with probability `restore`."""
         share = self.config.restore
         if not share:
             return

@@ -1,17 +1,17 @@
-"""Updates of many tensors at once, which leave out a batch whose gradients are not finite.
+"""Updates of many tensors at once that pass over a batch whose gradients are not finite.
 
-Adam and SGD are those of PyTorch; they are written here because a step must not ask the device
-whether the gradients are finite before it goes on: their own steps weigh the update with the
-answer, 0 or 1, and so leave parameters and state as they were. The other optimisers come from
-their packages and do ask. Tensors may have any shape.
+Adam and SGD compute what PyTorch's do. They are written here because a step must not wait for the
+device to learn whether the gradients are finite: it multiplies the update by the answer, 0 or 1,
+and so leaves parameters and state as they were. The other optimisers come from their packages and
+do wait. Tensors may have any shape.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,15 +20,15 @@ EPS = 1e-8  # of Adam
 
 
 class Optimizer(ABC):
-    """Moves `parameters` in place. State is a dict of tensors, lists of tensors and numbers."""
+    """Moves `parameters` in place; its state is a dict of tensors, lists of tensors and numbers."""
 
     @abstractmethod
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One update; none if any gradient is not finite."""
+        """Make one update, or none if any gradient is not finite."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What an update depends on besides the parameters."""
+        """Return what an update depends on besides the parameters."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class Optimizer(ABC):
 
 
 def make(parameters: Sequence[Tensor], config: Any) -> Optimizer:
-    """The optimiser that `config` (a `TrainingConfig`) names."""
+    """Return the optimiser that `config`, a `TrainingConfig` or alike, names."""
     if config.optimizer == "adam":
         return Adam(parameters, config.lr, config.betas, config.weight_decay)
     if config.optimizer == "sgd":
@@ -44,8 +44,29 @@ def make(parameters: Sequence[Tensor], config: Any) -> Optimizer:
     return External(_EXTERNAL[config.optimizer](list(parameters), config))
 
 
-class Sgd(Optimizer):
-    """m <- mu m + g, theta <- theta - lr m, or with nesterov - lr (g + mu m); g with L2 decay."""
+class TensorState(Optimizer):
+    """An optimiser whose state is tensors, and lists of them, in the attributes named `state`."""
+
+    state: ClassVar[tuple[str, ...]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        return {name: getattr(self, name) for name in self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy a state into the own tensors."""
+        for name, own in self.state_dict().items():
+            single = isinstance(own, Tensor)
+            torch._foreach_copy_([own] if single else own, [state[name]] if single else state[name])
+
+
+class Sgd(TensorState):
+    """SGD with momentum and L2 decay.
+
+    m <- mu m + g, then theta <- theta - lr m, or with Nesterov theta <- theta - lr (g + mu m).
+    """
+
+    state = ("buffers",)
 
     def __init__(
         self,
@@ -58,10 +79,11 @@ class Sgd(Optimizer):
         self.parameters = list(parameters)
         self.lr, self.momentum, self.nesterov = lr, momentum, nesterov
         self.weight_decay = weight_decay
-        self.buffers = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.buffers = zeros_like(self.parameters)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
+        """Make one update, or none if any gradient is not finite."""
         ok, g = gated(gradients, self.parameters, self.weight_decay)
         torch._foreach_mul_(self.buffers, 1 - (1 - self.momentum) * ok)
         torch._foreach_add_(self.buffers, g)
@@ -71,15 +93,11 @@ class Sgd(Optimizer):
         torch._foreach_mul_(moves, self.lr * ok)
         torch._foreach_sub_(self.parameters, moves)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"buffers": self.buffers}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        torch._foreach_copy_(self.buffers, state["buffers"])
-
-
-class Adam(Optimizer):
+class Adam(TensorState):
     """Adam with L2 decay (Kingma and Ba, ICLR 2015, algorithm 1)."""
+
+    state = ("means", "squares", "count")
 
     def __init__(
         self,
@@ -90,20 +108,17 @@ class Adam(Optimizer):
     ) -> None:
         self.parameters = list(parameters)
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
-        self.means = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
-        self.squares = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.means, self.squares = zeros_like(self.parameters), zeros_like(self.parameters)
         self.count = self.parameters[0].new_zeros(())
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
+        """Make one update, or none if any gradient is not finite."""
         ok, g = gated(gradients, self.parameters, self.weight_decay)
         self.count += ok
         mean, square = self.betas
         steps = self.count.clamp(min=1)
-        torch._foreach_mul_(self.means, 1 - (1 - mean) * ok)
-        torch._foreach_add_(self.means, g, alpha=1 - mean)
-        torch._foreach_mul_(self.squares, 1 - (1 - square) * ok)
-        torch._foreach_addcmul_(self.squares, g, g, value=1 - square)
+        update_moments(self.means, self.squares, g, self.betas, ok)
         scale = torch._foreach_div(self.squares, corrections(square, steps))
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, EPS)
@@ -111,63 +126,56 @@ class Adam(Optimizer):
         torch._foreach_mul_(moves, self.lr * ok / corrections(mean, steps))
         torch._foreach_sub_(self.parameters, moves)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"means": self.means, "squares": self.squares, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        torch._foreach_copy_(self.means, state["means"])
-        torch._foreach_copy_(self.squares, state["squares"])
-        self.count.copy_(state["count"])
+class PickedAdam(TensorState):
+    """Adam whose every step takes some of the tensors; the others keep moments and count."""
 
-
-class PickedAdam(Optimizer):
-    """Adam of which every step takes some of the tensors; the others keep moments and count."""
+    state = ("means", "squares", "counts")
 
     def __init__(self, parameters: Sequence[Tensor], betas: tuple[float, float]) -> None:
         self.betas = betas
-        self.means = [torch.zeros_like(p, requires_grad=False) for p in parameters]
-        self.squares = [torch.zeros_like(p, requires_grad=False) for p in parameters]
+        self.means, self.squares = zeros_like(parameters), zeros_like(parameters)
         self.counts = [torch.zeros_like(p.detach().sum()) for p in parameters]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
+        """Refuse: the rates are the caller's, who asks for `directions`."""
         raise NotImplementedError("the rates are the caller's: use directions")
 
     def directions(
-        self, at: Sequence[int], gradients: Sequence[Tensor], ok: Tensor
+        self, places: Sequence[int], gradients: Sequence[Tensor], ok: Tensor
     ) -> list[Tensor]:
-        """m / (sqrt(v) + 1e-8), both corrected, of the tensors `at`; see `gated` for the others."""
+        """Return m / (sqrt(v) + 1e-8), both corrected for their start, of some tensors.
+
+        Parameters
+        ----------
+        places
+            Of these tensors among all.
+        gradients, ok
+            Of these tensors, see `gated`.
+        """
         mean, square = self.betas
-        means, squares = [self.means[n] for n in at], [self.squares[n] for n in at]
-        counts = [self.counts[n] for n in at]
+        means, squares = [self.means[n] for n in places], [self.squares[n] for n in places]
+        counts = [self.counts[n] for n in places]
         torch._foreach_add_(counts, ok)
-        torch._foreach_mul_(means, 1 - (1 - mean) * ok)
-        torch._foreach_add_(means, list(gradients), alpha=1 - mean)
-        torch._foreach_mul_(squares, 1 - (1 - square) * ok)
-        torch._foreach_addcmul_(squares, list(gradients), list(gradients), value=1 - square)
+        update_moments(means, squares, list(gradients), self.betas, ok)
         steps = torch.stack(counts).clamp(min=1)
         scale = torch._foreach_div(squares, list(corrections(square, steps).unbind()))
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, EPS)
-        found = torch._foreach_div(means, scale)
-        torch._foreach_div_(found, list(corrections(mean, steps).unbind()))
-        return list(found)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"means": self.means, "squares": self.squares, "counts": self.counts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, tensors in self.state_dict().items():
-            torch._foreach_copy_(tensors, state[name])
+        directions = torch._foreach_div(means, scale)
+        torch._foreach_div_(directions, list(corrections(mean, steps).unbind()))
+        return list(directions)
 
 
 class External(Optimizer):
-    """An optimiser with PyTorch's interface. Whether gradients are finite is read back."""
+    """An optimiser with PyTorch's interface; whether the gradients are finite is read back."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
+        """Make one update, or none if any gradient is not finite."""
         if not finite(gradients):
             return
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -176,9 +184,11 @@ class External(Optimizer):
         self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
         self.optimizer.load_state_dict(state)
 
 
@@ -186,17 +196,13 @@ def _lars(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
     """MAE's form: rates of tensors with two or more axes are scaled by 0.001 |theta| / |g|."""
     from timm.optim import Lars  # here, as below: slow to import, and few need it
 
-    return Lars(
-        [
-            {"params": [p], "always_adapt": p.ndim > 1, "weight_decay": config.weight_decay}
-            if p.ndim > 1
-            else {"params": [p], "weight_decay": 0.0}
-            for p in parameters
-        ],
-        lr=config.lr,
-        momentum=0.9,
-        trust_coeff=1e-3,
-    )
+    groups = [
+        {"params": [p], "always_adapt": True, "weight_decay": config.weight_decay}
+        if p.ndim > 1
+        else {"params": [p], "weight_decay": 0.0}
+        for p in parameters
+    ]
+    return Lars(groups, lr=config.lr, momentum=0.9, trust_coeff=1e-3)
 
 
 def _prodigy(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
@@ -212,13 +218,33 @@ def _adafactor(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
 _EXTERNAL = {"lars": _lars, "prodigy": _prodigy, "adafactor": _adafactor}
 
 
+def zeros_like(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a list of zeros of the same shapes, without gradients."""
+    return [torch.zeros_like(t, requires_grad=False) for t in tensors]
+
+
+def update_moments(
+    means: list[Tensor],
+    squares: list[Tensor],
+    gradients: list[Tensor],
+    betas: tuple[float, float],
+    ok: Tensor,
+) -> None:
+    """Move Adam's running means of g and g^2 in place; with `ok` 0 they stay, see `gated`."""
+    mean, square = betas
+    torch._foreach_mul_(means, 1 - (1 - mean) * ok)
+    torch._foreach_add_(means, gradients, alpha=1 - mean)
+    torch._foreach_mul_(squares, 1 - (1 - square) * ok)
+    torch._foreach_addcmul_(squares, gradients, gradients, value=1 - square)
+
+
 def corrections(beta: float, steps: Tensor) -> Tensor:
-    """1 - beta^t, exact in float32 too."""
+    """Return 1 - beta^t for t = `steps`, exact in float32 too."""
     return -torch.expm1(steps * math.log(beta)) if beta else torch.ones_like(steps)
 
 
 def finite(tensors: Sequence[Tensor]) -> Tensor:
-    """Whether every element of every tensor is finite: bool [], not read back."""
+    """Return whether every element of every tensor is finite: bool [], not read back."""
     largest = torch._foreach_norm(list(tensors), ord=math.inf)
     return torch.stack(list(largest)).isfinite().all()
 
@@ -226,7 +252,10 @@ def finite(tensors: Sequence[Tensor]) -> Tensor:
 def gated(
     gradients: Sequence[Tensor], parameters: Sequence[Tensor] = (), weight_decay: float = 0.0
 ) -> tuple[Tensor, list[Tensor]]:
-    """1, a scalar, and the gradients with L2 decay; 0 and zeros if any of them is not finite."""
+    """Return 1 and the gradients with L2 decay, or 0 and zeros if any of them is not finite.
+
+    The first is a scalar tensor: the device is not waited for.
+    """
     good = finite(gradients)
     if weight_decay:
         gradients = torch._foreach_add(list(gradients), list(parameters), alpha=weight_decay)
@@ -235,13 +264,32 @@ def gated(
 
 
 def normalised(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """g / (|g| + 1e-8): the direction of the first step of a new Adam, whatever its betas."""
+    """Return g / (|g| + 1e-8): the first step of a new Adam, whatever its betas."""
     size = torch._foreach_abs(list(gradients))
     torch._foreach_add_(size, EPS)
     return list(torch._foreach_div(list(gradients), size))
 
 
-def move(parameters: Sequence[Tensor], directions: Sequence[Tensor], rates: Tensor) -> None:
-    """theta_n <- theta_n - rate_n d_n, rates [n] on the device; spends `directions`."""
-    torch._foreach_mul_(list(directions), list(rates.unbind()))
+def move(
+    parameters: Sequence[Tensor],
+    directions: Sequence[Tensor],
+    rates: Iterable[Any],
+    scale: Tensor | None = None,
+) -> None:
+    """Subtract rate times direction from each parameter, all times `scale`.
+
+    Parameters
+    ----------
+    parameters
+        n tensors, changed in place.
+    directions
+        n tensors, overwritten.
+    rates
+        n numbers, or tensors on the device that are scalars or have the shape of the parameter.
+    scale
+        Scalar on the device; None is 1.
+    """
+    torch._foreach_mul_(list(directions), list(rates))
+    if scale is not None:
+        torch._foreach_mul_(list(directions), scale)
     torch._foreach_sub_(list(parameters), list(directions))

@@ -2,6 +2,7 @@
 
 A parameter is considered if its own name is `weight` or `bias` (class tokens and position
 embeddings are not) and if the logits depend on it (the decoder of a masked autoencoder is not).
+Names come in the order of `named_parameters`.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def all_weights(model: nn.Module) -> list[str]:
-    """Every weight and bias."""
+    """Return the names of all weights and biases."""
     return _names(model, lambda name, module: True)
 
 
 def norm_affine(model: nn.Module) -> list[str]:
-    """Weights and biases of the normalisation layers."""
+    """Return the names of weights and biases of the normalisation layers."""
     return _names(model, lambda name, module: isinstance(module, NORMS))
 
 
 def convolutions_and_norms(model: nn.Module) -> list[str]:
-    """Weights and biases of convolutions and normalisation layers; no linear layer."""
+    """Return the names of weights and biases of convolutions and normalisation layers."""
     return _names(model, lambda name, module: isinstance(module, NORMS + CONVOLUTIONS))
 
 
 def first_block(model: nn.Module) -> list[str]:
-    """Weights and biases of the first stage of a CNN, or of a transformer's first block.
+    """Return the names in the first stage of a CNN, or in a transformer's first block.
 
     That is `layer1`, `block1` or `stage_1` without the stem, or `blocks.0`.
     """
@@ -43,19 +44,18 @@ def first_block(model: nn.Module) -> list[str]:
 
 
 def _names(model: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> list[str]:
-    """In the order of `named_parameters`."""
-    found = {
+    names = {
         f"{name}.{own}".lstrip(".")
         for name, module in classifying(model)
         for own, _ in module.named_parameters(recurse=False)
         if own in ("weight", "bias") and wanted(name, module)
     }
-    return [name for name, _ in model.named_parameters() if name in found]
+    return [name for name, _ in model.named_parameters() if name in names]
 
 
 def classifying(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Named modules that the logits depend on."""
-    decoder = isinstance(model, MaskedAutoencoder)
+    """Yield name and module of everything that the logits depend on."""
+    has_decoder = isinstance(model, MaskedAutoencoder)
     for name, module in model.named_modules():
-        if not (decoder and name.startswith("decoder_")):
+        if not (has_decoder and name.startswith("decoder_")):
             yield name, module

@@ -1,0 +1,94 @@
+"""Constants of PALM, and the switches between its code and its text.
+
+variant="released" does as the code does, "paper" as the text says. The switches between them:
+    target_scale      "ones" | "1/C": the uniform target. Code and paper. eta is meant for the first
+                      and divided by C for the second, so the selection is the same
+    lr_granularity    "tensor": the mean over the tensor | "element": i of each element
+    freeze_unselected False: a tensor that was selected once keeps its last rate | True
+    persistent_adam   False: a new Adam for each batch, that is q / (|q| + 1e-8) | True
+    margin            0.4 nats | None, which is 0.4 ln C;   margin_inclusive: < | <=
+    consistency_times_C   True | False
+    weight_decay      5e-4 for CIFAR-100-C | 0
+Where the text is ambiguous, the variant "paper" keeps to the code, and the switches are extra:
+    kl_direction      "u||p": equation 2 and the code | "p||u": equation 1, KL(softmax(z/T) || u)
+    selection_granularity  "tensor" | "layer": a layer's weight and bias are judged by their sum
+    detach_target     False | True: no gradient through z in CE(z||z')
+    entropy_mean      "selected" | "batch": the sum over reliable images divided by B
+    reset_sensitivity True: `reset` forgets E and the rates | False, as the code
+importance="pseudo-label" (table 7) takes L_u = mean_b -log softmax(z_b)[argmax z_b] instead.
+optimizer="lars", "prodigy" or "adafactor" (table 6) trains everything on L with that optimiser and
+without selection; the paper tells no settings: LARS 0.1, Prodigy 1, Adafactor 0.01 unless given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tttlib.adapt.common.config import (
+    UpdateConfig,
+    ViewConfig,
+    at_least,
+    choose,
+    fraction,
+    positive,
+)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "released": {},
+    "paper": {
+        "target_scale": "1/C",
+        "lr_granularity": "element",
+        "freeze_unselected": True,
+        "persistent_adam": True,
+        "margin": None,
+        "margin_inclusive": True,
+        "consistency_times_C": False,
+        "weight_decay": 0.0,
+    },
+}
+PLAIN_LR = {"lars": 0.1, "prodigy": 1.0, "adafactor": 1e-2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PalmConfig(UpdateConfig, ViewConfig):
+    """Constants; the switches are explained above."""
+
+    lr: float = 5e-4  # kappa
+    alpha: float = 0.5  # weight of the current sensitivity
+    temperature: float = 50.0  # T
+    threshold: float = 1.0  # eta
+    consistency: float = 0.01  # lambda
+    importance: str = "kl"
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    variant: str = "released"
+    kl_direction: str = "u||p"
+    target_scale: str = "ones"
+    lr_granularity: str = "tensor"
+    selection_granularity: str = "tensor"
+    freeze_unselected: bool = False
+    persistent_adam: bool = False
+    margin: float | None = 0.4
+    margin_inclusive: bool = False
+    consistency_times_C: bool = True
+    detach_target: bool = False
+    entropy_mean: str = "selected"
+    reset_sensitivity: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("threshold", self.threshold, 0)
+        at_least("consistency", self.consistency, 0)
+        fraction("alpha", self.alpha)
+        positive("temperature", self.temperature)
+        for name, legal in (
+            ("importance", ("kl", "pseudo-label")),
+            ("optimizer", ("adam", *PLAIN_LR)),
+            ("kl_direction", ("u||p", "p||u")),
+            ("target_scale", ("ones", "1/C")),
+            ("lr_granularity", ("tensor", "element")),
+            ("selection_granularity", ("tensor", "layer")),
+            ("entropy_mean", ("selected", "batch")),
+        ):
+            choose(name, getattr(self, name), legal)
