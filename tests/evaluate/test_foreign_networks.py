@@ -128,3 +128,30 @@ def test_grey_levels_and_numbers_from_0_to_1_are_the_same_image() -> None:
     levels = scenes(1).images[0]
     a, b = (evaluate.adaptation_steps(toy(), x, **RUN) for x in (levels, levels.double() / 255))
     torch.testing.assert_close(a.probabilities, b.probabilities)
+
+
+LOOPS_OF_AUTOENCODERS: dict[str, Callable[[Any, results.Store], Any]] = {
+    "standard": lambda net, store: evaluate.standard(net, stream(), store=store, **RUN),
+    "online": lambda net, store: evaluate.online(net, stream(), store=store, **RUN),
+    "alignment": lambda net, store: evaluate.gradient_alignment(net, scenes(2), ["fog"]),
+    "latents": lambda net, store: evaluate.latents(net, scenes(2), ["fog"]),
+    "adapted": lambda net, store: evaluate.adapted_latents(net, scenes(2), ["fog"], **RUN),
+    "map": lambda net, store: evaluate.latent_map(net, scenes(2), ["fog"], store=store),
+    "pictures": lambda net, store: evaluate.reconstructions(net, scenes(2), ["fog"], **RUN),
+    "steps": lambda net, store: evaluate.adaptation_steps(net, scenes(1).images[0], **RUN),
+    "masks": lambda net, store: evaluate.hidden_by_masks(net, scenes(2), steps=1, batch_size=1),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS_OF_AUTOENCODERS)
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(network, "Sequential"), (lambda: nn.DataParallel(toy()), "DataParallel")],
+    ids=["classifier", "wrapped"],
+)
+def test_networks_that_do_not_reconstruct_are_refused(
+    make: Callable[[], nn.Module], name: str, loop: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"MaskedAutoencoder.*, not a {name}"):
+        LOOPS_OF_AUTOENCODERS[loop](make(), results.Store(tmp_path))
+    assert not list(tmp_path.iterdir())

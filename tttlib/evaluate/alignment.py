@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tttlib import ttt
 from tttlib.data import ImageSet
 from tttlib.evaluate import label_matching
-from tttlib.evaluate.matching_ttt import TrainableAtTest
+from tttlib.evaluate.matching_ttt import TrainableAtTest, check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import RotationNet
 from tttlib.models.rotation_net import TURNS, rotated
@@ -57,7 +57,7 @@ def gradient_alignment(
     Raises
     ------
     ValueError
-        If the model has fewer outputs than the dataset has classes.
+        If the model has no self-supervised task, or fewer outputs than the dataset has classes.
 
     References
     ----------
@@ -69,6 +69,7 @@ def gradient_alignment(
     if isinstance(model, RotationNet):
         names = rotation.trained_parameters(model, "shared")
     else:
+        check_autoencoder(model)
         names = ttt.trained_parameters(model, finetune)
     parameters = [p.requires_grad_() for n, p in model.named_parameters() if n in names]
     rows = []

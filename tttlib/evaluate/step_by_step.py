@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tttlib import ttt
+from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
 from tttlib.runtime.images import check_images
@@ -70,10 +71,12 @@ def adaptation_steps(
     Raises
     ------
     ValueError
-        If the image is no RGB image in [0,1]; see `tttlib.runtime.images.check_images`.
+        If the model is no masked autoencoder, or the image no RGB image in [0,1] (see
+        `tttlib.runtime.images.check_images`).
     """
     device = best_device()
     net = copy.deepcopy(model).to(device).eval()
+    check_autoencoder(model)
     check_images(image[None], name="image[None]")
     images = image[None].to(device)
     images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
