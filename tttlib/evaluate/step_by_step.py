@@ -74,10 +74,10 @@ def adaptation_steps(
         If the model is no masked autoencoder, or the image no RGB image in [0,1] (see
         `tttlib.runtime.images.check_images`).
     """
-    device = best_device()
-    net = copy.deepcopy(model).to(device).eval()
     check_autoencoder(model)
     check_images(image[None], name="image[None]")
+    device = best_device()
+    net = copy.deepcopy(model).to(device).eval()
     images = image[None].to(device)
     images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
