@@ -29,7 +29,16 @@ from tttlib.models.rotation_net import TURNS, RotationNet, rotated
 from tttlib.stacked_rotation import StackedRotationNet
 from tttlib.ttt import TTTResult, check_images, prediction_times
 
-__all__ = ["BORDERS", "FINETUNE", "Views", "draw_views", "run", "trained_parameters", "views_of"]
+__all__ = [
+    "BORDERS",
+    "FINETUNE",
+    "Views",
+    "draw_views",
+    "run",
+    "run_streams",
+    "trained_parameters",
+    "views_of",
+]
 
 FINETUNE = ("all", "shared")
 BORDERS = {"black": "constant", "mirror": "reflect"}
@@ -124,6 +133,69 @@ def run(
     if heldout is None:
         return result
     return replace(result, heldout_at=heldout_at, heldout_logits=torch.stack(heldout_logits))
+
+
+def run_streams(
+    model: RotationNet,
+    images: Sequence[Tensor],
+    *,
+    ids: Sequence[Tensor],
+    steps: int = 1,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    finetune: str = "all",
+    shift: int = 4,
+    flip: bool = True,
+    border: str = "black",
+    threshold: float | None = None,
+    seed: int = 0,
+    evaluate_at: Sequence[int] | None = None,
+    progress: bool = False,
+) -> list[TTTResult]:
+    """Adapt to several streams at once, each with weights of its own that stay from image to image.
+
+    Parameters
+    ----------
+    images
+        One tensor [N,3,H,H] in [0,1] for each stream; all have as many images.
+    ids
+        One tensor [N] for each stream. Views are drawn from (seed, id of the image).
+
+    Returns
+    -------
+    list of TTTResult
+        What `run(online=True)` gives on each stream alone, up to rounding. One stack advances all
+        streams together, which on a GPU takes little longer than one stream. `model` is left as it
+        is.
+
+    Raises
+    ------
+    ValueError
+        For streams of different lengths, and for values out of range, naming them.
+    """
+    names = trained_parameters(model, finetune)
+    lengths = {len(x) for x in [*images, *ids]}
+    if len(lengths) != 1 or len(images) != len(ids):
+        raise ValueError(
+            f"streams that run together must be equally long and have as many ids as images, not "
+            f"{[len(x) for x in images]} images and {[len(x) for x in ids]} ids; run others alone"
+        )
+    for stream in images:
+        check_images(stream)
+        _check(stream, steps, batch_size, lr, shift, border, threshold, None)
+    wanted = prediction_times(evaluate_at, steps)
+    net = StackedRotationNet(model, names, len(images))
+    arrivals = torch.stack(list(images), 1)  # [N,S,3,H,H]
+    parts = []
+    for i, arrived in enumerate(tqdm(arrivals, desc="online TTT", disable=not progress)):
+        drawn = [draw_views(steps, batch_size, shift, flip, seed, int(own[i])) for own in ids]
+        views = Views(*(torch.stack(x, 1) for x in zip(*drawn, strict=True)))  # [steps,S,B]
+        here = arrived.to(model.mean.device)
+        parts.append(_adapt(net, here, views, lr, wanted, (shift, border), threshold))
+    losses, logits, failed = (torch.stack(part, 1) for part in zip(*parts, strict=True))
+    return [
+        TTTResult(losses[s], logits[s], failed[s], evaluated_at=wanted) for s in range(len(images))
+    ]
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:

@@ -10,15 +10,15 @@ import logging
 from pathlib import Path
 
 from tttlib import environment
-from tttlib.bench import corruptions, data, factors, memory, palm, ttt
+from tttlib.bench import corruptions, data, device, factors, memory, palm, ttt
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "palm", "memory", "factors", "corruptions", "data")
+TARGETS = ("ttt", "palm", "memory", "factors", "corruptions", "data", "device")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
-    """Log one line per setting; "ttt", "palm" and "memory" also write into `out`.
+    """Log one line per setting; "ttt", "palm", "memory" and "device" also write into `out`.
 
     Raises ValueError for an unknown target.
     """
@@ -27,7 +27,9 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
-    if what == "corruptions":
+    if what == "device":
+        device.bench_device(out)
+    elif what == "corruptions":
         corruptions.report(corruptions.bench_corruptions())
     elif what == "factors":
         for row in factors.bench_factors():

@@ -62,6 +62,30 @@ def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomStat
     plain_corruptions.corrupt(arrays[random.randint(len(arrays))], name, SEVERITY, random)
 
 
+def time_one_image(
+    arrays: list[np.ndarray], name: str, severity: float = SEVERITY, seconds: float = 0.15
+) -> float | None:
+    """Seconds for an image of the plain form on one core; None where OpenCV is missing."""
+    try:
+        import cv2
+
+        from tttlib.plain import corruptions as plain_corruptions
+    except ImportError:
+        return None
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    random = np.random.RandomState(0)
+    try:
+        plain_corruptions.corrupt(arrays[0], name, severity, random)  # warms up
+        calls, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            plain_corruptions.corrupt(arrays[calls % len(arrays)], name, severity, random)
+            calls += 1
+        return (time.perf_counter() - start) / calls
+    finally:
+        cv2.setNumThreads(before)
+
+
 def report(rows: Iterator[dict[str, float | str]]) -> None:
     """Log the rows as they come, then the geometric mean of the ratios of each size."""
     found: dict[int, list[float]] = {}

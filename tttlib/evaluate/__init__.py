@@ -12,7 +12,7 @@ from tttlib.evaluate.objects import (
     object_ratios,
     with_objects,
 )
-from tttlib.evaluate.online_ttt import online
+from tttlib.evaluate.online_ttt import online, online_together
 from tttlib.evaluate.pairs import before_after, examples
 from tttlib.evaluate.pictures import reconstructions
 from tttlib.evaluate.rows import describe
@@ -53,6 +53,7 @@ __all__ = [
     "object_ratios",
     "of_each_class",
     "online",
+    "online_together",
     "patch_shares",
     "predict",
     "reconstructions",

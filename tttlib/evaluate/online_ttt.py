@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from tttlib import streams, ttt
+from tttlib import rotation, streams, ttt
 from tttlib.devices import best_device
 from tttlib.evaluate.engines import TrainableAtTest, engine
 from tttlib.evaluate.rows import describe, protocol_of
+from tttlib.models import RotationNet
 from tttlib.results import Store
 
 PROTOCOL = {
@@ -42,20 +44,9 @@ def online(
     (before the first update of the image), failed, the dataset's clusters, and the settings.
     `model` is left as it is. A whole stream is one unit of work.
     """
-    method, run = engine(model)
-    settings = {"steps": 1, **settings}
-    settings.setdefault("evaluate_at", [settings["steps"]])
-    unit = {
-        "experiment": "online",
-        "method": f"online {method}",
-        **describe(model, stream.dataset),
-        "stream": stream.name,
-        "stream_fingerprint": stream.fingerprint(),
-        "heldout_fingerprint": heldout and heldout.fingerprint(),
-        "evaluate_every": evaluate_every if heldout else None,
-        "seed": stream.seed,
-        **settings,
-    }
+    _, run = engine(model)
+    settings = _with_defaults(settings)
+    unit = _unit(model, stream, heldout, evaluate_every, settings)
 
     def adapt() -> pd.DataFrame:
         plan = stream.rows()
@@ -75,6 +66,76 @@ def online(
         return seen if heldout is None else pd.concat([seen, _heldout_rows(heldout, result)])
 
     return store.run(unit, adapt, protocol=protocol_of(stream.dataset, PROTOCOL))
+
+
+def online_together(
+    model: RotationNet, several: Sequence[streams.Stream], *, store: Store, **settings: Any
+) -> pd.DataFrame:
+    """Run online TTT by rotation along several streams of one length at once.
+
+    Parameters
+    ----------
+    several
+        Streams over equally many arrivals and with one seed; each has weights of its own.
+    settings
+        Of `rotation.run_streams`; steps 1 and evaluate_at (steps,) unless given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows that `online` gives for each stream, stored under the same units of work, so that
+        either function finds what the other one finished.
+    """
+    settings = _with_defaults(settings)
+    units = [_unit(model, stream, None, 0, settings) for stream in several]
+    missing = [
+        stream for stream, unit in zip(several, units, strict=True) if not store.path(unit).exists()
+    ]
+    found: dict[int, ttt.TTTResult] = {}
+    if missing:
+        results = rotation.run_streams(
+            model.to(best_device()),
+            [stream.images() for stream in missing],
+            ids=[torch.tensor(stream.rows()["id"].to_numpy()) for stream in missing],
+            seed=missing[0].seed,
+            **settings,
+        )
+        found = {id(stream): result for stream, result in zip(missing, results, strict=True)}
+    parts = []
+    for stream, unit in zip(several, units, strict=True):
+
+        def rows(stream: streams.Stream = stream) -> pd.DataFrame:
+            return _stream_rows(stream.rows(), found[id(stream)])
+
+        parts.append(store.run(unit, rows, protocol=protocol_of(stream.dataset, PROTOCOL)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    settings = {"steps": 1, **settings}
+    settings.setdefault("evaluate_at", [settings["steps"]])
+    return settings
+
+
+def _unit(
+    model: TrainableAtTest,
+    stream: streams.Stream,
+    heldout: streams.Stream | None,
+    evaluate_every: int,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What identifies a stream's work."""
+    return {
+        "experiment": "online",
+        "method": f"online {engine(model)[0]}",
+        **describe(model, stream.dataset),
+        "stream": stream.name,
+        "stream_fingerprint": stream.fingerprint(),
+        "heldout_fingerprint": heldout and heldout.fingerprint(),
+        "evaluate_every": evaluate_every if heldout else None,
+        "seed": stream.seed,
+        **settings,
+    }
 
 
 def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:

@@ -78,6 +78,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "classifier_depth": 3,
         "classifier_num_heads": 3,
     },
+    # For CIFAR-sized photographs: minutes on one GPU.
+    "cifar": {
+        "img_size": 32,
+        "patch_size": 4,
+        "embed_dim": 192,
+        "depth": 8,
+        "num_heads": 3,
+        "decoder_embed_dim": 128,
+        "decoder_depth": 2,
+        "decoder_num_heads": 4,
+        "num_classes": 10,
+        "classifier_embed_dim": 192,
+        "classifier_depth": 2,
+        "classifier_num_heads": 3,
+    },
     # The source model of CIFAR-10-C, and two that two processor cores can train.
     "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
     "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
@@ -89,6 +104,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 1,
         "num_classes": 10,
         "stem_stride": 2,
+        "split": 2,
+    },
+    # The same at the depth of the paper's ResNet-26 (26 convolutions on the way to the class).
+    "rot-28-1": {
+        "family": "rotation_net",
+        "depth": 28,
+        "width": 1,
+        "num_classes": 10,
         "split": 2,
     },
     # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.

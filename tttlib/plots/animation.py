@@ -7,14 +7,17 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
 from tttlib.plots.style import COLUMN, PALETTE
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> FuncAnimation:
@@ -61,4 +64,6 @@ def save_animation(
     os.replace(temporary, folder / f"{name}.gif")
     plt.close(animation._fig)  # type: ignore[attr-defined]
     data = base64.b64encode((folder / f"{name}.gif").read_bytes()).decode()
+    from IPython.display import HTML  # here: a machine that only computes may not have it
+
     return HTML(f'<img alt="{html.escape(caption)}" src="data:image/gif;base64,{data}">')
