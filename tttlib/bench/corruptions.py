@@ -63,7 +63,7 @@ def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomStat
 
 
 def time_one_image(
-    arrays: list[np.ndarray], name: str, severity: float = SEVERITY, seconds: float = 0.15
+    arrays: list[np.ndarray], name: str, severity: int = SEVERITY, seconds: float = 0.15
 ) -> float | None:
     """Seconds for an image of the plain form on one core; None where OpenCV is missing."""
     try:

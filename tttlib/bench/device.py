@@ -95,7 +95,8 @@ def bench_device(
     for name in wanted:
         path = folder / f"device_{name}.csv"
         if not path.is_file():
-            unfinished, rows, start = path.with_suffix(".part"), [], time.perf_counter()
+            unfinished, start = path.with_suffix(".part"), time.perf_counter()
+            rows: list[dict[str, Any]] = []
             for row in PARTS[name](device, size):
                 rows.append({"device": environment.describe()["device"], **row})
                 log.info("%s: %s", name, _words(row))
@@ -126,7 +127,7 @@ def _peaks(device: torch.device, size: Size) -> Rows:
             torch.set_float32_matmul_precision(precision)
             for n in size.products:
                 a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-                seconds = median_seconds(device, lambda a=a, b=b: torch.mm(a, b), 7)
+                seconds = median_seconds(device, partial(torch.mm, a, b), 7)
                 yield {
                     "what": f"matrix product, {name}",
                     "n": n,
