@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tttlib import adapt, results
-from tttlib.tables import findings
+from tttlib.tables import verdict_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
@@ -39,25 +39,26 @@ page from the `*_claims_*.csv` beside it.
 
 
 def readme() -> str:
-    """The README with its table made again."""
+    """Return the README with its table made again."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     report = {name: DATA[name] for name in ("scenes", "Tiny-ImageNet")}
-    return findings.filled(text, "findings", findings.table(FIGURES, report, REPORT))
+    return verdict_tables.filled(text, "findings", verdict_tables.table(FIGURES, report, REPORT))
 
 
 def verdicts() -> str:
-    return HEAD + findings.markdown(findings.table(FIGURES, DATA)) + "\n"
+    """Return the page of all verdicts."""
+    return HEAD + verdict_tables.markdown(verdict_tables.table(FIGURES, DATA)) + "\n"
 
 
 def models() -> str:
-    """The page of models with the table of the bundled ones made again."""
+    """Return the page of models with the table of the bundled ones made again."""
     text = (ROOT / MODELS).read_text(encoding="utf-8")
     table = pd.read_csv(FIGURES / "models_bundled.csv")
-    return findings.filled(text, "bundled", table)
+    return verdict_tables.filled(text, "bundled", table)
 
 
 def adaptation() -> str:
-    """The page of adaptation methods with its tables made again."""
+    """Return the page of adaptation methods with its tables made again."""
     text = (ROOT / ADAPT).read_text(encoding="utf-8")
     tables = {
         "continual": continual(CIFAR),
@@ -70,12 +71,12 @@ def adaptation() -> str:
         "speed": speed(),
     }
     for mark, table in tables.items():
-        text = findings.filled(text, mark, table)
+        text = verdict_tables.filled(text, mark, table)
     return text
 
 
 def continual(suffix: str) -> pd.DataFrame:
-    """One corruption after the other, by method."""
+    """Tabulate streams of one corruption after the other, by method."""
     names = ("continual", "differences", "forgetting")
     errors, differences, forgetting = (_measured(name, suffix) for name in names)
     to_palm = differences[differences["reference"] == "palm"]
@@ -90,7 +91,7 @@ def continual(suffix: str) -> pd.DataFrame:
 
 
 def others(suffix: str) -> pd.DataFrame:
-    """Gradual and mixed streams, by method."""
+    """Tabulate gradual and mixed streams, by method."""
     names = ("gradual", "mixed", "other_streams")
     gradual, mixed, differences = (_measured(name, suffix) for name in names)
     gradual = gradual.sort_values("all, mean")
@@ -107,11 +108,14 @@ def others(suffix: str) -> pd.DataFrame:
 
 
 def changes(name: str) -> pd.DataFrame:
-    """What one changed setting does to PALM's error, in points, by dataset."""
-    found = {"CIFAR-10": _measured(name, CIFAR_ABLATIONS), "Tiny-ImageNet": _measured(name, TINY)}
-    settings = found["CIFAR-10"].index
+    """Tabulate what one changed setting does to PALM's error, in points, by dataset."""
+    measured = {
+        "CIFAR-10": _measured(name, CIFAR_ABLATIONS),
+        "Tiny-ImageNet": _measured(name, TINY),
+    }
+    settings = measured["CIFAR-10"].index
     columns: dict[str, object] = {"changed": settings}
-    for data, rows in found.items():
+    for data, rows in measured.items():
         columns[data] = _points(rows, settings)
         if "share selected" in rows:
             share = 100 * rows["share selected"].reindex(settings)
@@ -120,19 +124,19 @@ def changes(name: str) -> pd.DataFrame:
 
 
 def ablations() -> pd.DataFrame:
-    """`changes`, and the published ones of CIFAR-10-C (PALM, tables 6 to 8)."""
+    """Add the published changes of CIFAR-10-C (PALM, tables 6 to 8) to our own."""
     known = results.published("palm_ablations")
     known = known[(known["dataset"] == "cifar10-c") & (known["metric"] == "error")]
     errors = known.set_index("variant")["value"]
     table, palm = changes("ablations"), errors["importance=kl"]
-    there = [errors.get(IN_TABLES.get(setting)) for setting in table["changed"]]
+    theirs = [errors.get(IN_TABLES.get(setting)) for setting in table["changed"]]
     return table.assign(
-        **{"in the paper": ["" if e is None else f"{e - palm:+.1f}" for e in there]}
+        **{"in the paper": ["" if e is None else f"{e - palm:+.1f}" for e in theirs]}
     )
 
 
 def cost() -> pd.DataFrame:
-    """Time in forward passes, arithmetic and memory of each method, on one network."""
+    """Tabulate time in forward passes, arithmetic and memory of each method, on one network."""
     network = "wrn-cifar10-jpeg"
     times = pd.read_csv(FIGURES / "bench_palm.csv")
     times = times[times["network"] == network].drop_duplicates("method").set_index("method")
@@ -155,7 +159,7 @@ def cost() -> pd.DataFrame:
 
 
 def speed() -> pd.DataFrame:
-    """PALM against its plain form."""
+    """Tabulate the speed of PALM against its plain form."""
     rows = pd.read_csv(FIGURES / "bench_palm.csv").query("method == 'palm'")
     return pd.DataFrame(
         {
@@ -183,7 +187,7 @@ def _percent(values: pd.Series) -> pd.Series:
 
 
 def _points(rows: pd.DataFrame, methods: pd.Index) -> list[str]:
-    """Differences of fractions in points, with their intervals; empty for a method without one."""
+    """Return differences of fractions as points with their intervals; "" for a method without."""
     texts = {
         str(method): "{:+.1f} [{:+.1f}, {:+.1f}]".format(
             *100 * row[["difference", "low", "high"]].astype(float)

@@ -14,17 +14,17 @@ HERE = Path(__file__).parent
 
 
 def modules() -> list[str]:
-    """Every public module, also those that a package's __all__ does not name."""
-    found = pkgutil.walk_packages(tttlib.__path__, "tttlib.")
-    names = [one.name for one in found if not one.name.split(".")[-1].startswith("_")]
-    return ["tttlib", *names]
+    """Return every public module, also those that a package's __all__ does not name."""
+    names = [module.name for module in pkgutil.walk_packages(tttlib.__path__, "tttlib.")]
+    return ["tttlib", *(name for name in names if not name.split(".")[-1].startswith("_"))]
 
 
 def main(folder: Path) -> None:
+    """Write the pages into `folder`."""
     warnings.filterwarnings("ignore", ".* has already been added", UserWarning)
     # pdoc evaluates annotations where a dataclass's __init__ has no module of its own
     warnings.filterwarnings("ignore", "Error parsing type annotation", UserWarning)
-    pdoc.render.configure(template_directory=HERE, search=True)
+    pdoc.render.configure(template_directory=HERE, docformat="numpy", search=True)
     pdoc.pdoc(*modules(), output_directory=folder)
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 from torchvision.tv_tensors import BoundingBoxes
 
 from tttlib import boxes, data
+from tttlib.boxes import PREPROCESS
 from tttlib.data import DamagedDataError
-from tttlib.data.image_files import PREPROCESS, central
+from tttlib.data.image_files import central
 
 DOG, CAT = "n02085620", "n02123045"
 IMAGE = "ILSVRC2012_val_00000007"

@@ -74,9 +74,11 @@ def test_version_is_told_once_and_the_same(project: dict[str, Any]) -> None:
 def test_makefile_has_the_promised_targets() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([.\w-]+):", text, flags=re.MULTILINE))
-    assert {".venv", "study", "test", "test-all", "lab", "notebooks", "bench", "clean"} <= targets
-    for target in ("study", "test", "test-all", "lab", "notebooks", "bench"):
+    named = {".venv", "study", "test", "test-all", "lab", "notebooks", "bench", "clean"}
+    assert named <= targets
+    for target in (*sorted(named - {".venv", "test", "clean"}), "lint", "unit", "nbval"):
         assert re.search(rf"^{target}:.*\.venv", text, flags=re.MULTILINE), target
+    assert re.search("^test: lint unit nbval$", text, flags=re.MULTILINE)
 
 
 def test_nothing_private_is_in_the_repository() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tttlib.commands import data, plan, results, sweep
-from tttlib.commands.console import interruptible
+from tttlib.commands import data, publish, results, sweep
+from tttlib.commands.console import interruptible, pairs, remedy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,9 +22,11 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command("sweep")(sweep.sweep)
-results.add_to(app)
-plan.add_to(app)
+app.command()(publish.publish)
+app.command()(results.results)
+app.command()(results.compare)
 
+_NEEDED = "-p needs a name and a value, such as -p steps 20"
 _PAIRS = typer.Option(
     "--parameter",
     "-p",
@@ -77,7 +80,7 @@ def study(
 
     with interruptible("finished notebooks and results are kept; the same command resumes"):
         given = read_parameters(parameters) if parameters is not None else {}
-        given |= _pairs(parameter)
+        given |= pairs(parameter, _NEEDED)
         report = run_study(runs, notebooks or None, given, fresh, workers=workers)
     record = read_record(report.parent)
     for name, seconds in record["seconds"].items():
@@ -97,21 +100,24 @@ def run(
         Path,
         typer.Option(metavar="DIR", help="Folder of results, tables, figures; resumed if there."),
     ] = Path("runs/interactive"),
+    keep_old: Annotated[
+        bool, typer.Option("--keep-old", help="Use rows of RUN_DIR that other code computed.")
+    ] = False,
 ) -> None:
     """Run one notebook with other parameters: tttlib run 02 -p steps 20.
 
     The executed copy goes to RUN_DIR/notebooks. Result rows that are already in RUN_DIR/results are
-    not computed again.
+    not computed again; if the notebook or the code behind it was edited since, the run is refused.
     """
-    from tttlib.sweep import find_notebook, read_parameters, run_notebook
+    from tttlib.commands.run import run_into
+    from tttlib.sweep import find_notebook, read_parameters
     from tttlib.sweep.parameter_files import of_notebook
 
     path = find_notebook(notebook)
     given = {} if parameters is None else of_notebook(path, read_parameters(parameters))
-    given |= _pairs(parameter)
+    given |= pairs(parameter, _NEEDED)
     with interruptible("finished results are kept; the same command resumes"):
-        given["run_dir"] = str(run_dir.resolve())
-        executed = run_notebook(path, run_dir / "notebooks", given)
+        executed = run_into(run_dir, path, given, keep_old=keep_old)
     typer.echo(f"executed: {executed}")
 
 
@@ -147,7 +153,7 @@ def models(
     ] = None,
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data.")] = None,
 ) -> None:
-    """Clean accuracy and corruption error of the bundled networks, each on its own test set."""
+    """Measure clean accuracy and corruption error of networks, each on its own test set."""
     from tttlib.tables import bundled_networks
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -171,21 +177,8 @@ def bench(
         benchmark.main(what, out)
 
 
-def _pairs(pairs: list[str] | None) -> dict[str, Any]:
-    """The parameters of the command line (as name=value)."""
-    from tttlib.sweep import parse_value
-
-    found = {}
-    for pair in pairs or []:
-        name, _, value = pair.partition("=")
-        if not name or not value:
-            raise ValueError(f"-p needs a name and a value, such as -p steps 20; got {name!r}")
-        found[name] = parse_value(value)
-    return found
-
-
 def _join_pairs(arguments: list[str]) -> list[str]:
-    """`-p name value` as `-p name=value`, which the option parser can repeat."""
+    """Turn `-p name value` into `-p name=value`, which the option parser can repeat."""
     joined, rest = [], iter(arguments)
     for argument in rest:
         joined.append(argument)
@@ -196,28 +189,32 @@ def _join_pairs(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; what the user can put right ends as one line on stderr and exit 2."""
+    """Run the command line.
+
+    What the user can put right ends as one line on stderr and exit code 2, for files that cannot be
+    written with the option or variable that helps. Defects keep their traceback.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("tttlib").setLevel(logging.INFO)
     try:
-        app(args=_join_pairs([word for word in words if word != "--debug"]), prog_name="tttlib")
-    except (ValueError, FileNotFoundError) as error:
-        _fail(error, debug)
+        app(args=_join_pairs(words), prog_name="tttlib")
+    except BrokenPipeError:  # the reader of the output has gone, as in `tttlib data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # tttlib.sweep is imported by the commands that run notebooks only: it keeps --help fast.
-        running = sys.modules.get("tttlib.sweep")
-        if running is None or not isinstance(error, running.NotebookError | running.SweepError):
+        sweeps = sys.modules.get("tttlib.sweep")
+        expected = (ValueError, OSError)
+        if sweeps is not None:
+            expected += (sweeps.NotebookError, sweeps.SweepError)
+        if debug or not isinstance(error, expected):
             raise
-        _fail(error, debug)
-
-
-def _fail(error: Exception, debug: bool) -> None:
-    if debug:
-        raise error
-    typer.echo("error: " + " ".join(str(error).splitlines()), err=True)
-    sys.exit(2)
+        text = " ".join(str(error).splitlines()) + remedy(error, words[0] if words else "")
+        typer.echo(f"error: {text}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Object boxes: reading them from PASCAL-VOC XML, through resize and crop, and their area ratios.
 
 Everywhere a box is xmin, ymin, xmax, ymax in pixels from the image's upper left corner, float32,
-its maxima exclusive: xmax - xmin is its width.
+with exclusive maxima: xmax - xmin is its width.
 
 ILSVRC's files count pixels from 0 and name the last one *inside* (a box over all of a 500 pixels
-wide image ends at 499; the challenge's own overlap adds 1 to each side), yet the area ratio
-published with experiment E5, (xmax - xmin)(ymax - ymin) / (W H), takes the numbers as edges, as
-TensorFlow's ImageNet pipeline does. Edges are the default here, so the ratio is the published one;
-`inclusive=True` adds the pixel, which enlarges a side of s pixels by 1/s.
+wide image ends at 499; the challenge's own overlap adds 1 to each side), yet the published area
+ratio, (xmax - xmin)(ymax - ymin) / (W H), takes the numbers as edges, as TensorFlow's ImageNet
+pipeline does. Edges are the default here, so the ratio is the published one; `inclusive=True` adds
+the pixel, which enlarges a side of s pixels by 1/s.
 
 Format: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010.
 Use: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015, section 3.
@@ -20,30 +20,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib.data.image_files import CROP, PREPROCESS, geometry
-from tttlib.data.imageset import DamagedDataError
-from tttlib.data.lookup import unreadable
+from tttlib.runtime.errors import DamagedDataError, unreadable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREPROCESS = ("to_tensor", "resize256-bilinear", "resize256-bicubic")
+"""Names of the ways in which an image file becomes an input, see `tttlib.data.image_files`."""
+CROP = 224
+_SHORT = 256
 
 _MOST_BYTES = 1 << 20  # an annotation has about one kilobyte
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_REMEDY = "unpack the annotations again, or take the file out"
 
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What one file says of its image.
+    """The objects that one annotation file lists.
 
-    image    file name of the image without folder and suffix, such as ILSVRC2012_val_00000001
-    boxes    `BoundingBoxes` float32 [K,4] of the K objects; their canvas is (height, width)
-    names    class of each object (ImageNet: the wnid)
-    clipped  how many of the K boxes stuck out of the image and were cut at its edge
-    dropped  objects beside the K, left out because their box has no area in the image
+    Attributes
+    ----------
+    image
+        File name of the image without folder and suffix, such as ILSVRC2012_val_00000001.
+    width, height
+        Size of the original image in pixels.
+    boxes
+        `BoundingBoxes`, float32 [K,4], of the K objects; their canvas is (height, width).
+    names
+        Class of each object (ImageNet: the wnid).
+    clipped
+        How many of the K boxes stuck out of the image and were cut at its edge.
+    dropped
+        How many more objects were left out because their box has no area in the image.
     """
 
     image: str
@@ -65,9 +78,9 @@ class ImageAreas(NamedTuple):
 
 
 class ClassAreas(NamedTuple):
-    """Per class [C]: how many ratios (int64), their mean and unbiased variance (float64).
+    """Area ratios of each class, [C]: number (int64), mean and unbiased variance (float64).
 
-    A class without a ratio has mean NaN, with fewer than two variance NaN.
+    A class without a ratio has mean NaN, one with fewer than two has variance NaN.
     """
 
     n: Tensor
@@ -79,15 +92,24 @@ class ClassAreas(NamedTuple):
 
 
 def read_voc(path: str | Path, *, strict: bool = True, inclusive: bool = False) -> Annotation:
-    """The objects that one XML file lists, in its order.
+    """Read the objects that one XML file lists, in its order.
 
-    strict     True: a box that leaves the image or has no area is an error. False: it is cut at the
-               image's edge, or dropped when nothing is left, and counted; real files have such
-               boxes. A box wholly outside the image belongs to another image and is always an error
-    inclusive  the file's maxima name the last pixel inside: 1 is added to them
-    Raises DamagedDataError naming the file: missing, unreadable, no XML, with a document type
-    (entities can make a small file huge), another image's, without size or objects, a number that
-    is none.
+    Parameters
+    ----------
+    path
+        The XML file.
+    strict
+        Whether a box that leaves the image or has no area is an error. Otherwise it is cut at the
+        image's edge, or dropped when nothing is left, and counted; published files have such boxes.
+        A box wholly outside the image belongs to another image and is always an error.
+    inclusive
+        Whether the file's maxima name the last pixel inside; 1 is then added to them.
+
+    Raises
+    ------
+    DamagedDataError
+        Naming the file: missing, unreadable, no XML, with a document type (entities can make a
+        small file huge), another image's, without size or objects, or with a number that is none.
     """
     path = Path(path)
     root = _parse(path)
@@ -101,34 +123,31 @@ def read_voc(path: str | Path, *, strict: bool = True, inclusive: bool = False) 
     if not objects:
         raise _damaged(path, "lists no object")
     names, boxes, clipped = [], [], 0
-    for number, one in enumerate(objects, 1):
-        what = f"object {number}: "
-        name = _text(one, "name", path, what)
-        x1, y1, x2, y2 = (_number(one, f"bndbox/{side}", path, what) for side in _SIDES)
+    for number, element in enumerate(objects, 1):
+        label = f"object {number}: "
+        name = _text(element, "name", path, label)
+        x1, y1, x2, y2 = (_number(element, f"bndbox/{side}", path, label) for side in _SIDES)
         x2, y2 = x2 + inclusive, y2 + inclusive
-        told = f"{what}the box {x1:g} {y1:g} {x2:g} {y2:g}"
+        box_text = f"{label}the box {x1:g} {y1:g} {x2:g} {y2:g}"
         if x1 > width or y1 > height or x2 < 0 or y2 < 0:
-            raise _damaged(path, f"{told} lies outside its image of {width:g}x{height:g}")
+            raise _damaged(path, f"{box_text} lies outside its image of {width:g}x{height:g}")
         cut = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
         empty = cut[0] >= cut[2] or cut[1] >= cut[3]
         if strict and (x2 <= x1 or y2 <= y1):
-            raise _damaged(path, f"{told} has no area")
+            raise _damaged(path, f"{box_text} has no area")
         if strict and cut != (x1, y1, x2, y2):
-            raise _damaged(path, f"{told} leaves its image of {width:g}x{height:g}")
+            raise _damaged(path, f"{box_text} leaves its image of {width:g}x{height:g}")
         if not empty:
             names.append(name)
             boxes.append(cut)
             clipped += cut != (x1, y1, x2, y2)
+    from torchvision.tv_tensors import BoundingBoxes  # here: it takes seconds to import
+
+    values = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     canvas = int(height), int(width)
-    return Annotation(
-        path.stem,
-        int(width),
-        int(height),
-        _boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), canvas),
-        tuple(names),
-        clipped,
-        len(objects) - len(names),
-    )
+    on_canvas = BoundingBoxes(values, format="XYXY", canvas_size=canvas)
+    dropped = len(objects) - len(names)
+    return Annotation(path.stem, canvas[1], canvas[0], on_canvas, tuple(names), clipped, dropped)
 
 
 class _NoDoctype(ET.TreeBuilder):
@@ -154,68 +173,96 @@ def _parse(path: Path) -> ET.Element:
         raise _damaged(path, f"cannot be read as XML ({error})") from error
 
 
-def _text(root: ET.Element, tag: str, path: Path, what: str = "") -> str:
+def _text(root: ET.Element, tag: str, path: Path, label: str = "") -> str:
     text = (root.findtext(tag) or "").strip()
     if not text:
-        raise _damaged(path, f"{what}has no {tag}")
+        raise _damaged(path, f"{label}has no {tag}")
     return text
 
 
-def _number(root: ET.Element, tag: str, path: Path, what: str = "") -> float:
-    text = _text(root, tag, path, what)
+def _number(root: ET.Element, tag: str, path: Path, label: str = "") -> float:
+    text = _text(root, tag, path, label)
     try:
         number = float(text)
     except ValueError:
         number = float("nan")
     if not isfinite(number):
-        raise _damaged(path, f"{what}{tag} is {text[:40]!r}, not a number")
+        raise _damaged(path, f"{label}{tag} is {text[:40]!r}, not a number")
     return number
 
 
-def _damaged(path: Path, what: str) -> DamagedDataError:
-    return DamagedDataError(f"{path} {what}; {_REMEDY}")
-
-
-def _boxes(values: Tensor, canvas: tuple[int, int]) -> Any:
-    from torchvision.tv_tensors import BoundingBoxes  # here: it takes seconds to import
-
-    return BoundingBoxes(values, format="XYXY", canvas_size=canvas)
+def _damaged(path: Path, problem: str) -> DamagedDataError:
+    return DamagedDataError(f"{path} {problem}; unpack the annotations again, or take the file out")
 
 
 # -- through the preprocessing ---------------------------------------------------------------------
 
 
-def through(boxes: Any, preprocess: str) -> tuple[Any, Tensor]:
-    """Boxes of an image -> boxes in what `preprocess` makes of it, and how much of each is seen.
+def geometry(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return what resize-256-crop-224 does to an image: its resized size, and the crop's corner.
 
-    boxes       `BoundingBoxes` [K,4] whose canvas is the image
-    preprocess  one of `files.PREPROCESS`
-    Returns `BoundingBoxes` [K,4] cut at the crop's edge, and float32 [K] in [0,1]: the share of
-    each box's area that lies in the crop. A box that was cropped away has share 0 and no area.
-    Raises ValueError for another preprocess.
+    Parameters
+    ----------
+    width, height
+        Size of the original image in pixels.
+
+    Returns
+    -------
+    tuple
+        Width and height once the shorter side has 256 pixels (the longer is truncated), then left
+        and top edge of the central crop of 224x224.
+    """
+    short = min(width, height)
+    width, height = (int(_SHORT * side / short) for side in (width, height))
+    left, top = (round((side - CROP) / 2) for side in (width, height))
+    return width, height, left, top
+
+
+def through(boxes: Any, preprocess: str) -> tuple[Any, Tensor]:
+    """Move the boxes of an image to where `preprocess` puts them.
+
+    Parameters
+    ----------
+    boxes
+        `BoundingBoxes` [K,4] whose canvas is the image.
+    preprocess
+        One of `PREPROCESS`.
+
+    Returns
+    -------
+    boxes
+        `BoundingBoxes` [K,4] cut at the crop's edge.
+    visible
+        float32 [K] in [0,1]: the share of each box's area that lies in the crop. A box that was
+        cropped away has share 0 and no area.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `preprocess`.
     """
     from torchvision.transforms.v2 import functional as F
 
     if preprocess not in PREPROCESS:
         raise ValueError(f"unknown preprocess {preprocess!r}; known are {', '.join(PREPROCESS)}")
     if preprocess == "to_tensor":
-        whole, seen = boxes, F.clamp_bounding_boxes(boxes)
+        resized, cropped = boxes, F.clamp_bounding_boxes(boxes)
     else:
         height, width = boxes.canvas_size
         wide, high, left, top = geometry(width, height)
-        whole = F.resize(boxes, [high, wide])
-        seen = F.crop(whole, top, left, CROP, CROP)
-    before, after = _area(whole), _area(seen)
-    return seen, torch.where(before > 0, after / before, 0).clamp(max=1)
+        resized = F.resize(boxes, [high, wide])
+        cropped = F.crop(resized, top, left, CROP, CROP)
+    before, after = _area(resized), _area(cropped)
+    return cropped, torch.where(before > 0, after / before, 0).clamp(max=1)
 
 
 # -- areas -----------------------------------------------------------------------------------------
 
 
 def area_ratio(boxes: Tensor, height: int, width: int) -> Tensor:
-    """(xmax - xmin)(ymax - ymin) / (W H) of boxes [...,4], float32 [...]; methods of E5.
+    """Return (xmax - xmin)(ymax - ymin) / (W H) of boxes [...,4], float32 [...].
 
-    0 for a box without area. Boxes are taken as they are: cut them at the image's edge before, or
+    A box without area gives 0. Boxes are taken as they are: cut them at the image's edge before, or
     one that sticks out counts for more than its visible part. Raises ValueError for another last
     dimension or an image without pixels.
     """
@@ -227,7 +274,7 @@ def area_ratio(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def image_areas(boxes: Tensor, height: int, width: int) -> ImageAreas:
-    """The area ratios of one image's objects [K,4] in four numbers; all 0 when K is 0.
+    """Summarise the area ratios of one image's objects [K,4]; all numbers are 0 when K is 0.
 
     The union counts what several boxes cover once, so unlike a sum it is at most 1 for boxes in
     the image.
@@ -240,11 +287,21 @@ def image_areas(boxes: Tensor, height: int, width: int) -> ImageAreas:
 
 
 def by_class(ratios: Tensor, labels: Tensor, n_classes: int) -> ClassAreas:
-    """Mean and variance of the area ratio in each class: the two quantities of E5.
+    """Return mean and variance of the area ratio in each class.
 
-    ratios  float [M], one per object (or image)
-    labels  int64 [M] in 0 … n_classes-1
-    Raises ValueError for lengths that differ and labels out of range.
+    Parameters
+    ----------
+    ratios
+        float [M], one per object (or image).
+    labels
+        int64 [M] in 0 … n_classes-1.
+    n_classes
+        Number of classes, C.
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ and labels out of range.
     """
     if ratios.shape != labels.shape or ratios.ndim != 1:
         raise ValueError(f"ratios and labels must be [M], not {ratios.shape} and {labels.shape}")
@@ -253,13 +310,13 @@ def by_class(ratios: Tensor, labels: Tensor, n_classes: int) -> ClassAreas:
     values = ratios.double()
     count = torch.bincount(labels, minlength=n_classes)
     mean = torch.bincount(labels, values, n_classes) / count  # 0/0 is the NaN of an empty class
-    off = (values - mean[labels]) ** 2
-    variance = torch.bincount(labels, off, n_classes) / (count - 1).clamp(min=0)
+    deviation = (values - mean[labels]) ** 2
+    variance = torch.bincount(labels, deviation, n_classes) / (count - 1).clamp(min=0)
     return ClassAreas(count, mean, variance)
 
 
 def degenerate(boxes: Tensor, least_side: float = 0) -> Tensor:
-    """bool [...]: a side of the box is `least_side` pixels or less.
+    """Return bool [...]: whether a side of the box has `least_side` pixels or fewer.
 
     Where maxima were inclusive in the files (Tiny-ImageNet), `least_side=1` finds the boxes that
     have no area there.
@@ -268,26 +325,28 @@ def degenerate(boxes: Tensor, least_side: float = 0) -> Tensor:
 
 
 def out_of_range(boxes: Tensor, height: int, width: int) -> Tensor:
-    """bool [...]: the box leaves the image."""
+    """Return bool [...]: whether the box leaves the image."""
     return (boxes[..., :2] < 0).any(-1) | (boxes[..., 2] > width) | (boxes[..., 3] > height)
 
 
 def object_table(
     annotations: Iterable[Annotation], preprocess: str = "resize256-bicubic"
 ) -> pd.DataFrame:
-    """One row per object: image, name, ratio, ratio_crop and visible.
+    """Tabulate objects, one row each: image, name, ratio, ratio_crop and visible.
 
-    ratio       area ratio in the original image (E5)
-    ratio_crop  the same after the preprocessing, of what the crop leaves
-    visible     share of the box's area that the crop leaves; 0: cropped away
+    `ratio` is the area ratio in the original image, `ratio_crop` that of what the crop of
+    `preprocess` leaves of the box, and `visible` the share of its area that is left (0: cropped
+    away).
     """
+    import pandas as pd
+
     rows: list[tuple[str, str, float, float, float]] = []
     for one in annotations:
-        seen, visible = through(one.boxes, preprocess)
+        cropped, visible = through(one.boxes, preprocess)
         ratio = area_ratio(one.boxes, one.height, one.width).tolist()
-        cropped = area_ratio(seen, *seen.canvas_size).tolist()
+        in_crop = area_ratio(cropped, *cropped.canvas_size).tolist()
         images = [one.image] * len(one.names)
-        rows += zip(images, one.names, ratio, cropped, visible.tolist(), strict=True)
+        rows += zip(images, one.names, ratio, in_crop, visible.tolist(), strict=True)
     return pd.DataFrame(rows, columns=["image", "name", "ratio", "ratio_crop", "visible"])
 
 
@@ -297,7 +356,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def _union(boxes: Tensor) -> float:
-    """Area that boxes [K,4] cover together: the cells between all their edges, each once."""
+    """Return the area that boxes [K,4] cover together: the cells between their edges, each once."""
     x1, y1, x2, y2 = boxes.as_subclass(Tensor).double().unbind(-1)
     xs, ys = torch.cat([x1, x2]).unique(), torch.cat([y1, y2]).unique()  # sorted
     across = (x1[:, None] <= xs[:-1]) & (xs[1:] <= x2[:, None])  # [K,X-1]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from tttlib.bench import data as bench_data
+from tttlib.bench import decoding_speed
 from tttlib.data import decoded
 
 
@@ -36,7 +36,7 @@ def test_first_pass_decodes_and_second_does_not(
 
     monkeypatch.setattr(decoded, "_decode", spy)
     monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "mine"))
-    row = bench_data.bench_data("cifar10-jpeg", "test", tmp_path, rounds=2)
+    row = decoding_speed.bench_data("cifar10-jpeg", "test", tmp_path, rounds=2)
     assert len(decodings) == 2 and len(set(folders)) == 2
     assert os.environ["TTTLIB_CACHE"] == str(tmp_path / "mine")
     assert not (tmp_path / "mine").exists() and not any(Path(f).exists() for f in folders)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tttlib import bench
-from tttlib.bench import ttt as bench_ttt
-from tttlib.bench.ttt import Case
+from tttlib.bench import roofline
+from tttlib.bench import ttt_speed as bench_ttt
+from tttlib.bench.ttt_speed import Case
 from tttlib.models import zoo
 
 
@@ -74,15 +75,15 @@ def test_flops_are_those_of_the_matrix_products(rows: list[dict[str, float]]) ->
 
 def test_what_the_machine_does() -> None:
     cpu = torch.device("cpu")
-    assert bench_ttt.matrix_peak(cpu, torch.float32) > 1e8
-    assert bench_ttt.copy_bandwidth(cpu) > 1e8
+    assert roofline.matrix_peak(cpu, torch.float32) > 1e8
+    assert roofline.copy_bandwidth(cpu) > 1e8
     model = zoo.load("mae-scenes")
     trained = sum(
         p.numel()
         for n, p in model.named_parameters()
         if n in bench_ttt.ttt.trained_parameters(model, "encoder")
     )
-    assert bench_ttt.bytes_moved(model) == 28 * trained
+    assert roofline.bytes_moved(model) == 28 * trained
 
 
 def test_the_table_and_the_figure_are_written(

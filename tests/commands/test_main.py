@@ -62,7 +62,6 @@ def test_help_is_quick_and_names_every_command() -> None:
         "bench",
         "results",
         "compare",
-        "plan",
         "--debug",
         "TTTLIB_DATA",
     ):
@@ -83,7 +82,7 @@ def test_help_is_quick_and_names_every_command() -> None:
         ["bench"],
         ["results"],
         ["compare"],
-        ["plan"],
+        ["sweep"],
     ],
 )
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import resource
 import signal
@@ -14,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tttlib import sweep
 from tttlib.commands import study
+from tttlib.sweep import folder_lock
+from tttlib.sweep.engines import machine
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
@@ -82,7 +87,7 @@ def test_a_run_folder_holds_everything(report: Path) -> None:
     run = report.parent
     assert re.fullmatch(r"\d{8}-\d{6}", run.name)
     assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == {
-        "notebooks", "results", "figures", "tables", "study.json", "index.html",
+        "notebooks", "results", "figures", "tables", "units", "study.json", "index.html",
     }  # fmt: skip
     assert sorted(p.name for p in (run / "notebooks").iterdir()) == [
         "01_first.ipynb",
@@ -143,20 +148,29 @@ def test_what_works_only_in_jupyterlab_stays_out_of_the_report(report: Path) -> 
 
 # Interruption and resumption, with an executor that only writes what it was given.
 @pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def executor(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[..., list[str]]:
     ran: list[str] = []
     stop: dict[str, BaseException] = {}
 
     def run_notebook(path: Path, folder: Path, parameters: Any, **_: Any) -> Path:
+        folder.mkdir(exist_ok=True)
         if path.stem in stop:
             (folder / f"{path.stem}.partial.ipynb").write_text("half")
+            if isinstance(stop[path.stem], KeyboardInterrupt):
+                del stop[path.stem]
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
             raise stop.pop(path.stem)
         ran.append(path.stem)
         cell = new_code_cell("", outputs=[new_output("stream", text=json.dumps(parameters))])
         nbformat.write(new_notebook(cells=[cell]), folder / path.name)
         return folder / path.name
 
-    monkeypatch.setattr(sweep, "run_notebook", run_notebook)
+    monkeypatch.setattr(sweep.notebooks, "run_notebook", run_notebook)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def set_stop(**stops: BaseException) -> list[str]:
         ran.clear()
@@ -222,11 +236,21 @@ def test_a_run_of_other_things_is_not_resumed(
 def test_a_run_in_use_is_left_alone(
     notebooks: list[Path], executor: Callable[..., list[str]]
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
     run = _interrupt(notebooks, executor)
-    with (run / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = folder_lock.hold(run)
+    assert lock is not None
+    with lock:
         assert _run(notebooks) != run
+
+
+def test_a_damaged_copy_of_a_notebook_is_made_again(
+    notebooks: list[Path], executor: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _interrupt(notebooks, executor)
+    (run / "notebooks" / "01_first.ipynb").write_text('{"cells": [')
+    ran = executor()
+    assert _run(notebooks) == run and ran == ["01_first", "02_second"]
+    assert "01_first.ipynb is damaged: the unit runs again" in caplog.text
 
 
 def test_a_failing_notebook_stops_the_study_and_can_be_resumed(
@@ -285,3 +309,121 @@ def test_ctrl_c_leaves_what_is_finished_and_a_second_call_resumes(notebooks: lis
     assert sorted(p.name for p in (run / "notebooks").iterdir()) == [p.name for p in notebooks]
     assert (run / "notebooks" / "01_first.ipynb").stat().st_mtime_ns == first
     assert "resuming" in done.stderr
+
+
+# Several notebooks at once.
+MEET = """
+import os, pathlib, time
+folder = pathlib.Path(run_dir)
+(folder / f"{me}.pid").write_text(str(os.getpid()))
+end = time.monotonic() + 120
+while not (folder / f"{other}.pid").exists():
+    assert time.monotonic() < end, f"{other} did not run at the same time"
+    time.sleep(0.05)
+"""
+THREADS = "import torch\n(folder / f'{me}.threads').write_text(str(torch.get_num_threads()))"
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tttlib.commands import study
+study.run_study("runs", ["a.ipynb", "b.ipynb"], json.loads(sys.argv[1]), workers=2)
+"""
+SLEEP = "import time\ntime.sleep(600)"
+PAIR = {"notebook a": {"me": "a", "other": "b"}, "notebook b": {"me": "b", "other": "a"}}
+
+
+def _pair(folder: Path, first: str, second: str) -> list[Path]:
+    """Two notebooks that wait for each other, and then run a cell of their own."""
+    parameters = 'me = ""\nother = ""\nrun_dir = ""'
+    for me, last in (("a", first), ("b", second)):
+        cells = [
+            new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            new_code_cell(MEET.strip()),
+            new_code_cell(last),
+        ]
+        nbformat.write(new_notebook(cells=cells), folder / f"{me}.ipynb")
+    return [folder / "a.ipynb", folder / "b.ipynb"]
+
+
+def _run_pair(folder: Path, first: str, second: str) -> Path:
+    paths = _pair(folder, first, second)
+    return study.run_study(folder / "runs", paths, PAIR, workers=2, progress=False).parent
+
+
+def _only(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def _names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "notebooks").iterdir())
+
+
+def test_two_notebooks_run_together_and_share_the_threads(tmp_path: Path) -> None:
+    run = _run_pair(tmp_path, THREADS, THREADS)
+    assert _names(run) == ["a.ipynb", "b.ipynb"]
+    share = max(1, machine.cores() // 2)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    share = min(share, int(asked)) if asked.isdigit() else share
+    assert [(run / f"{me}.threads").read_text() for me in "ab"] == [str(share)] * 2
+    record = study.read_record(run)
+    assert set(record["seconds"]) == {"a", "b"} and record["environment"]["notebooks_at_once"] == 2
+    assert record["peak_memory_bytes"] is None or record["peak_memory_bytes"] > 2**26
+
+
+def test_nothing_is_said_at_the_end(tmp_path: Path) -> None:
+    """Python tells, when the process exits, of locks that nobody gave back."""
+    _pair(tmp_path, "1", "1")
+    command = [sys.executable, "-c", SCRIPT.strip(), json.dumps(PAIR)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not re.search("[Ww]arning|leaked", done.stderr), done.stderr
+    assert _names(_only(tmp_path)) == ["a.ipynb", "b.ipynb"]
+
+
+def test_one_that_fails_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(sweep.NotebookError, match=r"a\.ipynb: .*ZeroDivisionError"):
+        _run_pair(tmp_path, "1 / 0", SLEEP)
+    run = _only(tmp_path)
+    assert _names(run) == ["a.failed.ipynb", "b.partial.ipynb"]
+    assert _gone(int((run / "b.pid").read_text()))
+
+
+def test_a_killed_worker_is_named(tmp_path: Path) -> None:
+    kill = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(600)"
+    with pytest.raises(sweep.NotebookError, match=r"b\.ipynb: its worker died .*--workers 1"):
+        _run_pair(tmp_path, SLEEP, kill)
+    assert all(_gone(int((_only(tmp_path) / f"{me}.pid").read_text())) for me in "ab")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "memory", "n", "expected"),
+    [([], 2, 24, 6, 2), ([], 16, 24, 6, 6), ([], 16, 7, 6, 2), ([], 8, 1, 6, 1),
+     (["0"], 8, 24, 6, 1), (["0", "1"], 8, 24, 6, 2), ([], 8, 24, 1, 1), ([], 8, 24, 0, 1)],
+)  # fmt: skip
+def test_as_many_as_the_machine_carries(
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: list[str],
+    cores: int,
+    memory: int,
+    n: int,
+    expected: int,
+) -> None:
+    class Memory:
+        available = memory * 2**30
+
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    assert study.default_workers(n) == expected
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process has ended, at the latest in twenty seconds."""
+    end = time.monotonic() + 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+    return True

@@ -25,6 +25,7 @@ from torch import Tensor
 from tttlib import corruptions
 from tttlib.corruptions import EXTRA_NAMES, NAMES, VARIANT_NAMES, corrupt
 from tttlib.corruptions.fields import ReferenceFields
+from tttlib.corruptions.recipes import RECIPES
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "goldens" / "corruption_fidelity.csv"
@@ -38,7 +39,7 @@ KEYS = ["corruption", "size", "severity"]
 def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
     """Rows (severity, reference and fast max and share) against recorded outputs."""
     images = _tensor(recorded["inputs"])
-    recipe = corruptions._RECIPES[name]
+    recipe = RECIPES[name]
     rows = []
     outputs = recorded[name.replace("_2018", "__pinned2018")]
     for severity, expected in zip(recorded["severities"].tolist(), outputs, strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor
 from tttlib import corruptions
 from tttlib.corruptions import EXTRA_NAMES, NAMES, VARIANT_NAMES, corrupt
 from tttlib.corruptions.fields import CounterFields
+from tttlib.corruptions.recipes import RECIPES
 
 ALL = NAMES + EXTRA_NAMES + VARIANT_NAMES
 GOLDEN = Path(__file__).parents[1] / "goldens" / "corruptions_32.npz"
@@ -160,8 +161,8 @@ def test_severity_is_gradual(name: str, photographs: Tensor) -> None:
 
     def distance(severity: float) -> float:
         fields = CounterFields(0, torch.arange(len(images)))
-        y = corruptions._apply(corruptions._RECIPES[name], images.clone(), fields, severity)
-        y = corruptions._finish(y, torch.float32, corruptions._RECIPES[name].white)
+        y = corruptions._apply(RECIPES[name], images.clone(), fields, severity)
+        y = corruptions._finish(y, torch.float32, RECIPES[name].white)
         return (y - images).square().mean().item()
 
     whole = [distance(severity) for severity in (1, 2, 3, 4, 5)]
@@ -209,7 +210,7 @@ def test_nearest_parameter_set() -> None:
 
 def test_names() -> None:
     assert len(NAMES) == 15 and len(EXTRA_NAMES) == 4 and not set(NAMES) & set(EXTRA_NAMES)
-    assert set(corruptions._RECIPES) == {*NAMES, *EXTRA_NAMES, *VARIANT_NAMES}
+    assert set(RECIPES) == {*NAMES, *EXTRA_NAMES, *VARIANT_NAMES}
 
 
 IMAGES = torch.zeros(2, 3, 32, 32)
@@ -231,15 +232,18 @@ def test_illegal_name() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 3, 32, 32), np.uint8), "got ndarray"),
-        (IMAGES[0], r"got \(3, 32, 32\)"),
-        (torch.zeros(2, 1, 32, 32), r"got \(2, 1, 32, 32\)"),
-        (torch.zeros(2, 32, 32, 3), r"got \(2, 32, 32, 3\)"),
+        (np.zeros((2, 3, 32, 32), np.uint8), "NumPy array .* torch.from_numpy"),
+        ([IMAGES[0]], "list; join tensors"),
+        (IMAGES[0], r"not \[3, 32, 32\].*images\[None\]"),
+        (torch.zeros(2, 1, 32, 32), r"not \[2, 1, 32, 32\]"),
+        (torch.zeros(2, 4, 32, 32), r"not \[2, 4, 32, 32\]"),
+        (torch.zeros(2, 32, 32, 3), r"not \[2, 32, 32, 3\].*permute"),
         (torch.zeros(2, 3, 7, 32), "H, W >= 8"),
-        (IMAGES.long(), "uint8 or floating point, got torch.int64"),
-        (IMAGES + 2, r"lie in \[0,1\], got \[2, 2\]"),
-        (IMAGES - 0.5, r"lie in \[0,1\]"),
-        (IMAGES * float("nan"), r"lie in \[0,1\]"),
+        (IMAGES.long(), "uint8 .* or floating point .* not torch.int64"),
+        (IMAGES.bool(), "not torch.bool"),
+        (IMAGES + 2, r"in \[0,1\], not \[2, 2\]"),
+        (IMAGES - 0.5, r"in \[0,1\]"),
+        (IMAGES * float("nan"), r"in \[0,1\]"),
     ],
 )
 def test_illegal_images(images: Tensor, message: str) -> None:

@@ -19,19 +19,18 @@ from tttlib import __main__ as cli
 from tttlib import data
 from tttlib.commands import catalogue
 from tttlib.data import MissingDataError, imagenet, scenes_sources
-from tttlib.data.delivery import check, check_notes
+from tttlib.data.delivery import archives, check, check_report
 
 Write = Callable[[Path], Path]  # writes the dataset; returns a file that can be damaged
 
 
-@pytest.fixture(autouse=True)
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Makes the files of a folder the published ones. Nothing is cached outside the test."""
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes the files of a folder the published ones."""
 
     def publish(folder: Path) -> None:
-        of = {f.name: "md5:" + hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
-        monkeypatch.setitem(check.PUBLISHED, folder.name, of)
+        of = {f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+        monkeypatch.setitem(archives.PUBLISHED, folder.name, of)
 
     return publish
 
@@ -133,7 +132,7 @@ def test_an_intact_part_of_a_dataset(
 ) -> None:
     published(WRITERS[name](tmp_path).parent)
     report = run(name, tmp_path)
-    assert report.problems == ()
+    assert report.problems == []
     assert {part: sum(counts) for part, counts in report.counts.items()} == COUNTS[name]
     part, n = next(iter(COUNTS[name].items()))
     assert any(said.startswith(f"{part}: {n} of ") for said in report.missing)
@@ -238,11 +237,11 @@ def test_a_changed_byte_is_found_by_checksum(
 
 
 def test_published_checksums_are_complete() -> None:
-    assert {name: len(files) for name, files in check.PUBLISHED.items()} == {
+    assert {name: len(files) for name, files in archives.PUBLISHED.items()} == {
         "cifar-10-batches-py": 7, "cifar-100-python": 3, "CIFAR-10-C": 20, "CIFAR-100-C": 20,
     }  # fmt: skip
-    all_of = [one for files in check.PUBLISHED.values() for one in files.values()]
-    assert len(set(all_of)) == 50 and {len(one) for one in all_of} == {36}
+    all_of = [one for files in archives.PUBLISHED.values() for one in files.values()]
+    assert len(set(all_of)) == 50 and {len(one) for one in all_of} == {32}
 
 
 def test_made_corruptions_have_no_published_checksum(tmp_path: Path) -> None:
@@ -285,7 +284,7 @@ def test_counts_that_contradict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (said,) = expecting(10).problems
     assert said == f"{path}: 2 images of class 0 in test, where 1 are published"
     jpeg.write(tmp_path, "test", [*range(10)])
-    assert expecting(10).problems == () and expecting(10).missing == ()
+    assert expecting(10).problems == [] and expecting(10).missing == []
     jpeg.write(tmp_path, "test", [3, 10])
     (said,) = expecting(10).problems
     assert said == f"image 1 of {path} has the label 10, legal are 0..9"
@@ -296,7 +295,7 @@ def test_counts_that_contradict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_labels_of_the_arrays_missing(tmp_path: Path) -> None:
     labels = cifar10_c(tmp_path).with_name("labels.npy")
     labels.unlink()
-    assert run("cifar10-c", tmp_path).problems == (f"{labels} is missing; fetch it again",)
+    assert run("cifar10-c", tmp_path).problems == [f"{labels} is missing; fetch it again"]
 
 
 def test_the_list_of_5000(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,10 +325,10 @@ def test_box_counts() -> None:
             [1, 0, 64, 64],
         ]
     )
-    assert check_notes.box_counts(boxes, 64, 64) == {
+    assert check_report.box_counts(boxes, 64, 64) == {
         "boxes": 6, "no_area": 2, "outside": 2, "whole_image": 1,
     }  # fmt: skip
-    assert check_notes.box_counts(boxes[:0], 64, 64)["boxes"] == 0
+    assert check_report.box_counts(boxes[:0], 64, 64)["boxes"] == 0
 
 
 def test_an_image_without_a_box(tmp_path: Path) -> None:
@@ -356,6 +355,6 @@ def test_many_problems_are_cut_short(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_real_valid_boxes(data_root: Path) -> None:
     found = data.load("tiny-imagenet", "valid", data_root)
     assert found.boxes is not None
-    counts = check_notes.box_counts(found.boxes, 64, 64)
+    counts = check_report.box_counts(found.boxes, 64, 64)
     assert counts == {"boxes": 10_000, "no_area": 41, "outside": 0, "whole_image": 572}
     assert np.isclose(counts["whole_image"] / 10_000, 0.057, atol=5e-4)

@@ -15,18 +15,19 @@ from tttlib import data
 from tttlib.data import DamagedDataError, MissingDataError
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
-
-
 def write(
-    root: Path, split: str, labels: list[int], *, side: int = 32, column: str = "img"
+    root: Path,
+    split: str,
+    labels: list[int],
+    *,
+    side: int = 32,
+    column: str = "img",
+    kind: str = "JPEG",
 ) -> Path:
     random, rows = np.random.default_rng(0), []
     for _ in labels:
         file = io.BytesIO()
-        Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).save(file, "PNG")
+        Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).save(file, kind)
         rows.append({"bytes": file.getvalue(), "path": ""})
     path = root / f"cifar10-jpeg-{split}.parquet"
     pq.write_table(pa.table({column: rows, "label": labels}), path)
@@ -36,7 +37,8 @@ def write(
 def test_round_trip(tmp_path: Path) -> None:
     write(tmp_path, "test", [3, 9, 0])
     found = data.load("cifar10-jpeg", "test", tmp_path)
-    expected = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    stored = pq.read_table(tmp_path / "cifar10-jpeg-test.parquet")["img"][0].as_py()["bytes"]
+    expected = np.asarray(Image.open(io.BytesIO(stored)))
     assert np.array_equal(found.images[0].movedim(0, -1).numpy(), expected)
     assert [found.classes[i] for i in found.labels] == ["cat", "truck", "airplane"]
     assert found.boxes is None and found.split == "test"
@@ -55,6 +57,13 @@ def test_refusals(tmp_path: Path) -> None:
         data.load("cifar10-jpeg", "test", tmp_path)
     write(tmp_path, "test", [1], column="image")
     with pytest.raises(DamagedDataError, match="no columns 'img' and 'label'"):
+        data.load("cifar10-jpeg", "test", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
+def test_lossless_images_are_another_dataset(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, "test", [3, 9, 0], kind=kind)
+    with pytest.raises(DamagedDataError, match=f"image 0 of {path} .*JPEG.*the set cifar10"):
         data.load("cifar10-jpeg", "test", tmp_path)
 
 

@@ -12,17 +12,19 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tttlib import __main__ as cli
 from tttlib.data import DamagedDataError, data_root
-from tttlib.data.delivery import archives, download, unpack
-from tttlib.data.delivery.download import DownloadError
+from tttlib.data.delivery import archives, download, transfer, unpack
+from tttlib.data.delivery.transfer import DownloadError
 
 BYTES = 3 << 20
 CONTENT = os.urandom(BYTES - 1000)
@@ -52,7 +54,10 @@ class Server:
     length: bool = True
     encoding: str = ""
     begin: int | None = None  # a partial answer starts here, whatever was asked for
+    version: dict[str, str] = field(default_factory=dict)  # ETag or Last-Modified
+    location: str = ""  # of a redirect
     asked: list[str | None] = field(default_factory=list)  # the Range of every request
+    conditions: list[str | None] = field(default_factory=list)  # and its If-Range
     served: int = 0
     url: str = ""
 
@@ -65,6 +70,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append(asked)
+            condition = self.headers.get("If-Range")
+            state.conditions.append(condition)
+            if condition and condition not in state.version.values():
+                asked = None
+            if state.location:
+                self.send_response(302)
+                self.send_header("Location", state.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if state.status != 200:
                 self.send_error(state.status)
                 return
@@ -84,6 +99,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 self.send_response(200)
             if state.length:
                 self.send_header("Content-Length", str(n - start))
+            for name, value in state.version.items():
+                self.send_header(name, value)
             if state.encoding:
                 self.send_header("Content-Encoding", state.encoding)
             self.end_headers()
@@ -130,7 +147,7 @@ def get(root: Path, **options: Any) -> list[Path]:
 
 
 def names(root: Path) -> set[str]:
-    return {path.name for path in root.iterdir()}
+    return {path.name for path in root.iterdir() if path.name != "cache"}
 
 
 def complete(root: Path) -> bool:
@@ -248,7 +265,7 @@ def test_a_part_that_is_whole_or_too_long(
 def test_ctrl_c_keeps_the_part(
     server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, calls = download._put, []
+    put, calls = transfer._put, []
 
     def interrupted(stream: Any, chunk: bytes) -> None:
         if len(calls) == 2:
@@ -257,7 +274,7 @@ def test_ctrl_c_keeps_the_part(
         put(stream, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "_put", interrupted)
+        patch.setattr(transfer, "_put", interrupted)
         with pytest.raises(KeyboardInterrupt):
             get(tmp_path)
     part = tmp_path / "CIFAR-10-C.tar.part"
@@ -313,6 +330,131 @@ def test_gzip_is_not_undone_on_the_way(server: Server, offer: Offer, tmp_path: P
     assert (tmp_path / "CIFAR-10-C" / "fog.npy").read_bytes() == b"fog"
 
 
+VERSIONS = {
+    "etag": {"ETag": '"one"'},
+    "date": {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"},
+    "weak etag and date": {"ETag": 'W/"one"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"},
+}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+@pytest.mark.parametrize("changed", [False, True])
+def test_only_the_same_file_is_continued(
+    name: str, changed: bool, server: Server, offer: Offer, tmp_path: Path
+) -> None:
+    offer(checksum=None)  # nothing would find out afterwards
+    server.version, server.cut = VERSIONS[name], 1 << 20
+    with pytest.raises(DownloadError, match="the same command resumes"):
+        get(tmp_path, unverified=True)
+    server.cut = None
+    if changed:
+        server.version = {key: value.replace("one", "two").replace("2015", "2016")
+                          for key, value in server.version.items()}  # fmt: skip
+        server.content = tar_bytes({"CIFAR-10-C/fog.npy": CONTENT[::-1]})
+    get(tmp_path, unverified=True)
+    condition = VERSIONS[name].get("Last-Modified", '"one"')
+    assert server.conditions == [None, condition] and str(server.asked[1]).startswith("bytes=")
+    expected = CONTENT[::-1] if changed else CONTENT
+    assert (tmp_path / "CIFAR-10-C" / "fog.npy").read_bytes() == expected
+    assert names(tmp_path) == {"CIFAR-10-C"}
+
+
+def test_a_server_that_mixes_two_versions(server: Server, offer: Offer, tmp_path: Path) -> None:
+    """It continues whatever it has, without looking at If-Range."""
+    offer(checksum=None)
+    server.version, server.cut = {"ETag": '"one"'}, 1 << 20
+    with pytest.raises(DownloadError):
+        get(tmp_path, unverified=True)
+    server.cut, server.version = None, {"ETag": '"two"', "X-Ignores": '"one"'}
+    get(tmp_path, unverified=True)
+    assert complete(tmp_path) and server.asked[-1] is None  # began anew
+
+
+def test_a_part_of_unknown_origin(server: Server, offer: Offer, tmp_path: Path) -> None:
+    part = tmp_path / "CIFAR-10-C.tar.part"
+    offer(checksum=None)
+    part.write_bytes(b"x" * 5000)
+    get(tmp_path, unverified=True)
+    assert server.asked == [None] and complete(tmp_path)
+    for note in ("", "[]", "{}", '{"url": "http://elsewhere", "validator": "v"}', "\0\0"):
+        part.write_bytes(WHOLE[:5000])
+        part.with_name(f"{part.name}.json").write_text(note)
+        shutil.rmtree(tmp_path / "CIFAR-10-C")
+        offer()
+        get(tmp_path)  # the checksum will tell
+        assert server.conditions[-1] is None and complete(tmp_path)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_no_more_is_taken_than_was_promised(
+    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bool
+) -> None:
+    monkeypatch.setattr(transfer, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(transfer, "_CHUNK", 1000)
+    server.length = length
+    with pytest.raises(DownloadError, match=r"sent more than|promises [0-9,]+ bytes, more than"):
+        get(tmp_path)
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("locations", "said"),
+    [
+        (["http://a.example/file"], "leads to http://a.example/file, which is not encrypted"),
+        (["https://b.example/x", "http://a.example/y"], "leads to http://a.example/y, which"),
+        (["ftp://a.example/file"], "leads to ftp://a.example/file, which is not encrypted"),
+        (["https://b.example/x"] * 20, "leads from address to address"),
+    ],
+)
+def test_https_is_never_left(
+    locations: list[str],
+    said: str,
+    offer: Offer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rest = iter(locations)
+    asked: list[str] = []
+
+    def redirect(url: str, **options: Any) -> requests.Response:
+        asked.append(url)
+        response = requests.Response()
+        response.status_code, response.url, response.raw = 302, url, io.BytesIO()
+        response.headers["Location"] = next(rest)
+        return response
+
+    monkeypatch.setattr(requests, "get", redirect)
+    offer(url="https://a.example/file")
+    with pytest.raises(DownloadError, match=said):
+        get(tmp_path)
+    assert all(url.startswith("https://") for url in asked) and names(tmp_path) == set()
+
+
+def test_a_redirect_is_followed(server: Server, offer: Offer, tmp_path: Path) -> None:
+    first = server.url.replace("/file", "/moved")
+    offer(url=first)
+    get_ = requests.get
+
+    def once(url: str, **options: Any) -> requests.Response:
+        server.location = "/file" if url == first else ""
+        return get_(url, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests, "get", once)
+        get(tmp_path)
+    assert complete(tmp_path) and len(server.asked) == 2
+
+
+def test_two_at_once(
+    server: Server, offer: Offer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second one waits, finds the folders and fetches nothing."""
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: get(tmp_path), range(2)))
+    assert results == [[tmp_path / "CIFAR-10-C"]] * 2 and complete(tmp_path)
+    assert len(server.asked) == 1
+
+
 # -- disks -----------------------------------------------------------------------------------------
 
 
@@ -329,7 +471,7 @@ def test_full_disk(server: Server, offer: Offer, tmp_path: Path) -> None:
 def test_disk_full_half_way(
     server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = download._put
+    put = transfer._put
 
     def full(stream: Any, chunk: bytes) -> None:
         if stream.tell():
@@ -337,7 +479,7 @@ def test_disk_full_half_way(
         put(stream, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "_put", full)
+        patch.setattr(transfer, "_put", full)
         with pytest.raises(DownloadError, match=f"{tmp_path} is full: .* more bytes are needed"):
             get(tmp_path)
     assert names(tmp_path) == {"CIFAR-10-C.tar.part"}
@@ -401,31 +543,41 @@ def zip_bytes(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
     return stream.getvalue()
 
 
-HOSTILE = {
-    "parent": (tar_bytes({"CIFAR-10-C/../../evil": b"x"}), "lies outside"),
-    "absolute": (tar_bytes({"/etc/evil": b"x"}), "lies outside"),
-    "drive": (tar_bytes({"C:/evil": b"x"}), "lies outside"),
-    "backslash": (tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}), "lies outside"),
-    "symlink": (link(tarfile.SYMTYPE, "../../secret"), "is a link"),
-    "symlink inside": (link(tarfile.SYMTYPE, "labels.npy"), "is a link"),
-    "hard link": (link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"), "is a link"),
-    "device": (link(tarfile.CHRTYPE, ""), "is a link or a device"),
-    "zip parent": (zip_bytes("CIFAR-10-C/../../evil"), "lies outside"),
-    "zip absolute": (zip_bytes("/evil"), "lies outside"),
-    "zip symlink": (zip_bytes("CIFAR-10-C/fog.npy", b"../../secret", 0o120777), "is a link"),
+REFUSED = {
+    "parent": tar_bytes({"CIFAR-10-C/../../evil": b"x"}),
+    "absolute": tar_bytes({"/etc/evil": b"x"}),
+    "drive": tar_bytes({"C:/evil": b"x"}),
+    "backslash": tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}),
+    "symlink": link(tarfile.SYMTYPE, "../../secret"),
+    "symlink inside": link(tarfile.SYMTYPE, "labels.npy"),
+    "hard link": link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"),
+    "device": link(tarfile.CHRTYPE, ""),
+}
+MADE_HARMLESS = {
+    "parent": zip_bytes("CIFAR-10-C/../../evil"),
+    "absolute": zip_bytes("/evil"),
+    "symlink": zip_bytes("CIFAR-10-C/fog.npy", b"../../secret", 0o120777),
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_archives(name: str, server: Server, offer: Offer, tmp_path: Path) -> None:
-    content, said = HOSTILE[name]
-    file = "CIFAR-10-C.zip" if name.startswith("zip") else "CIFAR-10-C.tar"
+@pytest.mark.parametrize("name", REFUSED)
+def test_hostile_archives(name: str, offer: Offer, tmp_path: Path) -> None:
     root = tmp_path / "a" / "root"
-    offer(content, file=file)
-    with pytest.raises(DamagedDataError, match=said) as caught:
+    offer(REFUSED[name])
+    with pytest.raises(DamagedDataError, match="remove it and download it again") as caught:
         get(root)
-    assert str(root / file) in str(caught.value)
-    assert names(root) == {file} and names(tmp_path) == {"a"} and names(tmp_path / "a") == {"root"}
+    assert str(root / "CIFAR-10-C.tar") in str(caught.value)
+    assert names(root) == {"CIFAR-10-C.tar"}
+    assert names(tmp_path / "a") == {"root"}
+
+
+@pytest.mark.parametrize("name", MADE_HARMLESS)
+def test_hostile_zip_files(name: str, offer: Offer, tmp_path: Path) -> None:
+    root = tmp_path / "a" / "root"
+    offer(MADE_HARMLESS[name], file="CIFAR-10-C.zip")
+    get(root)
+    assert names(root) == {"CIFAR-10-C"} and names(tmp_path / "a") == {"root"}
+    assert not any(path.is_symlink() for path in root.rglob("*"))
 
 
 DAMAGED = {
@@ -459,16 +611,16 @@ def test_an_interrupted_unpacking_leaves_nothing_half_done(
     server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    extract = tarfile.TarFile.extract
+    makefile = tarfile.TarFile.makefile
 
-    def interrupted(tar: Any, member: Any, *rest: Any, **also: Any) -> None:
+    def interrupted(tar: Any, member: Any, target: Any) -> None:
         if made:
             raise KeyboardInterrupt
         made.append(member.name)
-        extract(tar, member, *rest, **also)
+        makefile(tar, member, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extract", interrupted)
+        patch.setattr(tarfile.TarFile, "makefile", interrupted)
         with pytest.raises(KeyboardInterrupt):
             get(tmp_path)
     assert made and names(tmp_path) == {"CIFAR-10-C.tar"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,7 @@ from PIL import Image
 
 from tttlib import data, streams
 from tttlib.corruptions import corrupt
-from tttlib.data import DamagedDataError, MissingDataError
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
+from tttlib.data import DamagedDataError, MissingDataError, imagenet
 
 
 def test_folder(tmp_path: Path) -> None:
@@ -95,6 +92,7 @@ def test_parquet_refuses(tmp_path: Path) -> None:
     official.write_parquet(path, [0, -1])
     with pytest.raises(DamagedDataError, match="labels must lie in"):
         data.parquet(path, image="photo", label="kind")
+    official.write_parquet(path, [0, 1])
     with pytest.raises(DamagedDataError, match="is 16x16, not 8x8"):
         data.parquet(path, image="photo", label="kind", size=8)
 
@@ -115,3 +113,169 @@ def test_a_folder_by_name_with_splits_and_an_order_of_classes(tmp_path: Path) ->
     assert whole.name == "test" and tuple(whole.classes) == ("ant", "cat")
     with pytest.raises(ValueError, match="unknown split 'all'"):
         data.load(f"folder:{tmp_path}", "all")
+
+
+# -- which labels ----------------------------------------------------------------------------------
+
+
+def write_classes(root: Path, *names: str, level: int | None = None) -> Path:
+    """One image in each class folder; its grey level is 10 times the name's position + 1."""
+    for i, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        grey = 10 * (i + 1) if level is None else level
+        Image.new("RGB", (8, 8), (grey,) * 3).save(root / name / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([str(i) for i in range(12)], [str(i) for i in range(12)]),
+        (["1", "2", "10", *map(str, range(3, 10))], [str(i) for i in range(1, 11)]),
+        (["class 10", "class 2", "class 1"], ["class 1", "class 2", "class 10"]),
+        (["007", "010", "008", "009"], ["007", "008", "009", "010"]),
+        (["n02", "n10", "n01"], ["n01", "n02", "n10"]),
+        (["DC-10", "DC-3", "Boeing 707"], ["Boeing 707", "DC-10", "DC-3"]),
+        (["7"], ["7"]),
+    ],
+)
+def test_numbers_are_sorted_as_numbers(
+    tmp_path: Path, names: list[str], expected: list[str]
+) -> None:
+    images = data.folder(write_classes(tmp_path / "mine", *names))
+    assert list(images.classes) == expected
+    for image, label in zip(images.images[:], images.labels.tolist(), strict=True):
+        assert names[int(image[0, 0, 0]) // 10 - 1] == expected[label]
+
+
+@pytest.mark.parametrize("names", [["0", "1", "10", "100"], ["2", "4"], ["000", "002"]])
+def test_numbers_with_gaps_need_a_list(tmp_path: Path, names: list[str]) -> None:
+    path = write_classes(tmp_path / "mine", *names)
+    with pytest.raises(ValueError, match=r"numbers with gaps, .* write a file classes\.txt"):
+        data.folder(path)
+    (path / "classes.txt").write_text("\n".join(names[::-1]))
+    assert list(data.folder(path).classes) == names[::-1]
+    assert list(data.folder(path, classes=names).classes) == names
+
+
+def test_one_list_of_classes_over_the_splits(tmp_path: Path) -> None:
+    write_classes(tmp_path / "mine" / "train", "ant", "bee", "cow")
+    write_classes(tmp_path / "mine" / "test", "bee", "cow")
+    write_classes(tmp_path / "mine" / "val", "cow", "dog")
+    for path, split in (("", "test"), ("", "val"), ("", "train"), ("/test", "test")):
+        images = data.load(f"folder:{tmp_path}/mine{path}", split)
+        assert images.classes == ("ant", "bee", "cow", "dog"), (path, split)
+    assert data.load(f"folder:{tmp_path}/mine", "test").labels.tolist() == [1, 2]
+    assert data.folder(tmp_path / "mine" / "val").labels.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
+def test_the_folder_of_the_valid_split(tmp_path: Path, name: str) -> None:
+    write_classes(tmp_path / "train", "ant", "bee")
+    write_classes(tmp_path / name, "ant")
+    for split in ("val", "valid"):
+        images = data.load(f"folder:{tmp_path}", split)
+        assert (images.split, len(images)) == ("valid", 1)
+
+
+def test_splits_are_never_classes(tmp_path: Path) -> None:
+    write_classes(tmp_path / "mine" / "train", "ant", "bee")
+    write_classes(tmp_path / "mine" / "val", "ant", "bee")
+    with pytest.raises(MissingDataError, match="has the splits train, valid, but no test; choose"):
+        data.load(f"folder:{tmp_path / 'mine'}", "test")
+    with pytest.raises(ValueError, match="holds the splits train, valid, not classes"):
+        data.folder(tmp_path / "mine")
+    vehicles = write_classes(tmp_path / "vehicles", "bus", "train")
+    assert data.load(f"folder:{vehicles}", "test").classes == ("bus", "train")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lists_from_other_systems(tmp_path: Path, encoding: str, end: str) -> None:
+    names = ["zèbre", "âne", "chat"]
+    decomposed = [unicodedata.normalize("NFD", name) for name in names]
+    path = write_classes(tmp_path / "mine", *decomposed)
+    (path / "classes.txt").write_bytes(end.join([*names, ""]).encode(encoding))
+    images = data.folder(path)
+    assert list(images.classes) == names and images.labels.tolist() == [0, 1, 2]
+
+
+def test_a_class_has_one_place(tmp_path: Path) -> None:
+    path = write_classes(tmp_path / "mine", "ant", "bee")
+    (path / "classes.txt").write_text("ant\nbee\nant\n")
+    with pytest.raises(ValueError, match=r"classes\.txt names 'ant' twice"):
+        data.folder(path)
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [-1, 0, 1], [5]])
+def test_labels_of_a_parquet_file_begin_at_0(tmp_path: Path, labels: list[int]) -> None:
+    path = tmp_path / "a.parquet"
+    official.write_parquet(path, labels)
+    with pytest.raises(DamagedDataError, match=f"{path}: labels must lie in 0"):
+        data.parquet(path, image="photo", label="kind")
+    names = ["a", "b", "c", "d"]
+    if labels == [1, 2, 3]:
+        images = data.parquet(path, image="photo", label="kind", classes=names)
+        assert images.labels.tolist() == labels and images.classes == tuple(names)
+    else:
+        with pytest.raises(DamagedDataError, match=f"{path}: labels must lie in 0..3"):
+            data.parquet(path, image="photo", label="kind", classes=names)
+
+
+# -- which files -----------------------------------------------------------------------------------
+
+
+def test_every_picture_is_served_or_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grey = Image.new("RGB", (8, 8), (90,) * 3)
+    (tmp_path / "ant" / "2021").mkdir(parents=True)
+    (tmp_path / "bee").mkdir()
+    for name in ("a.JFIF", "a.gif", "a.bmp", "2021/a.webp", "2021/a.tif"):
+        grey.save(tmp_path / "ant" / name, "JPEG" if name == "a.JFIF" else None)
+    grey.save(tmp_path / "bee" / "a.ppm")
+    for name in ("ant/b.heic", "ant/2021/c.heic", "bee/d.mov", "loose.png"):
+        (tmp_path / name).write_bytes(b"not looked into")
+    for name in ("classes.csv", "bee/notes.txt", "bee/.DS_Store"):
+        (tmp_path / name).write_text("no picture")
+    with caplog.at_level(logging.WARNING):
+        images = data.folder(tmp_path)
+    assert len(images) == 6 and images.labels.tolist() == [0] * 5 + [1]
+    assert (images.images[:].float() - 90).abs().max() <= 3
+    (line,) = [r.getMessage() for r in caplog.records]
+    for part in (str(tmp_path), "2 .heic", "1 .mov", "1 .png"):
+        assert part in line
+    assert ".txt" not in line and ".csv" not in line
+
+
+def test_photographs_are_upright_and_published_images_as_published(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.fromarray(np.tile(np.repeat([0, 255], 112).astype(np.uint8), (224, 1)))
+    for folder in (tmp_path / "mine" / "cat", tmp_path / "val" / imagenet.wnids()[3]):
+        folder.mkdir(parents=True)
+        lying.convert("RGB").save(folder / official.val_name(1), "JPEG", exif=exif, quality=95)
+    mine = data.folder(tmp_path / "mine").images[0].float()
+    assert mine[:, :112].mean() < 5 and mine[:, 112:].mean() > 250
+    published = data.load("imagenet", "valid", tmp_path).images[0].float()
+    assert published[:, :, :100].mean() < 5 and published[:, :, 124:].mean() > 250
+
+
+@pytest.mark.parametrize("change", ["middle", "renamed class", "another order"])
+def test_the_fingerprint_covers_what_is_served(tmp_path: Path, change: str) -> None:
+    path = write_classes(tmp_path / "mine", "ant", "bee")
+    before = data.folder(path)
+    assert data.folder(path).fingerprint == before.fingerprint
+    if change == "middle":
+        file = path / "ant" / "1.png"
+        raw = bytearray(file.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+        with pytest.raises(DamagedDataError):  # a PNG notices
+            data.folder(path).images[:]
+        Image.new("RGB", (8, 8), (11,) * 3).save(file)
+    elif change == "renamed class":
+        (path / "bee").rename(path / "fly")
+    else:
+        (path / "classes.txt").write_text("bee\nant\n")
+    assert data.folder(path).fingerprint != before.fingerprint

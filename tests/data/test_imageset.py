@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from tttlib.data import imageset
+from tttlib.data.corrupted import LazyImages
 from tttlib.data.imageset import SPLITS, ImageSet, check_split
 
 
@@ -112,11 +113,75 @@ def test_check_split() -> None:
         check_split("toy", "test", ("train", "valid"))
 
 
-def test_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path / "data"))
-    assert imageset.cache_root() == tmp_path / "cache"
-    assert imageset.data_root("/elsewhere") == Path("/elsewhere")
-    assert imageset.data_root(None) == tmp_path / "data"
-    monkeypatch.delenv("TTTLIB_DATA")
-    assert imageset.data_root(None) == tmp_path / "cache" / "data"
+@pytest.mark.parametrize(
+    "as_type", [np.asarray, torch.as_tensor, list], ids=["np", "torch", "list"]
+)
+def test_columns_of_any_kind(as_type: Callable[[np.ndarray], object]) -> None:
+    labels = np.array([2, 0, 1], np.int32)
+    images = ImageSet(
+        "toy",
+        "test",
+        images=np.zeros((3, 3, 4, 4), np.uint8),  # type: ignore[arg-type]
+        labels=as_type(labels),  # type: ignore[arg-type]
+        classes=("a", "b", "c"),
+        ids=as_type(np.arange(3)),  # type: ignore[arg-type]
+        fingerprint="f",
+    )
+    assert images.labels.dtype == images.ids.dtype == torch.int64
+    assert images.subset([0, 2]).labels.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 2, 3], "run from 1 to 3, but its 3 classes are numbered 0..2"),
+        ([0, -1, 2], "run from -1 to 2"),
+        ([0.0, 1.0, 2.0], r"must be whole numbers \[N\], got torch.float"),
+        ([[0], [1], [2]], r"must be whole numbers \[N\], got torch.int64 \(3, 1\)"),
+    ],
+)
+def test_labels_are_indices_into_the_classes(labels: list[int], said: str) -> None:
+    with pytest.raises(ValueError, match=f"labels of 'toy' {said}"):
+        replace(make(3), labels=torch.tensor(labels))
+
+
+POSITIONS = {
+    "numpy number": np.int64(7),
+    "numpy unsigned": np.uint8(7),
+    "0-d array": np.array(7),
+    "0-d tensor": torch.tensor(7),
+    "negative": np.int16(-5),
+    "list": [7, 0],
+    "numpy list": [np.int64(7), np.int64(0)],
+    "array": np.array([7, 0], np.int32),
+    "tensor": torch.tensor([7, 0], dtype=torch.int32),
+    "truth values": np.arange(12) % 7 == 0,
+    "torch truth values": torch.arange(12) % 7 == 0,
+    "slice": slice(7, 0, None),
+    "slice of numpy numbers": slice(np.int64(2), np.int64(5)),
+    "range": range(3, 5),
+    "empty": [],
+    "empty array": np.array([]),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_lazy_images_are_indexed_like_a_tensor(name: str) -> None:
+    index, pixels = POSITIONS[name], make().images.repeat(1, 1, 2, 2)
+    like = index if isinstance(index, slice) else torch.as_tensor(np.asarray(index))
+    like = like.long() if isinstance(like, Tensor) and like.dtype != torch.bool else like
+    lazy = LazyImages(pixels, make().ids, "pixelate", 1, 0)
+    expected = lazy[torch.arange(12)][like]
+    assert torch.equal(lazy[index], expected)
+    if not isinstance(index, slice):
+        assert make().subset(index).labels.tolist() == make().labels[like].reshape(-1).tolist()
+
+
+@pytest.mark.parametrize(
+    "index", [1.0, [0.5], np.array([1.0]), 12, [12], -13, np.ones(11, bool), "1"]
+)
+def test_what_is_no_position(index: object) -> None:
+    lazy = LazyImages(make().images.repeat(1, 1, 2, 2), make().ids, "pixelate", 1, 0)
+    for use in (lazy.__getitem__, make().subset):
+        with pytest.raises((IndexError, TypeError)):
+            use(index)  # type: ignore[operator]

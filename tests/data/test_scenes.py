@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tttlib.data import scenes
+from tttlib.data import MissingDataError, scenes
 from tttlib.data import scenes_sources as sources
-from tttlib.data.imageset import SPLITS, ImageSet, MissingDataError
+from tttlib.data.imageset import SPLITS, ImageSet
 
 N = 2000
 

@@ -95,11 +95,10 @@ def write_official(root: Path, train: list[Photo], valid: list[Photo]) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Decoded images go to the test's own folder."""
+def tiny_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the decoded images go."""
     monkeypatch.delenv("TTTLIB_DATA", raising=False)
-    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "tiny-imagenet"
+    return cache / "tiny-imagenet"
 
 
 def assert_same(a: ImageSet, b: ImageSet) -> None:
@@ -190,16 +189,16 @@ def test_subsets_keep_every_so_many_classes(
 
 
 def test_the_second_load_does_not_decode(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_parquet(tmp_path, "valid", photos())
     first = data.load("tiny-imagenet", "valid", tmp_path)
-    assert [p.name for p in cache.iterdir()] == [f"valid-{first.fingerprint}"]
+    assert [p.name for p in tiny_cache.iterdir()] == [f"valid-{first.fingerprint}"]
 
     def never(*args: object) -> bytes:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(decoded, "pixels", never)
+    monkeypatch.setattr(decoded.Source, "decode", never)
     assert_same(data.load("tiny-imagenet", "valid", tmp_path), first)
     data.load("tiny-imagenet-100", "valid", tmp_path)
     write_parquet(tmp_path, "train", photos())
@@ -227,44 +226,34 @@ def test_changed_annotations_are_read_again(tmp_path: Path) -> None:
     assert (len(first), len(second)) == (10, 4) and first.fingerprint != second.fingerprint
 
 
-def test_a_damaged_cache_is_named(tmp_path: Path, cache: Path) -> None:
-    write_parquet(tmp_path, "valid", photos())
-    found = data.load("tiny-imagenet", "valid", tmp_path)
-    images = cache / f"valid-{found.fingerprint}" / "images.u8"
-    del found
-    images.write_bytes(images.read_bytes()[:-1])
-    with pytest.raises(DamagedDataError, match=re.escape(f"{images} has a wrong size; delete")):
-        data.load("tiny-imagenet", "valid", tmp_path)
-
-
 def test_an_interrupted_decoding_leaves_nothing(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_parquet(tmp_path, "valid", photos())
     with monkeypatch.context() as patch:
-        pixels = decoded.pixels
+        decode = decoded.Source.decode
 
-        def interrupted(jpeg: bytes, index: int, source: Path) -> bytes:
-            if index == 7:
+        def interrupted(source: decoded.Source, file: bytes, where: str) -> bytes:
+            if where.startswith("image 7 "):
                 raise KeyboardInterrupt
-            return pixels(jpeg, index, source)
+            return decode(source, file, where)
 
-        patch.setattr(decoded, "pixels", interrupted)
+        patch.setattr(decoded.Source, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             data.load("tiny-imagenet", "valid", tmp_path)
-    assert list(cache.iterdir()) == []
+    assert list(tiny_cache.iterdir()) == []
     assert len(data.load("tiny-imagenet", "valid", tmp_path)) == 10
 
 
 # -- bad input -------------------------------------------------------------------------------------
 
 
-def refused(cache: Path, root: Path, split: str, message: str) -> None:
+def refused(tiny_cache: Path, root: Path, split: str, message: str) -> None:
     """One clear error, of one line, and no half-written cache."""
     with pytest.raises(DamagedDataError, match=message) as caught:
         data.load("tiny-imagenet", split, root)
     assert "\n" not in str(caught.value).strip()
-    assert not cache.exists() or list(cache.iterdir()) == []
+    assert not tiny_cache.exists() or list(tiny_cache.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["tiny-imagenet", "tiny-imagenet-50"])
@@ -298,36 +287,36 @@ def test_there_is_no_test_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
-def test_truncated_parquet(tmp_path: Path, cache: Path, share: float) -> None:
+def test_truncated_parquet(tmp_path: Path, tiny_cache: Path, share: float) -> None:
     path = write_parquet(tmp_path, "valid", photos())
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
+    refused(tiny_cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
 
 
-def test_parquet_with_a_damaged_page(tmp_path: Path, cache: Path) -> None:
+def test_parquet_with_a_damaged_page(tmp_path: Path, tiny_cache: Path) -> None:
     path = write_parquet(tmp_path, "valid", photos())
     raw = bytearray(path.read_bytes())
     middle = len(raw) // 2
     raw[middle : middle + 4000] = bytes(4000)  # the footer stays whole
     path.write_bytes(raw)
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated")
+    refused(tiny_cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated")
 
 
-def test_parquet_of_something_else(tmp_path: Path, cache: Path) -> None:
+def test_parquet_of_something_else(tmp_path: Path, tiny_cache: Path) -> None:
     path = tmp_path / "tiny-imagenet-valid.parquet"
     pq.write_table(pa.table({"text": ["a", "b"]}), path)
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
+    refused(tiny_cache, tmp_path, "valid", f"{re.escape(str(path))} is truncated or has no columns")
 
 
-def test_second_part_truncated(tmp_path: Path, cache: Path) -> None:
+def test_second_part_truncated(tmp_path: Path, tiny_cache: Path) -> None:
     write_parquet(tmp_path, "train-0", photos())
     path = write_parquet(tmp_path, "train-1", photos(first=20))
     path.write_bytes(path.read_bytes()[:-100])
-    refused(cache, tmp_path, "train", re.escape(str(path)))
+    refused(tiny_cache, tmp_path, "train", re.escape(str(path)))
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_a_listed_image_is_missing(tmp_path: Path, cache: Path, split: str) -> None:
+def test_a_listed_image_is_missing(tmp_path: Path, tiny_cache: Path, split: str) -> None:
     folder = write_official(tmp_path, photos(), photos())
     where = {
         "train": f"train/{ORDER[1]}/images/{ORDER[1]}_1.JPEG",
@@ -335,7 +324,7 @@ def test_a_listed_image_is_missing(tmp_path: Path, cache: Path, split: str) -> N
     }
     path = folder / where[split]
     path.unlink()
-    refused(cache, tmp_path, split, f"{re.escape(str(path))} is listed but missing")
+    refused(tiny_cache, tmp_path, split, f"{re.escape(str(path))} is missing")
 
 
 @pytest.mark.parametrize(
@@ -343,7 +332,9 @@ def test_a_listed_image_is_missing(tmp_path: Path, cache: Path, split: str) -> N
     [("train", f"train/{ORDER[1]}/{ORDER[1]}_boxes.txt"), ("valid", "val/val_annotations.txt")],
 )
 @pytest.mark.parametrize("damage", ["missing", "truncated", "unknown"])
-def test_damaged_listing(tmp_path: Path, cache: Path, split: str, file: str, damage: str) -> None:
+def test_damaged_listing(
+    tmp_path: Path, tiny_cache: Path, split: str, file: str, damage: str
+) -> None:
     path = write_official(tmp_path, photos(), photos()) / file
     if damage == "missing":
         path.unlink()
@@ -353,7 +344,7 @@ def test_damaged_listing(tmp_path: Path, cache: Path, split: str, file: str, dam
         path.write_text(path.read_text().replace(ORDER[2], "n99999999"))
     else:
         path.write_text(path.read_text().replace("\t63", "\tsixty"))
-    refused(cache, tmp_path, split, re.escape(str(path)))
+    refused(tiny_cache, tmp_path, split, re.escape(str(path)))
 
 
 @pytest.mark.parametrize("layout", ["hub", "official"])
@@ -367,7 +358,7 @@ def test_damaged_listing(tmp_path: Path, cache: Path, split: str, file: str, dam
     ],
 )
 def test_a_bad_image_is_named(
-    tmp_path: Path, cache: Path, layout: str, bad: bytes, message: str
+    tmp_path: Path, tiny_cache: Path, layout: str, bad: bytes, message: str
 ) -> None:
     images = photos()
     images[4] = replace(images[4], jpeg=bad)
@@ -375,18 +366,18 @@ def test_a_bad_image_is_named(
         write_parquet(tmp_path, "valid", images)
     else:
         write_official(tmp_path, [], images)
-    refused(cache, tmp_path, "valid", message)
+    refused(tiny_cache, tmp_path, "valid", message)
 
 
 @pytest.mark.parametrize("label", [-1, 200])
-def test_labels_out_of_range(tmp_path: Path, cache: Path, label: int) -> None:
+def test_labels_out_of_range(tmp_path: Path, tiny_cache: Path, label: int) -> None:
     path = write_parquet(tmp_path, "valid", [replace(photos()[0], label=label)])
-    refused(cache, tmp_path, "valid", rf"{re.escape(str(path))}: labels must lie in 0\.\.4")
+    refused(tiny_cache, tmp_path, "valid", rf"{re.escape(str(path))}: labels must lie in 0\.\.4")
 
 
-def test_no_rows(tmp_path: Path, cache: Path) -> None:
+def test_no_rows(tmp_path: Path, tiny_cache: Path) -> None:
     path = write_parquet(tmp_path, "valid", [])
-    refused(cache, tmp_path, "valid", f"{re.escape(str(path))}: .*there must be rows")
+    refused(tiny_cache, tmp_path, "valid", f"{re.escape(str(path))}: .*there must be rows")
 
 
 # -- the real files --------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,6 +39,38 @@ def run(net: torch.nn.Module, folder: Path, **settings: object) -> evaluate.Adap
     )
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every piece that is computed."""
+    pieces, original = [], loop._piece
+
+    def piece(*arguments: Any) -> Any:
+        pieces.append(len(pieces))
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "_piece", piece)
+    return pieces
+
+
+def killed(
+    monkeypatch: pytest.MonkeyPatch, net: torch.nn.Module, folder: Path, pieces: int
+) -> None:
+    """A run that dies after so many pieces."""
+    original = loop._piece
+    left = iter([original] * pieces)
+
+    def piece(*arguments: Any) -> Any:
+        try:
+            work = next(left)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+        return work(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_piece", piece)
+        with pytest.raises(KeyboardInterrupt):
+            run(net, folder)
+
+
 def test_rows_are_the_answers_of_the_adapter(net: torch.nn.Module, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     rows, diagnostics = run(net, tmp_path)
@@ -57,31 +91,84 @@ def test_rows_are_the_answers_of_the_adapter(net: torch.nn.Module, tmp_path: Pat
 def test_a_killed_run_goes_on_and_gives_the_same(
     net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
-    whole = run(net, tmp_path / "whole")
-    original, asked = loop._Run.piece, []
-
-    def broken(self: loop._Run, numbers: list[int]) -> object:
-        if len(asked) > killed_after:
-            raise KeyboardInterrupt
-        asked.append(numbers)
-        return original(self, numbers)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "piece", broken)
-        with pytest.raises(KeyboardInterrupt):
-            run(net, tmp_path / "broken")
-    assert len(list((tmp_path / "broken" / "states").iterdir())) == 1
-    counted = []
-    monkeypatch.setattr(
-        loop._Run, "piece", lambda self, numbers: counted.append(0) or original(self, numbers)
-    )
-    again = run(net, tmp_path / "broken")
-    assert len(counted) == 2 - killed_after
+    whole, folder = run(net, tmp_path / "whole"), tmp_path / "broken"
+    killed(monkeypatch, net, folder, pieces=killed_after + 1)
+    assert len(list((folder / "states").iterdir())) == 1
+    pieces = counted(monkeypatch)
+    again = run(net, folder)
+    assert len(pieces) == 2 - killed_after
     pd.testing.assert_frame_equal(again.rows, whole.rows)
     pd.testing.assert_frame_equal(again.diagnostics, whole.diagnostics)
-    assert not list((tmp_path / "broken" / "states").iterdir())
-    run(net, tmp_path / "broken")
-    assert len(counted) == 2 - killed_after  # finished: nothing runs again
+    assert not list((folder / "states").iterdir())
+    run(net, folder)
+    assert len(pieces) == 2 - killed_after  # finished: nothing runs again
+
+
+def wrong_bytes(state: Path, folder: Path) -> None:
+    state.write_bytes(b"\x80\x02 no state")
+
+
+def cut_short(state: Path, folder: Path) -> None:
+    state.write_bytes(state.read_bytes()[:1000])
+
+
+def nothing_in_it(state: Path, folder: Path) -> None:
+    state.write_bytes(b"")
+
+
+def of_another_network(state: Path, folder: Path) -> None:
+    saved = torch.load(state, weights_only=True)
+    saved["adapter"] = {"weights": torch.zeros(3)}
+    torch.save(saved, state)
+
+
+def without_entries(state: Path, folder: Path) -> None:
+    torch.save({"something": torch.zeros(3)}, state)
+
+
+def rows_gone(state: Path, folder: Path) -> None:
+    next(folder.glob("adaptation-*.parquet")).unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [wrong_bytes, cut_short, nothing_in_it, of_another_network, without_entries, rows_gone],
+)
+def test_a_state_that_cannot_be_used_is_made_again(
+    net: torch.nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path, Path], None],
+) -> None:
+    whole, folder = run(net, tmp_path / "whole").rows, tmp_path / "broken"
+    killed(monkeypatch, net, folder, pieces=2)
+    (state,) = (folder / "states").iterdir()
+    damage(state, folder)
+    pieces = counted(monkeypatch)
+    pd.testing.assert_frame_equal(run(net, folder).rows, whole)
+    assert len(pieces) == 3 and not list((folder / "states").iterdir())
+    (record,) = caplog.records
+    assert str(state) in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_two_runs_of_one_stream_at_once_give_the_same(
+    net: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, folder, original = run(net, tmp_path / "whole").rows, tmp_path / "both", loop._piece
+    others: list[pd.DataFrame] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        """Between two pieces of the first run, the second one starts and ends."""
+        tables = original(*arguments)
+        monkeypatch.setattr(loop, "_piece", original)
+        others.append(run(net, folder).rows)
+        return tables
+
+    monkeypatch.setattr(loop, "_piece", interrupted)
+    pd.testing.assert_frame_equal(run(net, folder).rows, whole)
+    pd.testing.assert_frame_equal(others[0], whole)
+    assert not list((folder / "states").iterdir())
 
 
 def test_reset_at_every_block_forgets_the_blocks_before(

@@ -9,40 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from toys import same, scenes, state
+from toys import toy as model
 
 from tttlib import corruptions, data, evaluate, results, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.models import MaskedAutoencoder, zoo
 
-SMALL = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": 1,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 10,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
 DOMAINS = ("clean", "contrast")
 RUN = {"steps": 2, "batch_size": 4, "lr": 0.1}
-
-
-def model() -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    net = MaskedAutoencoder(**SMALL).eval()
-    net.mean.fill_(0.5)
-    net.std.fill_(0.05)  # exaggerates the images: an untrained model calls all of them the same
-    net.card = {"name": "toy", "weights_sha256": "0123"}
-    return net
-
-
-def scenes(n: int = 6) -> ImageSet:
-    return data.load("scenes", "test", n=n)
 
 
 def adapted(
@@ -56,14 +31,6 @@ def adapted(
         progress=False,
         **{**RUN, **settings},
     )
-
-
-def state(net: MaskedAutoencoder) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return all(torch.equal(value, b[name]) for name, value in a.items())
 
 
 # -- rows ------------------------------------------------------------------------------------------

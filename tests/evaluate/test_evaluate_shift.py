@@ -9,36 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from toys import toy as model
 
 from tttlib import data, evaluate, results, statistics, streams, ttt
 from tttlib.data import ImageSet
-from tttlib.models import MaskedAutoencoder
 
-SMALL = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 10,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
 DOMAINS = ("fog", "contrast")
 RUN = {"steps": 2, "batch_size": 3, "lr": 0.1}
-
-
-def model() -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    net = MaskedAutoencoder(**SMALL).eval()
-    net.mean.fill_(0.5)
-    net.std.fill_(0.05)
-    net.card = {"name": "toy", "weights_sha256": "0123"}
-    return net
 
 
 def images(per_class: int = 3) -> ImageSet:

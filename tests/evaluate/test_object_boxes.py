@@ -11,35 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from torchvision.tv_tensors import BoundingBoxes
+from toys import toy as model
 
 from tttlib import data, evaluate, results, ttt
 from tttlib.boxes import Annotation, area_ratio, through
 from tttlib.data import ImageSet
-from tttlib.models import MaskedAutoencoder
 from tttlib.tables import size_tables
-
-SMALL = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": 1,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 10,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
-
-
-def model() -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    net = MaskedAutoencoder(**SMALL).eval()
-    net.std.fill_(0.05)
-    net.card = {"name": "toy", "weights_sha256": "0123"}
-    return net
 
 
 def boxed(*boxes: list[float]) -> ImageSet:

@@ -45,8 +45,3 @@ def test_attend_picks_by_length(
     monkeypatch.setattr(attention.F, "scaled_dot_product_attention", spy("fused"))
     attention.attend(*qkv(tokens, torch.float32))
     assert called == [expected]
-
-
-def test_measure_times_both() -> None:
-    seconds = attention.measure(batch=1, heads=1, tokens=3, dim=4)
-    assert set(seconds) == {"plain", "fused"} and min(seconds.values()) > 0

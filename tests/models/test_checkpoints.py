@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_mae import SIZES as MAE
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,20 +28,6 @@ State = dict[str, Tensor]
 WRN = {"depth": 10, "width": 1}
 RESNEXT = {"depth": 11, "cardinality": 2, "base_width": 8}
 RESNET = {"layers": (1, 1, 1, 1)}
-MAE: dict[str, Any] = {
-    "img_size": 16,
-    "patch_size": 4,
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 3,
-    "classifier_embed_dim": 12,
-    "classifier_depth": 1,
-    "classifier_num_heads": 3,
-}
 
 
 def weights(preset: str, **sizes: Any) -> State:
@@ -193,8 +180,7 @@ def test_the_files_own_normalisation_wins_and_is_told(
 def test_a_prefix_inside_a_key_stays() -> None:
     """The wrapper's own remover cuts from the front whatever contains the prefix."""
     state = {"block.model.weight": torch.zeros(1), "model.module.bias": torch.zeros(1)}
-    found = key_names.state_dict(state)
-    assert found.keys() == {"block.model.weight", "module.bias"}
+    assert key_names.weights(state).state.keys() == {"block.model.weight", "bias"}
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
@@ -437,7 +423,7 @@ def test_prefixes_come_off_the_full_key_list(preset: str) -> None:
     with torch.device("meta"):
         state = dict(zoo.create(preset).state_dict())
     for content in (under("module.", state), {"model": under("model.", state)}):
-        assert key_names.state_dict(content).keys() == state.keys()
+        assert key_names.weights(content).state.keys() == state.keys()
 
 
 def test_reading_leaves_no_class_allowed(tmp_path: Path) -> None:
@@ -602,7 +588,7 @@ CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
     "zero bytes": (text(""), r"is empty \(0 bytes\); fetch it again"),
     "pointer": (
         text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
-        r"begins like text \('version h'\).*fetch the file itself",
+        r"is a Git LFS pointer of 56 bytes.*fetch the file itself",
     ),
     "web page": (text("\n<!DOCTYPE html>"), r"begins like text .*fetch the file itself"),
     "archive": (archive, r"is an archive; unpack it"),

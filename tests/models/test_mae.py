@@ -8,31 +8,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_mae import SIZES, tiny_images, tiny_mae
 from torch import Tensor, nn
 
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.models.mae import Attention, Block, sincos_position_embedding
 
-SMALL = {
-    "img_size": 16,
-    "patch_size": 4,
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 3,
-    "classifier_embed_dim": 12,
-    "classifier_depth": 1,
-    "classifier_num_heads": 3,
-}
 L = 16
 
 
 def model(**overrides: object) -> MaskedAutoencoder:
     """A small float64 model whose every parameter, biases and tokens included, is random."""
-    net = MaskedAutoencoder(**{**SMALL, **overrides}).double().eval()
+    net = tiny_mae(**overrides)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, p in net.named_parameters():
@@ -41,9 +28,8 @@ def model(**overrides: object) -> MaskedAutoencoder:
     return net
 
 
-def images(n: int = 3, size: int = 16) -> Tensor:
-    random = torch.Generator().manual_seed(1)
-    return torch.rand(n, 3, size, size, generator=random, dtype=torch.float64)
+def images(n: int = 3) -> Tensor:
+    return tiny_images(n)
 
 
 def orders(n: int = 3, seed: int = 2) -> Tensor:
@@ -152,7 +138,7 @@ def test_positions_are_fixed_and_normalisation_stays_out_of_the_state() -> None:
 
 def test_initialisation_is_that_of_mae() -> None:
     torch.manual_seed(0)
-    net = MaskedAutoencoder(**SMALL)
+    net = MaskedAutoencoder(**SIZES)
     for module in (m for m in net.modules() if isinstance(m, nn.Linear)):
         bound = math.sqrt(6 / (module.in_features + module.out_features))
         assert 0.8 * bound < module.weight.abs().max() <= bound
@@ -486,7 +472,7 @@ def test_a_perfect_prediction_gives_the_image_back(
 )
 def test_sizes_that_do_not_divide(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        MaskedAutoencoder(**{**SMALL, **overrides})
+        MaskedAutoencoder(**{**SIZES, **overrides})
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 20, 20), (2, 1, 16, 16), (3, 16, 16), (2, 3, 16, 8)])

@@ -17,25 +17,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_mae import SIZES
 from torch import Tensor
 
 from tttlib import data
 from tttlib.data import ImageSet
 from tttlib.models import MaskedAutoencoder, RotationNet, training, zoo
-from tttlib.models.training import Phase, Recipe
+from tttlib.models.training import Phase, Recipe, losses, phases
 
 CPU = torch.device("cpu")
 SMALL = {
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": 1,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
+    **{name: size for name, size in SIZES.items() if name not in ("img_size", "num_classes")},
+    **{"patch_size": 8, "depth": 1, "classifier_embed_dim": 8, "classifier_num_heads": 2},
 }
 THREE = (  # 54, 4 and 4 steps of 16 of 64 images
     Phase("mae", 13.5, 1e-2, 16),
@@ -47,7 +40,7 @@ THREE = (  # 54, 4 and 4 steps of 16 of 64 images
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same arithmetic on every machine."""
-    monkeypatch.setattr(training, "bf16_helps", lambda device: False)
+    monkeypatch.setattr(phases, "bf16_helps", lambda device: False)
 
 
 def scenes(split: str = "train") -> ImageSet:
@@ -99,7 +92,7 @@ def final(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 def count_steps(monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> list[str]:
     """The loss of every step from now on; KeyboardInterrupt instead of step `kill_at`."""
     steps: list[str] = []
-    loss = training._loss
+    loss = losses.phase_loss
 
     def counting(model: MaskedAutoencoder, phase: Phase, *rest: Any) -> Tensor:
         if len(steps) == kill_at:
@@ -107,7 +100,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> 
         steps.append(phase.loss)
         return loss(model, phase, *rest)
 
-    monkeypatch.setattr(training, "_loss", counting)
+    monkeypatch.setattr(losses, "phase_loss", counting)
     return steps
 
 
@@ -127,10 +120,10 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> 
 def test_the_loss_falls(
     tmp_path: Path, phase: Phase, bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "bf16_helps", lambda device: bf16)
+    monkeypatch.setattr(phases, "bf16_helps", lambda device: bf16)
     card = zoo.read_card(train(tmp_path, recipe(phase, crop_scale=1.0, flip=False)))
-    (losses,) = card["losses"]
-    assert len(losses) == 2 and losses[1] < losses[0] - 0.02  # means of steps 1-50 and 51-60
+    (means,) = card["losses"]
+    assert len(means) == 2 and means[1] < means[0] - 0.02  # means of steps 1-50 and 51-60
 
 
 def test_weights_and_card(tmp_path: Path) -> None:
@@ -267,10 +260,11 @@ def test_the_checkpoint_of_other_settings_is_refused(
 
 KILLED = """
 import sys
-from tttlib import data, training
+from tttlib import data
 from tttlib.__main__ import main
+from tttlib.models import training
 
-training.bf16_helps = lambda device: False
+training.phases.bf16_helps = lambda device: False
 small = {small!r}
 phases = (training.Phase("joint", 12, 1e-2, 16, class_mask_ratio=0.75),) * 5
 training.RECIPES["toy"] = training.Recipe(
@@ -403,7 +397,7 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def phase_loss(net: MaskedAutoencoder, phase: Phase, seed: int = 1) -> Tensor:
-    return training._loss(net, phase, *batch(), torch.Generator().manual_seed(seed))
+    return losses.phase_loss(net, phase, *batch(), torch.Generator().manual_seed(seed))
 
 
 def order(net: MaskedAutoencoder, seed: int = 1) -> Tensor:
@@ -467,7 +461,7 @@ def rotation_net() -> RotationNet:
 def test_rotation_loss() -> None:
     """Class and turn on the same batch, one turn for each image, all four of them drawn."""
     net, (x, y) = rotation_net(), batch(40)
-    got = training._loss(net, Phase("rotation", 1, 1), x, y, torch.Generator().manual_seed(1))
+    got = losses.phase_loss(net, Phase("rotation", 1, 1), x, y, torch.Generator().manual_seed(1))
     turns = torch.randint(4, (40,), generator=torch.Generator().manual_seed(1))
     assert set(turns.tolist()) == {0, 1, 2, 3}
     turned = torch.stack([torch.rot90(a, int(k), (1, 2)) for a, k in zip(x, turns, strict=True)])
@@ -565,7 +559,7 @@ def test_augmentation_is_seeded() -> None:
 def test_an_epoch_shows_every_image_once() -> None:
     def epoch(number: int, phase: int = 0) -> list[int]:
         steps = range(4 * number, 4 * number + 4)
-        return torch.cat([training._batch_index(s, 4, 64, 16, 0, phase) for s in steps]).tolist()
+        return torch.cat([phases.batch_index(s, 4, 64, 16, 0, phase) for s in steps]).tolist()
 
     assert sorted(epoch(0)) == sorted(epoch(1)) == [*range(64)]
     assert epoch(0) != epoch(1) and epoch(0) != epoch(0, phase=1)
@@ -617,13 +611,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     tmp_path: Path, bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint before it stays; no weights are written."""
-    loss, calls = training._loss, []
+    loss, calls = losses.phase_loss, []
 
     def breaking(*arguments: Any) -> Tensor:
         calls.append(1)
         return loss(*arguments) * (bad if len(calls) == 52 else 1)
 
-    monkeypatch.setattr(training, "_loss", breaking)
+    monkeypatch.setattr(losses, "phase_loss", breaking)
     message = f"toy: the loss became (nan|{bad}) in phase 0; lower the lr"
     with pytest.raises(ValueError, match=message):
         train(tmp_path, recipe(Phase("mae", 13.5, 1e-3, 16)), checkpoint_seconds=0)

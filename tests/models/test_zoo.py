@@ -10,26 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_mae import SIZES, tiny_mae
 from torch import Tensor
 
 from tttlib.models import MaskedAutoencoder, zoo
 
-SMALL = {
-    "img_size": 16,
-    "patch_size": 4,
-    "embed_dim": 8,
-    "depth": 1,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 3,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
 CARD: dict[str, Any] = {
-    "architecture": SMALL,
+    "architecture": SIZES,
     "mean": [0.1, 0.2, 0.3],
     "std": [0.4, 0.5, 0.6],
     "classes": ["a", "b", "c"],
@@ -39,8 +26,7 @@ CARD: dict[str, Any] = {
 
 
 def model(seed: int = 0, **overrides: object) -> MaskedAutoencoder:
-    torch.manual_seed(seed)
-    return MaskedAutoencoder(**{**SMALL, **overrides})
+    return tiny_mae(seed, torch.float32, **overrides).train()
 
 
 def written(folder: Path, **card: object) -> Path:
@@ -64,7 +50,7 @@ def rewrite(path: Path, **changes: Tensor | None) -> None:
 def test_round_trip_rounds_to_fp16_and_nothing_else(tmp_path: Path, head_type: str) -> None:
     net = model(head_type=head_type)
     path = tmp_path / "new" / "toy.safetensors"
-    architecture = {**SMALL, "head_type": head_type}
+    architecture = {**SIZES, "head_type": head_type}
     assert zoo.save(net, path, {**CARD, "architecture": architecture}) == path
     stored = load_file(path)
     assert {t.dtype for t in stored.values() if t.is_floating_point()} == {torch.float16}
@@ -191,8 +177,8 @@ def test_unusable_card_is_named(tmp_path: Path, text: str) -> None:
     ("change", "message"),
     [
         ({"architecture": {"family": "vgg"}}, "unknown model family 'vgg'"),
-        ({"architecture": {**SMALL, "layers": 3}}, "layers"),
-        ({"architecture": {**SMALL, "embed_dim": 9}}, "embed_dim 9 must be divisible"),
+        ({"architecture": {**SIZES, "layers": 3}}, "layers"),
+        ({"architecture": {**SIZES, "embed_dim": 9}}, "embed_dim 9 must be divisible"),
         ({"mean": [0.5, 0.5]}, "2"),
         ({"std": [0.5, 0.0, 0.5]}, r"std \[0.5, 0.0, 0.5\] must be finite, std positive"),
         ({"mean": [float("nan")] * 3}, "must be finite"),
@@ -214,15 +200,16 @@ def test_a_card_that_describes_no_model(
 def test_truncated_file(tmp_path: Path, keep: int) -> None:
     path = written(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(zoo.CheckpointError, match=f"{re.escape(str(path))} is no complete safe"):
+    with pytest.raises(
+        zoo.CheckpointError, match=f"{re.escape(str(path))} is (no complete .*safe|empty)"
+    ):
         zoo.load(path)
 
 
-def test_no_safetensors_file(tmp_path: Path) -> None:
+def test_a_pytorch_file_under_that_name_is_read(tmp_path: Path) -> None:
     path = written(tmp_path)
-    torch.save(model().state_dict(), path)
-    with pytest.raises(zoo.CheckpointError, match="is no complete safetensors file"):
-        zoo.load(path)
+    torch.save(model(seed=1).state_dict(), path)
+    assert torch.equal(zoo.load(path).cls_token, model(seed=1).cls_token)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +217,7 @@ def test_no_safetensors_file(tmp_path: Path) -> None:
     [
         ({"cls_token": None}, r"keys 1 missing \(cls_token\)\."),
         ({"extra": torch.zeros(1)}, r"keys 1 not of this model \(extra\)\."),
-        ({"norm__bias": torch.zeros(9)}, r"1 wrong shape \(norm.bias is \[9\], not \[8\]\)"),
+        ({"norm__bias": torch.zeros(9)}, r"1 wrong shape \(norm.bias is \[9\], not \[16\]\)"),
     ],
 )
 def test_keys_that_do_not_fit(
@@ -255,7 +242,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_other_sizes_gives_a_short_message(tmp_path: Path) -> None:
-    path = written(tmp_path, architecture={**SMALL, "embed_dim": 16, "depth": 2})
+    path = written(tmp_path, architecture={**SIZES, "embed_dim": 8, "depth": 3})
     with pytest.raises(zoo.CheckpointError, match=r"12 missing \(.*…\).*wrong shape") as caught:
         zoo.load(path)
     assert len(str(caught.value)) < 700 + len(str(path))

@@ -12,30 +12,14 @@ from PIL import Image
 
 from tttlib import data, evaluate
 from tttlib.models import MaskedAutoencoder
-from tttlib.plots import explore, use_style
+from tttlib.plots import explore
 
 SMALL = {
-    "img_size": 32,
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": 1,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 10,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
-HOW = {"steps": 3, "batch_size": 2, "lr": 0.1}
-
-
-@pytest.fixture(autouse=True)
-def agg() -> None:
-    plt.close("all")
-    plt.switch_backend("agg")
-    use_style()
+    "img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "num_classes": 10,
+    "decoder_embed_dim": 8, "decoder_depth": 1, "decoder_num_heads": 2,
+    "classifier_embed_dim": 8, "classifier_depth": 1, "classifier_num_heads": 2,
+}  # fmt: skip
+SETTINGS = {"steps": 3, "batch_size": 2, "lr": 0.1}
 
 
 @pytest.fixture
@@ -59,7 +43,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
 def test_every_control_changes_the_picture_and_steps_cost_nothing(
     net: MaskedAutoencoder, calls: list
 ) -> None:
-    widget = explore.explore(net, data.load("scenes", "test", n=4), ["fog", "contrast"], **HOW)
+    widget = explore.explore(net, data.load("scenes", "test", n=4), ["fog", "contrast"], **SETTINGS)
     assert "JupyterLab" in repr(widget)  # all that a page without widgets shows
     image, corruption, severity, step, picture = widget.children
 
@@ -88,7 +72,7 @@ def test_every_control_changes_the_picture_and_steps_cost_nothing(
 
 def test_the_figure_says_what_the_network_says(net: MaskedAutoencoder) -> None:
     dataset = data.load("scenes", "test", n=4)
-    explorer = explore.Explorer(net, dataset, ["fog"], **HOW)
+    explorer = explore.Explorer(net, dataset, ["fog"], **SETTINGS)
     figure = explorer.figure(2, "fog", 3, 3)
     image, found = explorer.adapted(2, "fog", 3)
     assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["fog,\nseverity 3", "masked"]
@@ -110,7 +94,7 @@ def test_no_figure_stays_open_and_memory_is_bounded(
     net: MaskedAutoencoder, calls: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explore, "_KEPT", 2)
-    explorer = explore.Explorer(net, data.load("scenes", "test", n=4), ["fog"], **HOW)
+    explorer = explore.Explorer(net, data.load("scenes", "test", n=4), ["fog"], **SETTINGS)
     for image in (0, 1, 2, 0):
         explorer.png(image, "fog", 5, 0)
     assert len(calls) == 4 and len(explorer._seen) == 2

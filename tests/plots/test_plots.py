@@ -19,14 +19,6 @@ from tttlib import plots
 from tttlib.models import zoo
 
 
-@pytest.fixture(autouse=True)
-def agg(monkeypatch: pytest.MonkeyPatch) -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    plots.use_style()
-
-
 def summary() -> pd.DataFrame:
     step = np.tile(np.arange(3), 4)
     return pd.DataFrame(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tttlib import __main__ as cli
 from tttlib import results
 from tttlib.report import publish
 
 HERE = Path(__file__).parents[2] / "figures"
+ORIGIN = {"suffix": "tiny", "data": "50 images", "command": "tttlib run 02"}
 
 
 @pytest.fixture
@@ -33,50 +37,74 @@ def run(tmp_path: Path) -> Path:
 def test_figures_are_copied_and_entered(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "figures"
     folder.mkdir()
-    what = {"suffix": "tiny", "data": "50 images", "command": "tttlib run 02"}
-    copies = publish.publish(run, folder, **what, names=["02_gains"])
+    copies = publish.publish(run, folder, **ORIGIN, names=["02_gains"])
     assert [c.name for c in copies] == ["02_gains_tiny.svg", "02_gains_tiny.csv"]
     assert (folder / "02_gains_tiny.svg").read_bytes() == b"figures/02_gains.svg"
     table = publish.index(folder).set_index("file")
     assert table.loc["02_gains_tiny.csv", "what"] == "caption of tables/02_gains.csv"
     assert len(table.loc["02_gains_tiny.csv", "commit"]) in (1, 7)
-    publish.publish(run, folder, **{**what, "data": "99 images"})
+    publish.publish(run, folder, **{**ORIGIN, "data": "99 images"})
     table = publish.index(folder)
     assert table["file"].is_unique and len(table) == 3 and set(table["data"]) == {"99 images"}
     assert (folder / "README.md").read_text() == publish.page(table)
-    assert not list(folder.glob(".*"))
+    assert not [p for p in folder.glob(".*") if p.name != ".lock"]
 
 
 def test_a_figure_too_large_as_svg_is_png(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    what = {"suffix": "tiny", "data": "50 images", "command": "tttlib run 02"}
-    publish.publish(run, tmp_path, **what)
+    publish.publish(run, tmp_path, **ORIGIN)
     monkeypatch.setattr(publish, "LARGEST_SVG", 3)
-    publish.publish(run, tmp_path, **what, names=["02_gains"])
+    publish.publish(run, tmp_path, **ORIGIN, names=["02_gains"])
     assert (tmp_path / "02_gains_tiny.png").exists() and not list(tmp_path.glob("*.svg"))
     assert "02_gains_tiny.svg" not in set(publish.index(tmp_path)["file"])
 
 
 def test_other_rows_have_another_digest(run: Path, tmp_path: Path) -> None:
-    what = {"suffix": "tiny", "data": "50 images", "command": "tttlib run 02"}
-    publish.publish(run, tmp_path, **what)
+    publish.publish(run, tmp_path, **ORIGIN)
     before = publish.digest_of_rows(tmp_path, "tiny")
     assert set(publish.index(tmp_path)["rows"]) == {before}
     store = results.Store(run / "results")
     store.run({"experiment": "e", "seed": 1}, lambda: pd.DataFrame({"x": [2.0]}))
-    publish.publish(run, tmp_path, **what, names=["02_gains"])
+    publish.publish(run, tmp_path, **ORIGIN, names=["02_gains"])
     table = publish.index(tmp_path).set_index("file")["rows"]
     assert table["02_gains_tiny.svg"] == publish.digest_of_rows(tmp_path, "tiny") != before
     assert table["03_cost_tiny.png"] == before  # stale, and it can be told
 
 
 def test_a_figure_that_the_run_lacks_is_named(run: Path, tmp_path: Path) -> None:
-    what = {"suffix": "s", "data": "d", "command": "c"}
     with pytest.raises(ValueError, match="no 09_nothing; it has 02_gains, 03_cost"):
-        publish.publish(run, tmp_path, **what, names=["09_nothing"])
+        publish.publish(run, tmp_path, **ORIGIN, names=["09_nothing"])
     with pytest.raises(ValueError, match="no figures; it has nothing"):
-        publish.publish(tmp_path / "empty", tmp_path, **what)
+        publish.publish(tmp_path / "empty", tmp_path, **ORIGIN)
+
+
+def test_the_command_publishes(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [w for name, text in ORIGIN.items() for w in (f"--{name}", text)]
+    with pytest.raises(SystemExit) as end:
+        cli.main(["publish", str(run), *words, "--name", "03_cost", "--to", str(tmp_path / "new")])
+    assert not end.value.code and "03_cost_tiny.png" in capsys.readouterr().out
+    assert publish.index(tmp_path / "new")["command"].tolist() == [ORIGIN["command"]]
+
+
+def test_runs_published_at_once_are_all_entered(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = publish.index
+
+    def slowly(folder: Path) -> pd.DataFrame:
+        table = read(folder)
+        time.sleep(0.1)
+        return table
+
+    publish.publish(run, tmp_path, **ORIGIN)
+    monkeypatch.setattr(publish, "index", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        for suffix in "abc":
+            pool.submit(publish.publish, run, tmp_path, **{**ORIGIN, "suffix": suffix})
+    assert len(read(tmp_path)) == 12
 
 
 def test_every_committed_figure_is_in_the_index_and_the_page() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ttt_units import call
 
-from tttlib import __main__ as cli
 from tttlib import results
 from tttlib.results import goldens
 from tttlib.results.compare import cells_of, compare
@@ -43,12 +43,6 @@ def _run(folder: Path, seed: int = 0, n: int = 40, share: float = 0.6, flip: int
     )
     table.to_csv(folder / "tables" / "02_headline.csv", index=False)
     return folder
-
-
-def _call(*words: Any) -> int:
-    with pytest.raises(SystemExit) as caught:
-        cli.main([str(word) for word in words])
-    return int(caught.value.code or 0)
 
 
 def test_cells_have_mean_and_n(tmp_path: Path) -> None:
@@ -167,24 +161,24 @@ def test_the_command_says_what_moved(
     tmp_path: Path, seeds: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = seeds[0], _run(tmp_path / "b", flip=1)
-    assert _call("compare", a, a) == 0
-    assert _call("compare", a, b, "--csv", tmp_path / "cells.csv") == 1
+    assert call("compare", a, a) == 0
+    assert call("compare", a, b, "--csv", tmp_path / "cells.csv") == 1
     out = capsys.readouterr().out
     assert "all of:" not in out and "domain=fog" in out and "1 moved, 0 missing" in out
     assert "moved" in set(pd.read_csv(tmp_path / "cells.csv")["state"])
-    assert _call("compare", a, b, "--atol", "0.05") == 0
+    assert call("compare", a, b, "--atol", "0.05") == 0
     shutil.rmtree(b / "tables")
-    assert _call("compare", a, b, "--atol", "0.05") == 1
+    assert call("compare", a, b, "--atol", "0.05") == 1
     assert "5 missing" in capsys.readouterr().out
     file = tmp_path / "g.json"
-    assert _call("compare", "--make-golden", file, *seeds[:3]) == 0
-    assert _call("compare", file, seeds[1]) == 0
+    assert call("compare", "--make-golden", file, *seeds[:3]) == 0
+    assert call("compare", file, seeds[1]) == 0
     capsys.readouterr()
-    assert _call("compare", file, a, "--rtol", "1") == 2
+    assert call("compare", file, a, "--rtol", "1") == 2
     assert "has a tolerance for every cell" in capsys.readouterr().err
-    assert _call("compare", a) == 2
+    assert call("compare", a) == 2
     (tmp_path / "x.json").write_text("{}")
-    assert _call("compare", tmp_path / "x.json", a) == 2
+    assert call("compare", tmp_path / "x.json", a) == 2
     assert "holds no goldens" in capsys.readouterr().err
 
 

@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from ttt_units import Keep, answers, call, finish
 
-from tttlib import __main__ as cli
 from tttlib import results
-
-UNIT = {
-    "experiment": "ttt",
-    "dataset": "scenes",
-    "split": "test",
-    "dataset_fingerprint": "aa",
-    "selection": "s1",
-    "images": 4,
-    "model": "m",
-    "weights_sha256": "w",
-    "method": "TTT-MAE",
-    "domain": "fog",
-    "severity": 5.0,
-    "seed": 0,
-    "lr": 0.1,
-}
-PROTOCOL = {"reset": "every image"}
-
-
-def _rows(n: int = 4, steps: int = 2, first: int = 0) -> pd.DataFrame:
-    """Right at step 0 where the id is even, at step 1 always."""
-    ids = np.repeat(np.arange(first, first + n), steps)
-    step = np.tile(np.arange(steps), n)
-    return pd.DataFrame({"id": ids, "step": step, "correct": (ids % 2 == 0) | (step > 0)})
-
-
-Keep = Callable[..., Path]
-
-
-@pytest.fixture
-def keep(tmp_path: Path) -> Keep:
-    """Writes a unit into <tmp>/<folder>; returns that folder."""
-
-    def run(
-        rows: pd.DataFrame | None = None,
-        folder: str = "run/results",
-        protocol: dict[str, Any] = PROTOCOL,
-        **changes: Any,
-    ) -> Path:
-        unit = {**UNIT, **changes}
-        store = results.Store(tmp_path / folder)
-        store.run(unit, lambda: _rows() if rows is None else rows, protocol=protocol)
-        return tmp_path / folder
-
-    return run
-
-
-def _call(*words: Any) -> int:
-    with pytest.raises(SystemExit) as caught:
-        cli.main([str(word) for word in words])
-    return int(caught.value.code or 0)
 
 
 def test_settings_that_vary_are_the_columns(keep: Keep, tmp_path: Path) -> None:
     keep()
     keep(domain="contrast")
-    keep(_rows(3, first=4), selection="s2", images=3)  # other images of the same setting
+    keep(answers(3, first=4), selection="s2", images=3)  # other images of the same setting
     (summary,) = results.tabulate([tmp_path / "run"])
     table = summary.table
     assert list(table.columns) == ["domain", "step", "n", "mean", "low", "high"]
@@ -87,8 +34,8 @@ def test_settings_that_vary_are_the_columns(keep: Keep, tmp_path: Path) -> None:
 
 def test_folders_of_runs_results_and_sweeps(keep: Keep, tmp_path: Path) -> None:
     keep(folder="results")
-    keep(folder="sweep/units/a/results", domain="snow")
-    keep(folder="sweep/units/b/results", domain="frost")
+    for key, domain in (("a", "snow"), ("b", "frost")):
+        finish(keep(folder=f"sweep/units/{key}/results", domain=domain).parent)
     files = results.result_files([tmp_path / "sweep", tmp_path, tmp_path / "results"])
     assert len(files) == 3
     (tmp_path / "none").mkdir()
@@ -126,7 +73,7 @@ def test_mixed_protocols_are_refused_by_name(
     keep: Keep, change: dict[str, Any], name: str, values: str
 ) -> None:
     keep()
-    folder = keep(_rows(first=4), selection="s2", **change)
+    folder = keep(answers(first=4), selection="s2", **change)
     with pytest.raises(ValueError, match=f"mix several {name}: {values}.*--allow-mixed {name}"):
         results.tabulate([folder])
     (summary,) = results.tabulate([folder], allow_mixed=[name])
@@ -137,7 +84,7 @@ def test_mixed_protocols_are_refused_by_name(
 
 def test_settings_are_not_averaged_unasked(keep: Keep) -> None:
     keep()
-    folder = keep(_rows(first=4), lr=0.2)
+    folder = keep(answers(first=4), lr=0.2)
     with pytest.raises(ValueError, match=r"several lr: 0.1, 0.2 \(step = 0\).*--where lr=0.1"):
         results.tabulate([folder], by=["step"])
     with pytest.raises(ValueError, match="several step: 0, 1"):
@@ -146,7 +93,7 @@ def test_settings_are_not_averaged_unasked(keep: Keep) -> None:
 
 def test_an_image_twice_is_refused(keep: Keep) -> None:
     keep()
-    folder = keep(_rows(2), selection="s2", images=2)
+    folder = keep(answers(2), selection="s2", images=2)
     words = r"same image and setting twice \(id = 0, domain = fog, step = 0\).*images = .*--where"
     with pytest.raises(ValueError, match=words):
         results.tabulate([folder])
@@ -159,7 +106,7 @@ def test_seeds_and_the_same_image_in_a_stream_are_no_repetition(keep: Keep) -> N
     keep()
     folder = keep(seed=1)
     assert results.tabulate([folder])[0].table["n"].tolist() == [8, 8]
-    stream = pd.concat([_rows(2), _rows(2)])  # arrives twice in one stream
+    stream = pd.concat([answers(2), answers(2)])  # arrives twice in one stream
     other = keep(stream, folder="other", stream="correlated")
     assert results.tabulate([other])[0].table["n"].tolist() == [4, 4]
 
@@ -170,7 +117,7 @@ def test_copies_count_once_and_changed_copies_are_refused(keep: Keep, tmp_path: 
     (summary,) = results.tabulate([tmp_path / "a", tmp_path / "b"])
     assert summary.table["n"].tolist() == [4, 4]
     assert "repeat the rows" in summary.notes[0]
-    keep(_rows(3), folder="c/results")
+    keep(answers(3), folder="c/results")
     with pytest.raises(ValueError, match="same unit with other rows"):
         results.tabulate([tmp_path / "a", tmp_path / "c"])
 
@@ -197,22 +144,6 @@ def test_rows_that_are_no_images_are_shown_as_they_are(keep: Keep) -> None:
     assert table.loc[0].tolist() == ["class", 30, 0.2, 0.1]
 
 
-def test_published_numbers_stand_beside(keep: Keep) -> None:
-    folder = keep(domain="contrast", method="palm", stream="continual")
-    (summary,) = results.tabulate([folder], where={"step": "last"})
-    with pytest.raises(ValueError, match=r"dataset is cifar10-c.*--published-where dataset="):
-        results.beside_published(summary.table.assign(domain="contrast"), "palm", summary.fixed)
-    where = {"dataset": "cifar10-c", "setting": "continual"}
-    table = summary.table.assign(domain="contrast")
-    found = results.beside_published(table, "palm", summary.fixed, where).iloc[0]
-    theirs = results.published("palm").query(
-        "dataset == 'cifar10-c' and setting == 'continual' and name == 'palm' "
-        "and domain == 'contrast'"
-    )
-    assert found["published"] == pytest.approx(100 - theirs["value"].item())
-    assert found["mean"] == 100 and found["difference"] == 100 - found["published"]
-
-
 def test_latex_escapes() -> None:
     text = results.latex(pd.DataFrame({"gain_%": ["a & b"], "n": [3]}), "50 %")
     assert r"gain\_\%" in text and r"a \& b & 3 \\" in text and r"\caption{50 \%}" in text
@@ -226,13 +157,13 @@ def test_the_command_prints_filters_and_exports(
     keep(domain="snow")
     csv, tex = tmp_path / "out" / "t.csv", tmp_path / "t.tex"
     words = ["results", tmp_path / "run", "--where", "step=last", "--csv", csv, "--latex", tex]
-    assert _call(*words) == 0
+    assert call(*words) == 0
     out = capsys.readouterr().out
     assert "accuracy in %" in out and "snow" in out and "100.0" in out
     assert pd.read_csv(csv)["mean"].tolist() == [1.0, 1.0]
     assert r"\toprule" in tex.read_text()
-    keep(_rows(2), selection="s2", images=2)
-    assert _call("results", tmp_path / "run", "--by", "domain,step") == 2
+    keep(answers(2), selection="s2", images=2)
+    assert call("results", tmp_path / "run", "--by", "domain,step") == 2
     assert "error: ttt: the same image and setting twice" in capsys.readouterr().err
-    assert _call("results", tmp_path / "run", "--where", "domain") == 2
+    assert call("results", tmp_path / "run", "--where", "domain") == 2
     assert "--where needs NAME=VALUE" in capsys.readouterr().err

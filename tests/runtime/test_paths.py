@@ -37,3 +37,13 @@ def test_names_and_files_elsewhere_stay(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     given = {"dataset": "scenes", "root": "", "model": "large:elsewhere.pth", "head": "head.pth"}
     assert paths.from_here(given) == given
+
+
+def test_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path / "data"))
+    assert paths.cache_root() == tmp_path / "cache"
+    assert paths.data_root("/elsewhere") == Path("/elsewhere")
+    assert paths.data_root(None) == tmp_path / "data"
+    monkeypatch.delenv("TTTLIB_DATA")
+    assert paths.data_root(None) == tmp_path / "cache" / "data"

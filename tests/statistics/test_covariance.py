@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -79,23 +81,25 @@ def test_batches_of_a_device_give_the_same() -> None:
     np.testing.assert_allclose(got.covariance(), np.cov(x.T), rtol=1e-8, atol=1e-10)
 
 
-def test_what_cannot_be_told_is_refused() -> None:
-    empty = StreamingCovariance()
-    with pytest.raises(ValueError, match="two points or more, 0 were seen"):
-        empty.covariance()
-    with pytest.raises(ValueError, match="seen were 0 of 0"):
-        empty.projection(1)
-    with pytest.raises(ValueError, match=r"must be \[B,D\], got \[3\]"):
-        empty.update([1.0, 2.0, 3.0])
-    seen = StreamingCovariance().update(np.ones((5, 3)))
-    with pytest.raises(ValueError, match=r"must be \[B,3\], got \[2, 4\]"):
-        seen.update(np.ones((2, 4)))
-    with pytest.raises(ValueError, match="non-finite"):
-        seen.update([[1.0, np.nan, 0.0]])
-    with pytest.raises(ValueError, match="all points are equal"):
-        seen.projection(1)
-    with pytest.raises(ValueError, match="4 components"):
-        seen.projection(4)
-    with pytest.raises(ValueError, match="do not join"):
-        seen.merge(StreamingCovariance().update(np.ones((5, 2))))
-    assert seen.n == 5
+@pytest.mark.parametrize(
+    ("seen", "ask", "message"),
+    [
+        (None, lambda s: s.covariance(), "two points or more, 0 were seen"),
+        (None, lambda s: s.projection(1), "seen were 0 of 0"),
+        (None, lambda s: s.update([1.0, 2.0, 3.0]), r"must be \[B,D\], got \[3\]"),
+        ((5, 3), lambda s: s.update(np.ones((2, 4))), r"must be \[B,3\], got \[2, 4\]"),
+        ((5, 3), lambda s: s.update([[1.0, np.nan, 0.0]]), "non-finite"),
+        ((5, 3), lambda s: s.projection(1), "all points are equal"),
+        ((5, 3), lambda s: s.projection(4), "4 components"),
+        ((5, 3), lambda s: s.merge(StreamingCovariance().update(np.ones((5, 2)))), "do not join"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(
+    seen: tuple[int, int] | None, ask: Callable[[StreamingCovariance], object], message: str
+) -> None:
+    covariance = StreamingCovariance()
+    if seen:
+        covariance.update(np.ones(seen))
+    with pytest.raises(ValueError, match=message):
+        ask(covariance)
+    assert covariance.n == (seen or (0,))[0]

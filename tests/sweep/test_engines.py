@@ -6,36 +6,39 @@ import importlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sweeping import lines, run, states, units_of
 
 from tttlib import sweep
-from tttlib.sweep import engines, running
+from tttlib.sweep import engines, orchestrator
 from tttlib.sweep.engines import machine, slurm
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "GRACE", 0.3)
+    monkeypatch.setattr(orchestrator, "GRACE", 0.3)
 
 
 def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     log = tmp_path / "log"
     faults = ["", "die", "die once", "hang", "busy", "deaf", "raise", "memory"]
     units = units_of({"log": str(log), "seconds": 0.1}, fault=faults)
-    summary = run(units, tmp_path / "out", "local", timeout=3)
+    summary = run(units, tmp_path / "out", "local", timeout=10)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors == {
-        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory",
-        "hang": "took longer than 3 s",
-        "busy": "took longer than 3 s and did not stop by itself",
-        "deaf": "took longer than 3 s and had to be killed",
+        "die": "its worker died (SIGKILL(-9)) 3 times: killed from outside, or out of memory; "
+        "fewer at once (--workers 1) need less",
+        "hang": "took longer than 10 s",
+        "busy": "took longer than 10 s and had to be killed",
+        "deaf": "took longer than 10 s and had to be killed",
         "raise": "ArithmeticError: two and two",
         "memory": errors["memory"],
     }
@@ -44,6 +47,37 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
     for record in summary.failed:
         assert summary.where(record).read_text()
     assert not _children()
+
+
+@pytest.mark.parametrize("engine", ["serial", "local"])
+def test_what_a_unit_raises_is_its_own_failure(engine: str, tmp_path: Path) -> None:
+    """Neither a pretended Ctrl-C nor a text of any kind ends the sweep, now or when resumed."""
+    faults = ["interrupt", "text", "unprintable", ""]
+    for _ in range(2):
+        summary = run(units_of(fault=faults), tmp_path, engine, retry_failed=True)
+        errors = {r["parameters"]["fault"]: r for r in summary.failed}
+        assert errors.keys() == set(faults) - {""}
+        assert errors["interrupt"]["error"] == "KeyboardInterrupt: pretended"
+        assert errors["text"]["error"].startswith(r"ValueError: \udcff\udcfexxx")
+        assert len(errors["text"]["error"]) < 1100 and len(errors["text"]["traceback"]) < 30_000
+        assert "Unprintable" in errors["unprintable"]["error"]
+    sizes = [path.stat().st_size for path in tmp_path.glob("units/*/*.*")]
+    assert max(sizes) < 100_000
+
+
+def test_a_child_of_a_killed_unit_holds_no_lock(tmp_path: Path) -> None:
+    """The child outlives the sweep by minutes; the next sweep does not wait for it."""
+    script = (
+        "from pathlib import Path\nfrom sweeping import run, units_of\n"
+        "run(units_of(fault=['orphan once']), Path('out'), 'serial')"
+    )
+    quiet = subprocess.DEVNULL
+    died = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stderr=quiet, timeout=100)
+    assert died.returncode == -signal.SIGKILL
+    assert run(units_of(fault=["orphan once"]), tmp_path / "out", "serial").done == 1
+    orphan = psutil.Process(int((tmp_path / "out" / "orphan").read_text()))
+    assert orphan.is_running()
+    orphan.kill()
 
 
 def test_two_dask_clusters_on_one_machine(tmp_path: Path) -> None:
@@ -58,11 +92,13 @@ def test_two_dask_clusters_on_one_machine(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
-    summary = run(units, tmp_path, "dask", timeout=3)
+    summary = run(units, tmp_path, "dask", timeout=10)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors.keys() == {"die", "hang", "raise"}
     assert "its worker died (killed) 3 times" in errors["die"]
-    assert errors["hang"] == "took longer than 3 s and did not stop by itself"
+    assert errors["hang"] == "took longer than 10 s and had to be killed"
+    (late,) = [r for r in summary.failed if r["parameters"]["fault"] == "hang"]
+    assert "trivial_experiment.py" in late["traceback"]  # where it hung
     assert errors["raise"] == "ArithmeticError: two and two"
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
 
@@ -70,11 +106,11 @@ def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_jobs_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
     units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
-    summary = run(units, tmp_path, "slurm", timeout=3)
+    summary = run(units, tmp_path, "slurm", timeout=10)
     errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
     assert errors.keys() == {"die", "hang", "raise"}
     assert "its worker died" in errors["die"]
-    assert errors["hang"].startswith("took longer than 3 s")
+    assert errors["hang"].startswith("took longer than 10 s")
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
 
 

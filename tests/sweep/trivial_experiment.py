@@ -9,10 +9,18 @@ import ctypes
 import json
 import logging
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
+
+
+class Unprintable(Exception):
+    """An error whose text raises another one."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
 
 
 def trivial(
@@ -94,6 +102,23 @@ def _fail(fault: str, run_dir: Path) -> None:
             assert kept
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    if fault == "interrupt":
+        raise KeyboardInterrupt("pretended")
+    if fault == "text":  # long, and no UTF-8
+        raise ValueError(b"\xff\xfe".decode("utf-8", "surrogateescape") + 5_000_000 * "x")
+    if fault == "unprintable":
+        raise Unprintable
+    if fault == "vanish":  # what another program may do to a shared folder
+        for other in run_dir.parent.iterdir():
+            if other != run_dir and (other / "unit.json").exists():
+                shutil.rmtree(other)
+    if fault == "orphan once" and not (run_dir / "died").exists():
+        (run_dir / "died").touch()
+        if (child := os.fork()) == 0:
+            time.sleep(600)
+            os._exit(0)
+        (run_dir.parents[1] / "orphan").write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
     if fault == "die" or (fault == "die once" and not (run_dir / "died").exists()):
         (run_dir / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)

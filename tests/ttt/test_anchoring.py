@@ -6,25 +6,14 @@ import copy
 
 import pytest
 import torch
+from tiny_mae import tiny_images as images
+from tiny_mae import tiny_mae as model
 from torch import Tensor
 
 from tttlib import ttt
 from tttlib.models import MaskedAutoencoder
 
 RUN = {"steps": 1, "batch_size": 2, "lr": 0.05, "online": True}
-
-
-def model() -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    return MaskedAutoencoder(
-        img_size=16, patch_size=4, embed_dim=16, depth=1, num_heads=2, decoder_embed_dim=8,
-        decoder_depth=1, decoder_num_heads=2, num_classes=3, classifier_embed_dim=8,
-        classifier_depth=1, classifier_num_heads=2,
-    ).double().eval()  # fmt: skip
-
-
-def images(n: int = 5) -> Tensor:
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double()
 
 
 def weights(net: MaskedAutoencoder) -> Tensor:

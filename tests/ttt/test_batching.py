@@ -11,14 +11,15 @@ from tttlib import ttt
 from tttlib.models import zoo
 from tttlib.ttt import batching
 from tttlib.ttt.batching import (
-    Size,
+    StackSize,
     activations,
     fitting,
     free_memory,
     masks_at_once,
     out_of_memory,
 )
-from tttlib.ttt.sgd import Rule
+from tttlib.ttt.settings import Settings
+from tttlib.ttt.sgd import Rule, StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
 
@@ -26,7 +27,7 @@ def sizes(seconds: dict[int, float], most: int, monkeypatch: pytest.MonkeyPatch)
     """The stacks of 8 rounds when a stack of S images takes seconds[S]."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    size, taken = Size(most), []
+    size, taken = StackSize(most), []
     for _ in range(8):
         n = size.next()
         with size.measuring(n):
@@ -48,12 +49,12 @@ def test_memory_limits_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fixed_size_stays_and_a_rest_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = Size(100, fixed=5)
+    size = StackSize(100, fixed=5)
     for _ in range(3):
         assert size.next() == 5
         with size.measuring(5):
             pass
-    size = Size(100)
+    size = StackSize(100)
     with size.measuring(3):  # what was left, not a stack of 4
         pass
     assert size.next() == 4
@@ -74,10 +75,9 @@ def test_a_real_allocation_that_fails_is_recognised() -> None:
 def test_what_fits_follows_masks_weights_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_memory(torch.device("cpu")) > 2**20
     model = zoo.create("scenes")
-    names = tuple(name for name, _ in model.named_parameters())
 
     def fit(batch: int, optimizer: str = "sgd") -> int:
-        return fitting(model, names, batch, optimizer, 16)
+        return fitting(model, Settings(steps=1, batch_size=batch, lr=0.1, optimizer=optimizer))
 
     monkeypatch.setattr(batching, "free_memory", lambda device: 2**32)
     assert fit(1) > fit(8) > fit(128) >= 1
@@ -95,7 +95,7 @@ def test_the_account_of_memory_is_roughly_right(batch_size: int) -> None:
     model = zoo.create("scenes").eval()
     names, replicas = ttt.trained_parameters(model, "encoder"), 4
     net = StackedAutoencoder(model, names, replicas)
-    net.start(Rule("sgd", 0.1))
+    StackedOptimizer(net, Rule("sgd", 0.1))
     kept: dict[int, int] = {}
 
     def pack(x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_mae import tiny_mae
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
@@ -14,20 +15,6 @@ from tttlib.models import MaskedAutoencoder
 from tttlib.ttt.stacked import StackedAutoencoder
 
 S, B, L = 3, 4, 16
-SMALL = {
-    "img_size": 16,
-    "patch_size": 4,
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 2,
-    "decoder_num_heads": 2,
-    "num_classes": 3,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
 
 
 class Loss(nn.Module):
@@ -43,8 +30,7 @@ class Loss(nn.Module):
 
 
 def model(dtype: torch.dtype = torch.float64) -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    net = MaskedAutoencoder(**SMALL).to(dtype).eval()
+    net = tiny_mae(dtype=dtype, decoder_depth=2)
     net.mean.fill_(0.4)
     net.std.fill_(0.3)
     return net

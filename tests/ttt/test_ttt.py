@@ -9,37 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_mae import tiny_images as images
+from tiny_mae import tiny_mae as model
 from torch import Tensor
 
 from tttlib import ttt
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.reference import ttt as plain_ttt
 from tttlib.ttt import loop
+from tttlib.ttt.settings import Settings
+from tttlib.ttt.sgd import Rule
 
-SMALL = {
-    "img_size": 16,
-    "patch_size": 4,
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_embed_dim": 8,
-    "decoder_depth": 1,
-    "decoder_num_heads": 2,
-    "num_classes": 3,
-    "classifier_embed_dim": 8,
-    "classifier_depth": 1,
-    "classifier_num_heads": 2,
-}
 RUN = {"steps": 3, "batch_size": 4, "lr": 0.05}
-
-
-def model(**overrides: object) -> MaskedAutoencoder:
-    torch.manual_seed(0)
-    return MaskedAutoencoder(**{**SMALL, **overrides}).double().eval()
-
-
-def images(n: int = 5) -> Tensor:
-    return torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(1)).double()
 
 
 def run(net: MaskedAutoencoder, x: Tensor, **settings: object) -> ttt.TTTResult:
@@ -57,7 +38,7 @@ def plain(net: MaskedAutoencoder, x: Tensor, **settings: object) -> ttt.TTTResul
         x,
         orders,
         ttt.trained_parameters(net, how["finetune"]),
-        ttt.Rule(how["optimizer"], how["lr"], how["momentum"]),
+        Rule(how["optimizer"], how["lr"], how["momentum"]),
         how.get("mask_ratio", 0.75),
     )
     return ttt.TTTResult(losses, logits, torch.zeros(len(x), dtype=torch.bool))
@@ -553,12 +534,12 @@ def test_a_failure_voids_all_that_follows() -> None:
     """Also when later values happen to be finite again."""
     losses = torch.tensor([[1.0, float("nan"), 3.0], [1.0, 2.0, 3.0]])
     logits, latents = torch.randn(2, 4, 3), torch.randn(2, 4, 5)
-    how = loop.Settings(ttt.Rule("sgd", 0.1), 0.75, True, (0, 1, 2, 3))
-    got = loop._void_failures(losses, logits, latents, how, lambda: pytest.fail("not needed"))
-    assert got[3].tolist() == [True, False]
-    assert got[0].isnan().tolist() == [[False, True, True], [False] * 3]
-    for after, given in ((got[1], logits), (got[2], latents)):
-        assert torch.equal(after[0], given[0, [0, 1, 0, 0]]) and torch.equal(after[1], given[1])
+    settings = Settings(steps=3, batch_size=4, lr=0.1, record_latents=True)
+    part = loop._void_failures(losses, logits, latents, settings, lambda: pytest.fail("unneeded"))
+    assert part[2].tolist() == [True, False]
+    assert part[0].isnan().tolist() == [[False, True, True], [False] * 3]
+    for after, before in ((part[1], logits), (part[3], latents)):
+        assert torch.equal(after[0], before[0, [0, 1, 0, 0]]) and torch.equal(after[1], before[1])
 
 
 # -- bad input -------------------------------------------------------------------------------------

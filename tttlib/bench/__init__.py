@@ -1,7 +1,7 @@
-"""Timing against the obvious implementation, both in one run on one machine.
+"""Speed and memory, against the obvious implementation in the same run on the same machine.
 
-The ratio of the two is what shared machines can say; seconds belong to the device named beside
-them.
+Only the ratio of the two can be compared between shared machines. Seconds belong to the device that
+is named beside them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,28 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib.bench import corruptions, data, factors, memory, palm, ttt
+from tttlib.bench import corruption_speed, decoding_speed, memory, palm, ttt_speed
 from tttlib.runtime import environment
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "palm", "memory", "factors", "corruptions", "data")
+TARGETS = ("ttt", "palm", "memory", "corruptions", "data")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
-    """Log one line per setting; "ttt", "palm" and "memory" also write into `out`.
+    """Run one benchmark and log a line per setting.
 
-    Raises ValueError for an unknown target.
+    Parameters
+    ----------
+    what
+        One of `TARGETS`.
+    out
+        The folder into which "ttt", "palm" and "memory" also write their table and figure.
+
+    Raises
+    ------
+    ValueError
+        If the target is unknown.
     """
     if what not in TARGETS:
         raise ValueError(f"unknown benchmark {what!r}; known are {', '.join(TARGETS)}")
@@ -28,24 +38,12 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
     if what == "corruptions":
-        corruptions.report(corruptions.bench_corruptions())
-    elif what == "factors":
-        for row in factors.bench_factors():
-            log.info(
-                "%(masks)d masks, %(predicted)2d tokens predicted: weights %(GFLOP weights).1f "
-                "GFLOP, factors %(GFLOP factors).1f; time of weights / time of factors "
-                "%(ratio).2f",
-                row,
-            )
+        corruption_speed.report(corruption_speed.bench_corruptions())
     elif what == "palm":
         palm.report(palm.bench_palm(), out)
     elif what == "memory":
         memory.report(memory.bench_memory(), out)
     elif what == "data":
-        log.info(
-            "%(set)s, %(images)d images: first epoch %(first).0f images/s, from the cache "
-            "%(cached).0f, ratio %(ratio).1f (%(low).1f to %(high).1f)",
-            data.bench_data(),
-        )
+        decoding_speed.report(decoding_speed.bench_data())
     else:
-        ttt.report(ttt.bench_ttt(), out)
+        ttt_speed.report(ttt_speed.bench_ttt(), out)

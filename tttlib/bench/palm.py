@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import logging
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tttlib import adapt, data, plots, streams
+from tttlib.bench import timing
 from tttlib.models import zoo
 from tttlib.reference.palm import PlainPalm, plain_view
 from tttlib.runtime import flops
@@ -147,11 +147,7 @@ def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
 
 def _seconds(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """Return the time of one call."""
-    _synchronise(images.device)
-    start = time.perf_counter()
-    call(images)
-    _synchronise(images.device)
-    return time.perf_counter() - start
+    return timing.seconds(images.device, lambda: call(images))
 
 
 def _flop(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
@@ -166,11 +162,6 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
         f"{name}, low": min(values),
         f"{name}, high": max(values),
     }
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:

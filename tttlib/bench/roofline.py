@@ -1,24 +1,77 @@
-"""The roofline of a benchmark: rates of the work against those of the machine.
+"""The roofline of a benchmark: the rates of the work against those of the machine.
 
-Williams, Waterman and Patterson, Roofline: an insightful visual performance model for multicore
-architectures, Communications of the ACM 2009.
+Source: Williams, Waterman and Patterson, Roofline: an insightful visual performance model for
+multicore architectures, Communications of the ACM 2009.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
+from tttlib import ttt
+from tttlib.bench.timing import seconds
+from tttlib.models import MaskedAutoencoder
 from tttlib.plots import PAGE, PALETTE
+from tttlib.runtime import flops
+
+
+def flop(work: Callable[[int, int], object], batch_size: int) -> float:
+    """Return the floating-point operations of one image-step with its prediction.
+
+    Only matrix products count. `work` runs one image with a number of masks and of steps: two steps
+    minus one step is a step, which grows linearly with the masks, so one and two masks determine
+    the rest.
+    """
+
+    def count(masks: int, steps: int) -> int:
+        return flops.count(lambda: work(masks, steps))
+
+    one, two = (count(masks, 2) - count(masks, 1) for masks in (1, 2))
+    return one + (batch_size - 1) * (two - one)
+
+
+def bytes_moved(model: MaskedAutoencoder) -> float:
+    """Return the bytes of its own weights that one image-step moves at least.
+
+    Forward pass, backward pass and prediction read the weights; the update reads and writes
+    momentum and weights.
+    """
+    names = set(ttt.trained_parameters(model, "encoder"))
+    weights = sum(p.numel() for name, p in model.named_parameters() if name in names)
+    return 7.0 * model.cls_token.element_size() * weights
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the FLOP/s of the fastest of a few large square matrix products."""
+    best = 0.0
+    for n in (256, 1024, 2048) if device.type == "cpu" else (1024, 4096, 8192):
+        a = torch.randn(n, n, device=device).to(dtype)
+        fastest = min(seconds(device, partial(torch.mm, a, a)) for _ in range(4))
+        best = max(best, 2 * n**3 / fastest)
+        if fastest > 0.02 * (n / 256) ** 3:
+            break  # no units for this dtype: the larger ones would take minutes
+    return best
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Return the bytes/s that a copy beyond the caches reads and writes."""
+    a = torch.randn(2**26 if device.type == "cpu" else 2**28, device=device)
+    b = torch.empty_like(a)
+    return max(8.0 * len(a) / seconds(device, lambda: b.copy_(a)) for _ in range(4))
 
 
 def roofline(table: pd.DataFrame) -> Figure:
-    """Share of the peak over FLOP per byte of own weights, a point for each row of `bench_ttt`.
+    """Draw the share of the peak over FLOP per byte of own weights, for each row of `bench_ttt`.
 
-    The peak is that of the row's dtype. No point lies above the roof, min(1, bandwidth * intensity
-    / peak), unless weights stay in a cache. Open marks: the plain loop, in float32.
+    The peak is that of the dtype of the row. No point lies above the roof, min(1, bandwidth *
+    intensity / peak), unless weights stay in a cache. Open marks are the plain loop in float32.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.62, 3.0))
     intensity = table["GFLOP"] * 1e9 / (table["MB moved"] * 1e6)

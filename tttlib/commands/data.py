@@ -145,7 +145,7 @@ def gallery(
 ) -> None:
     """Draw one photograph under all 19 corruptions and 5 severities, at 32, 64 and 224 pixels."""
     from tttlib import plots
-    from tttlib.bench.corruptions import SIZES
+    from tttlib.bench.corruption_speed import SIZES
     from tttlib.data.photographs import pictures
 
     out.mkdir(parents=True, exist_ok=True)

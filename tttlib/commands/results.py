@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tttlib.commands.console import pairs
+from tttlib.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tttlib.results.tabulation import Summary
 
 _SHOWN = 40  # cells
+_CONDITION = "{} needs NAME=VALUE, such as domain=fog"
 _PER_CENT = ("mean", "low", "high")
 
 
@@ -67,21 +70,23 @@ def results(
 
     from tttlib.results import beside_published, tabulate
     from tttlib.results import latex as to_latex
+    from tttlib.results.export import csv_text
 
     refused: list[ValueError] = []
-    found = tabulate(
+    summaries = tabulate(
         folders,
         by=_words(by) or None,
-        where=_conditions(where, "--where"),
+        where=pairs(where, _CONDITION.format("--where"), empty=True),
         value=value,
         allow_mixed=_words(allow_mixed),
         refused=refused,
     )
     tables, shown = [], []
-    for summary in found:
+    for summary in summaries:
         table, percent = summary.table, _is_accuracy(summary)
         if published is not None and percent:
-            conditions = _conditions(published_where, "--published-where")
+            needed = _CONDITION.format("--published-where")
+            conditions = pairs(published_where, needed, empty=True)
             table = beside_published(table, published, summary.fixed, conditions)
             rounded = _rounded(table)
         else:
@@ -92,7 +97,7 @@ def results(
             table if "experiment" in table else table.assign(experiment=summary.experiment)
         )
     if csv is not None and tables:
-        _write(csv, pd.concat(tables, ignore_index=True).to_csv(index=False))
+        _write(csv, csv_text(pd.concat(tables, ignore_index=True)))
     if latex is not None and shown:
         text = [
             to_latex(rounded, _title(*rest)) for rounded, rest in ((r, (s, p)) for s, r, p in shown)
@@ -141,6 +146,7 @@ def compare(
     """
     from tttlib.results import goldens
     from tttlib.results.compare import readable
+    from tttlib.results.export import csv_text
 
     if make_golden is not None:
         made = goldens.make(runs, make_golden, experiments=experiment or None)
@@ -148,10 +154,10 @@ def compare(
         return
     if len(runs) != 2:
         raise ValueError(f"compare needs two runs, or goldens and a run; got {len(runs)} paths")
-    found = goldens.compare_paths(*runs, rtol=rtol, atol=atol)
+    comparison = goldens.compare_paths(*runs, rtol=rtol, atol=atol)
     if csv is not None:
-        _write(csv, found.cells.to_csv(index=False))
-    odd = found.cells[found.cells["state"] != "same"]
+        _write(csv, csv_text(comparison.cells))
+    odd = comparison.cells[comparison.cells["state"] != "same"]
     if len(odd):
         shared, table = readable(odd)
         table = table if everything else table.head(_SHOWN)
@@ -159,15 +165,9 @@ def compare(
         typer.echo(_rounded(table).to_string(index=False, na_rep="-"))
         if len(odd) > len(table):
             typer.echo(f"… and {len(odd) - len(table)} more (--all)")
-    typer.echo(", ".join(f"{n} {state}" for state, n in found.counts().items()))
-    if found.regressed:
+    typer.echo(", ".join(f"{n} {state}" for state, n in comparison.counts().items()))
+    if comparison.regressed:
         raise typer.Exit(1)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Hook the commands into the command line."""
-    app.command()(results)
-    app.command()(compare)
 
 
 def _is_accuracy(summary: Summary) -> bool:
@@ -175,7 +175,7 @@ def _is_accuracy(summary: Summary) -> bool:
 
 
 def _title(summary: Summary, percent: bool) -> str:
-    from tttlib.results.mixing import short
+    from tttlib.results.columns import short
 
     fixed = ", ".join(f"{name} {short(value)}" for name, value in summary.fixed.items())
     unit = "accuracy in %" if percent else ""
@@ -195,7 +195,7 @@ def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Per cent to one digit, other numbers to four that count."""
+    """Round per cent to one digit, other numbers to four that count."""
     import pandas as pd
 
     shown = table.copy()
@@ -212,25 +212,12 @@ def _number(value: float, digits: int) -> str:
 
 
 def _words(options: Sequence[str] | None) -> list[str]:
-    """Repeated options, each with one name or several with commas."""
+    """Return the names of repeated options, each with one name or several with commas."""
     return [w.strip() for option in options or () for w in option.split(",") if w.strip()]
-
-
-def _conditions(pairs: Sequence[str] | None, option: str) -> dict[str, Any]:
-    from tttlib.sweep import parse_value
-
-    found = {}
-    for pair in pairs or ():
-        name, sign, value = pair.partition("=")
-        if not name or not sign:
-            raise ValueError(f"{option} needs NAME=VALUE, such as domain=fog; got {pair!r}")
-        found[name] = parse_value(value)
-    return found
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     typer.echo(f"written: {path}")

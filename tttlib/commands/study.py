@@ -1,4 +1,4 @@
-"""The whole study: every notebook, headlessly, into one run folder with one HTML report."""
+"""The whole study: a sweep of all notebooks into one run folder, with one HTML report."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import datetime
 import hashlib
 import json
 import logging
-import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tqdm.auto import tqdm
 
 from tttlib import __version__, report, sweep
-from tttlib.runtime import environment, locks
+from tttlib.runtime import environment
 from tttlib.runtime.clock import now
+from tttlib.sweep import engines, folder_lock, orchestrator, records
+from tttlib.sweep.engines import machine
+from tttlib.sweep.grid import of_notebook
 from tttlib.sweep.parameter_files import share_out
-from tttlib.sweep.several import default_workers, run_notebooks
 
 log = logging.getLogger(__name__)
 
+MEMORY = 3 * 2**30  # bytes that a notebook with its own parameters stays below
 _FOLDERS = ("notebooks", "results", "figures", "tables")
 _IDENTITY = ("parameters", "notebooks", "tttlib", "git_sha", "code")
 
@@ -36,62 +40,119 @@ def run_study(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Execute the notebooks and write the report; returns the path of its index.html.
-
-    runs        folder of the runs; this one gets <runs>/<YYYYmmdd-HHMMSS>/ with notebooks/
-                (executed), results/, figures/, tables/, study.json and at last index.html
-    notebooks   names or paths; all of notebooks/0*.ipynb when None
-    parameters  each notebook gets those it declares (see `parameter_files`), and `run_dir`, the
-                path of the run folder
-    fresh       start anew instead of resuming
-    workers     notebooks at once; None: one per GPU, else as cores and free memory allow
+    """Execute the notebooks, several at once, and write the report.
 
     Resumes the newest unfinished run (one without index.html) when parameters, notebooks and code
-    are the same, skipping executed notebooks; otherwise starts a new one and logs why. Ctrl-C
-    leaves what is finished. Raises ValueError for workers below 1 and for a parameter that no
-    notebook declares (before anything runs), and NotebookError when a cell fails.
+    are the same, skipping executed notebooks; otherwise starts a new one and logs why. Nothing
+    begins after a notebook has failed, and those still running are stopped, as they are by Ctrl-C:
+    what is finished is kept.
+
+    Parameters
+    ----------
+    runs
+        Folder of the runs. This one gets <runs>/<YYYYmmdd-HHMMSS>/ with notebooks/ (executed),
+        results/, figures/, tables/, study.json and at last index.html.
+    notebooks
+        Names or paths; None: all of notebooks/0*.ipynb.
+    parameters
+        Each notebook gets those it declares (see `parameter_files`), and `run_dir`, the path of the
+        run folder.
+    fresh
+        Whether to start anew instead of resuming.
+    workers
+        Notebooks at once; None: one per GPU, else as cores and free memory allow. Cores and GPUs
+        are divided among them: two small networks on one thread each get more done than one after
+        the other on two.
+    progress
+        Whether to show progress bars.
+
+    Returns
+    -------
+    Path
+        The report, index.html.
+
+    Raises
+    ------
+    ValueError
+        Before anything runs: for workers below 1 and for a parameter that no notebook declares.
+    NotebookError
+        When a cell fails, or when the process of a notebook is killed.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, not {workers}")
     paths = _notebooks(notebooks)
-    given = share_out(paths, parameters or {})
+    shares = share_out(paths, parameters or {})
     identity = _identity(paths, parameters or {})
     with _run_folder(Path(runs).resolve(), identity, fresh) as run:
-        record = read_record(run)
-        todo = {
-            path: {**given[path], "run_dir": str(run)}
+        record, session = read_record(run), uuid.uuid4().hex[:16]
+        tasks = [
+            orchestrator.task_of(
+                of_notebook(path, shares[path]),
+                _unit(run, path),
+                session,
+                run_dir=run,
+                progress=progress,
+            )
             for path in paths
-            if not (run / "notebooks" / path.name).exists()
-        }
-        n = min(workers, max(1, len(todo))) if workers else default_workers(len(todo))
+            if not _executed(run, path)
+        ]
+        n = min(workers, max(1, len(tasks))) if workers else default_workers(len(tasks))
         before, start = record["wall_seconds"], time.perf_counter()
-        with tqdm(
-            total=len(paths),
-            initial=len(paths) - len(todo),
-            unit="notebook",
-            desc=f"study, {n} at once" if n > 1 else "study",
-            disable=not progress,
-        ) as bar:
-            for one in run_notebooks(todo, run / "notebooks", workers=n, progress=progress):
-                seconds = {**record["seconds"], one.path.stem: one.seconds}
-                record["seconds"] = dict(sorted(seconds.items()))
-                record["wall_seconds"] = round(before + time.perf_counter() - start, 1)
-                peaks = (record["peak_memory_bytes"], one.peak_memory_bytes)
-                record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
-                _write_record(run, record)
-                bar.update()
+
+        def ended(unit: dict[str, Any]) -> None:
+            name = unit["experiment"].removeprefix("notebook ")
+            if unit["state"] != records.DONE:
+                error = unit["error"].removeprefix("NotebookError: ")
+                named = error.startswith(f"{name}.ipynb")
+                raise sweep.NotebookError(error if named else f"{name}.ipynb: {error}")
+            seconds = {**record["seconds"], name: round(unit["seconds"], 1)}
+            record["seconds"] = dict(sorted(seconds.items()))
+            record["wall_seconds"] = round(before + time.perf_counter() - start, 1)
+            peaks = (record["peak_memory_bytes"], unit["peak_memory_bytes"])
+            record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
+            records.write_json(run / "study.json", record)
+
+        with (
+            tqdm(
+                total=len(paths),
+                initial=len(paths) - len(tasks),
+                unit="notebook",
+                desc=f"study, {n} at once" if n > 1 else "study",
+                disable=not progress,
+            ) as bar,
+            engines.using("serial" if n == 1 else "local", workers=n, folder=run) as engine,
+        ):
+            orchestrator.run_tasks(tasks, engine, ended, bar, deaths=1)
         record["environment"] = {**environment.describe(), "notebooks_at_once": n}
         record["finished"] = now()
-        _write_record(run, record)
+        records.write_json(run / "study.json", record)
         return report.write(run, record, paths)
 
 
 def read_record(run: str | Path) -> dict[str, Any]:
-    """What is known of a run (study.json).
+    """Read what is known of a run (study.json).
 
-    Its identity, the seconds of each notebook and of all on the clock, one's peak memory in bytes.
+    That is its identity, the seconds of each notebook and of all on the clock, and the peak memory
+    of a notebook in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or was written by a version that kept other things.
     """
-    return json.loads((Path(run) / "study.json").read_text(encoding="utf-8"))
+    path = Path(run) / "study.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    needed = (*_IDENTITY, "started", "seconds", "wall_seconds", "peak_memory_bytes")
+    if lacking := [name for name in needed if not isinstance(record, dict) or name not in record]:
+        raise ValueError(f"{path} does not say {', '.join(lacking)}")
+    return record
+
+
+def default_workers(n: int) -> int:
+    """Return how many of n notebooks run at once: one per GPU, else as cores and memory allow."""
+    room = len(machine.gpus())
+    room = room or min(machine.cores(), psutil.virtual_memory().available // MEMORY)
+    return max(1, min(n, room))
 
 
 def _notebooks(names: Sequence[str | Path] | None) -> list[Path]:
@@ -104,8 +165,23 @@ def _notebooks(names: Sequence[str | Path] | None) -> list[Path]:
     return paths
 
 
+def _unit(run: Path, notebook: Path) -> Path:
+    """Return the folder of a notebook's record, log and traceback."""
+    return run / "units" / notebook.stem
+
+
+def _executed(run: Path, notebook: Path) -> bool:
+    """Whether a notebook is done; a damaged executed copy is set aside (logged)."""
+    record = records.read(_unit(run, notebook))
+    if record is None or record["state"] != records.DONE:
+        return False
+    if unfit := records.unfit_files(run, record):
+        records.set_aside(_unit(run, notebook), unfit)
+    return not unfit
+
+
 def _identity(paths: list[Path], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for a run to be resumed."""
+    """Return what must be equal for a run to be resumed."""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     return {
         "parameters": json.loads(json.dumps(dict(parameters))),
@@ -125,7 +201,7 @@ def _sha256(*paths: Path) -> str:
 
 @contextlib.contextmanager
 def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterator[Path]:
-    """The run to resume, else a new one; locked, so that two studies never share a folder."""
+    """Yield the run to resume, else a new one; locked, so that two studies never share a folder."""
     with contextlib.ExitStack() as stack:
         run = None if fresh else _resumable(runs, identity)
         if run is not None and not _lock(run, stack):
@@ -140,7 +216,7 @@ def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterato
                 "wall_seconds": 0.0,
                 "peak_memory_bytes": None,
             }
-            _write_record(run, {**identity, **started})
+            records.write_json(run / "study.json", {**identity, **started})
         else:
             log.info("resuming %s", run)
         yield run
@@ -153,10 +229,10 @@ def _resumable(runs: Path, identity: Mapping[str, Any]) -> Path | None:
     newest = max(unfinished)
     try:
         record = read_record(newest)
-    except ValueError:
-        log.warning("%s has a damaged study.json: a new run starts", newest)
+    except ValueError as error:
+        log.warning("%s is not resumed, study.json is damaged or old: %s", newest, error)
         return None
-    changed = [name for name in _IDENTITY if record.get(name) != identity[name]]
+    changed = [name for name in _IDENTITY if record[name] != identity[name]]
     if changed:
         log.warning("%s is not resumed, changed: %s; a new run starts", newest, ", ".join(changed))
         return None
@@ -183,13 +259,7 @@ def _new_run(runs: Path) -> Path:
 
 def _lock(run: Path, stack: contextlib.ExitStack) -> bool:
     """Hold the run until the stack closes; False when another process holds it."""
-    lock = locks.acquire(run / ".lock")
+    lock = folder_lock.hold(run)
     if lock is not None:
         stack.enter_context(lock)
     return lock is not None
-
-
-def _write_record(run: Path, record: Mapping[str, Any]) -> None:
-    temporary = run / f".study.json.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    os.replace(temporary, run / "study.json")

@@ -1,4 +1,4 @@
-"""Command line: `tttlib sweep`, the units of a grid file on an engine."""
+"""The command `tttlib sweep`: the units of a grid file on an engine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tttlib.commands.console import interruptible
+from tttlib.commands.console import interruptible, pairs
 
 if TYPE_CHECKING:
     from tttlib.sweep import Summary
+    from tttlib.sweep.forecast import Forecast
+
+_SHOWN = 40  # units
 
 
 def sweep(
@@ -31,6 +34,21 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed earlier.")
     ] = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Run again what other code computed.")
+    ] = False,
+    keep_old: Annotated[
+        bool, typer.Option("--keep-old", help="Keep the rows that other code computed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, and for how long.")
+    ] = False,
+    timings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="For --dry-run: a sweep whose times count, too; repeatable."
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(metavar="tcp://HOST:PORT", help="Dask scheduler; else one is started here."),
@@ -44,17 +62,28 @@ def sweep(
     """Run every combination of a grid, each once: tttlib sweep notebooks/grids/demo.yaml.
 
     The same command resumes: finished units are skipped, failed ones stay as they are unless
-    --retry-failed. Exit code 1 when a unit failed. What to expect where: tttlib/sweep/README.md.
+    --retry-failed, and units whose source files were edited since are refused unless --recompute or
+    --keep-old. Exit code 1 when a unit failed. What to expect where: tttlib/sweep/README.md.
     """
-    from tttlib.sweep import parse_value, run_sweep
+    folder = out or Path("runs/sweeps") / grid.stem
+    if dry_run:
+        from tttlib.sweep.forecast import forecast
+
+        _print_forecast(
+            forecast(
+                grid,
+                folder,
+                retry_failed=retry_failed,
+                keep_old=keep_old,
+                timings=timings or (),
+            ),
+            workers,
+        )
+        return
+    from tttlib.sweep import run_sweep
 
     options = {} if partition is None else {"partition": partition}
-    for pair in job or []:
-        name, _, value = pair.partition("=")
-        if not name or not value:
-            raise ValueError(f"--job needs NAME=VALUE, such as gpus_per_node=1; got {pair!r}")
-        options[name] = parse_value(value)
-    folder = out or Path("runs/sweeps") / grid.stem
+    options |= pairs(job, "--job needs NAME=VALUE, such as gpus_per_node=1")
     with interruptible("finished units are kept; the same command resumes"):
         summary = run_sweep(
             grid,
@@ -63,14 +92,16 @@ def sweep(
             workers=workers,
             timeout=timeout,
             retry_failed=retry_failed,
+            recompute=recompute,
+            keep_old=keep_old,
             address=address,
             options=options,
         )
-    _tell(summary)
+    _print_summary(summary)
     raise typer.Exit(1 if summary.failed else 0)
 
 
-def _tell(summary: Summary) -> None:
+def _print_summary(summary: Summary) -> None:
     for record in summary.failed:
         typer.echo(f"failed: {record['label']}: {record['error']}; see {summary.where(record)}")
     if summary.failed:
@@ -80,3 +111,27 @@ def _tell(summary: Summary) -> None:
         f"{done} of {summary.total} units done ({summary.earlier} of them earlier), "
         f"{len(summary.failed)} failed: {summary.out}"
     )
+
+
+def _print_forecast(expected: Forecast, workers: int | None) -> None:
+    for unit, seconds in expected.todo[:_SHOWN]:
+        typer.echo(f"{'unknown' if seconds is None else f'{seconds:.1f} s':>10}  {unit.label}")
+    if len(expected.todo) > _SHOWN:
+        typer.echo(f"            … and {len(expected.todo) - _SHOWN} more")
+    states = ", ".join(f"{n} {state}" for state, n in sorted(expected.states.items()))
+    typer.echo(f"{len(expected.todo)} of {expected.total} units would run ({states})")
+    if expected.problem:
+        typer.echo(f"what is done is not known here: {expected.problem}")
+    if expected.states["stale"]:
+        typer.echo("stale: done by other code; the sweep needs --recompute or --keep-old")
+    n = workers or 1
+    known = [seconds for _, seconds in expected.todo if seconds is not None]
+    if known:
+        hours = max(expected.seconds / n, *known) / 3600
+        typer.echo(f"{hours:.3g} h with {n} worker{'s' * (n > 1)}, by the median of finished units")
+    if expected.unknown:
+        missing = len(expected.todo) - len(known)
+        typer.echo(
+            f"not counted: {missing} units of {', '.join(expected.unknown)}, none of whose kind "
+            "has finished"
+        )

@@ -1,8 +1,10 @@
 """The corruptions of ImageNet-C, CIFAR-C and Tiny-ImageNet-C on batches of tensors.
 
+A corruption is one function f(x, fields, *parameters) and one row of `recipes.RECIPES`. Parameters
+and order of operations follow the released scripts.
+
 Source: Hendrycks and Dietterich, Benchmarking neural network robustness to common corruptions and
-perturbations, ICLR 2019, arXiv 1903.12261; parameters and order of operations follow the released
-scripts. A corruption is one function f(x, fields, *parameters) and one row of `_RECIPES`.
+perturbations, ICLR 2019, arXiv 1903.12261.
 """
 
 from __future__ import annotations
@@ -10,103 +12,23 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tttlib.corruptions import (
-    blur,
-    colour,
-    digital,
-    elastic,
-    glass,
-    jpeg,
-    motion,
-    noise,
-    spatter,
-    weather,
-)
+from tttlib.corruptions import jpeg
 from tttlib.corruptions.counter import make_key
 from tttlib.corruptions.fields import CounterFields, Fields, ReferenceFields
+from tttlib.corruptions.recipes import EXTRA_NAMES, NAMES, VARIANT_NAMES, Recipe, recipe_of
+from tttlib.runtime.images import check_images
 
 __all__ = ["EXTRA_NAMES", "NAMES", "VARIANT_NAMES", "VERSION", "corrupt"]
 
 VERSION = 2
-"""Of the results; raised when a pixel changes. Caches and result rows carry it."""
-
-NAMES = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-"""The 15 of the benchmark, in the canonical order of continual adaptation."""
-
-EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four held out for validation."""
-
-VARIANT_NAMES = ("elastic_transform_2018",)
-"""As the libraries of the released files did it, with the fields of the name without the year."""
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """How one corruption is done.
-
-    function    f(x, fields, *parameters) -> [B,3,H,W], not yet clipped. x: [B,3,H,W] in [0,1],
-                float32, or float64 in reference mode; it may be overwritten
-    parameters  image size -> the parameters of severities 1..5
-    white       what the function returns for white: 1, or 255 where grey levels are whole numbers
-                only before a division by 255
-    mix         what a severity between two integers means: False interpolates the parameters, True
-                interpolates the two results (where parameters act in steps)
-    pixels      worked on at once, relative to `_CHUNK_CPU`: more where many steps are small ones
-    """
-
-    function: Callable[..., Tensor]
-    parameters: Mapping[int, tuple]
-    white: int = 1
-    mix: bool = False
-    pixels: int = 1
-
-
-_RECIPES = {
-    "gaussian_noise": _Recipe(noise.gaussian_noise, noise.GAUSSIAN_NOISE),
-    "shot_noise": _Recipe(noise.shot_noise, noise.SHOT_NOISE),
-    "impulse_noise": _Recipe(noise.impulse_noise, noise.IMPULSE_NOISE),
-    "defocus_blur": _Recipe(blur.defocus_blur, blur.DEFOCUS_BLUR, mix=True),
-    "glass_blur": _Recipe(glass.glass_blur, glass.GLASS_BLUR, mix=True),
-    "motion_blur": _Recipe(motion.motion_blur, motion.MOTION_BLUR),
-    "zoom_blur": _Recipe(blur.zoom_blur, blur.ZOOM_BLUR, mix=True),
-    "snow": _Recipe(weather.snow, weather.SNOW),
-    "frost": _Recipe(weather.frost, weather.FROST, white=255, pixels=2),
-    "fog": _Recipe(weather.fog, weather.FOG, pixels=2),
-    "brightness": _Recipe(colour.brightness, colour.BRIGHTNESS),
-    "contrast": _Recipe(digital.contrast, digital.CONTRAST),
-    "elastic_transform": _Recipe(elastic.elastic_transform, elastic.ELASTIC_TRANSFORM),
-    "elastic_transform_2018": _Recipe(elastic.elastic_transform_2018, elastic.ELASTIC_TRANSFORM),
-    "pixelate": _Recipe(digital.pixelate, digital.PIXELATE),
-    "jpeg_compression": _Recipe(jpeg.jpeg_compression, jpeg.JPEG_COMPRESSION),
-    "speckle_noise": _Recipe(noise.speckle_noise, noise.SPECKLE_NOISE),
-    "gaussian_blur": _Recipe(blur.gaussian_blur, blur.GAUSSIAN_BLUR),
-    "spatter": _Recipe(spatter.spatter, spatter.SPATTER, mix=True),
-    "saturate": _Recipe(colour.saturate, colour.SATURATE, mix=True),
-}
+"""The version of the results, raised when a pixel changes. Caches and result rows carry it."""
 
 # Pixels (images * H * W) worked on at once: on the CPU, by each thread, what stays in its cache.
 _CHUNK_CPU, _CHUNK_GPU = 2**17, 2**22
@@ -125,44 +47,60 @@ def corrupt(
     reference: Sequence[np.random.RandomState] | None = None,
     jpeg85: bool = False,
 ) -> Tensor:
-    """Corrupted copies of `images`: same shape, dtype and device.
+    """Return corrupted copies of the images, of the same shape, dtype and device.
 
-    images     [B,3,H,W] RGB, uint8 in [0,255] or floating point in [0,1]; H, W >= 8
-    name       one of `NAMES`, `EXTRA_NAMES` or `VARIANT_NAMES`
-    severity   real in [1,5]
-    ids        int64 [B], identity of each image; 0..B-1 by default
-    seed       another seed, other random fields
-    generator  draws the ids, for fields that differ from call to call
-    reference  one numpy RandomState per image: float64 arithmetic and the reference's draws in
-               their order, so that outputs equal those of the released scripts run with these
-               streams; ids and seed have no effect then
-    jpeg85     pass the result through JPEG of quality 85, as the released ImageNet-C and
-               Tiny-ImageNet-C were saved, but not CIFAR-C. It takes a quarter of the noise away:
-               the standard deviation of the change falls from 76 to 55 grey levels for
-               gaussian_noise at size 224 and severity 5 (43 to 32 at 64), and stays within one
-               level for fog, contrast and zoom_blur
+    By default the result for an image depends on its pixels and on (id, name, severity, seed), not
+    on the batch around it. Arithmetic is float32 and differs from the reference by at most one grey
+    level. CPU and GPU agree up to rounding.
 
-    By default the result of an image depends on its pixels and on (id, name, severity, seed) alone,
-    not on the batch around it; arithmetic is float32 and differs from the reference's by at most
-    one grey level. CPU and GPU agree up to rounding.
+    Parameters
+    ----------
+    images
+        [B,3,H,W] RGB, uint8 in [0,255] or floating point in [0,1], with H, W >= 8.
+    name
+        One of `NAMES`, `EXTRA_NAMES` or `VARIANT_NAMES`.
+    severity
+        A real number in [1,5]. Between whole severities the parameters of the two neighbours are
+        interpolated linearly (the quality of jpeg_compression is then rounded, the small side of
+        pixelate and the taps of motion_blur and snow are cut to whole pixels). Where a parameter
+        counts or switches something (defocus_blur, zoom_blur, glass_blur, spatter, saturate) the
+        two results are mixed.
+    ids
+        int64 [B], the identity of each image; by default 0 to B-1.
+    seed
+        Another seed gives other random fields.
+    generator
+        Draws the ids, for fields that differ from call to call.
+    reference
+        One numpy RandomState per image. Then arithmetic is float64 and draws have the order of the
+        reference, so that outputs equal those of the released scripts run with these streams; ids
+        and seed have no effect.
+    jpeg85
+        Pass the result through JPEG of quality 85, as the released ImageNet-C and Tiny-ImageNet-C
+        were saved, but not CIFAR-C. This takes a quarter of the noise away: the standard deviation
+        of the change falls from 76 to 55 grey levels for gaussian_noise at size 224 and severity 5
+        (43 to 32 at size 64), and stays within one level for fog, contrast and zoom_blur.
 
-    uint8 results are truncated as in the reference, floating-point ones are not, except that
-    motion_blur, pixelate and jpeg_compression work on whole grey levels by definition.
+    Returns
+    -------
+    Tensor
+        uint8 results are truncated as in the reference. Floating-point results are not, except
+        that motion_blur, pixelate and jpeg_compression work on whole grey levels by definition.
 
-    Parameters are those of the nearest of the sizes 32 (CIFAR-C), 64 (Tiny-ImageNet-C) and 224
-    (ImageNet-C) to min(H, W), the smaller of two equally near ones.
+    Raises
+    ------
+    ValueError
+        If an argument lies outside these sets.
+    FileNotFoundError
+        If frost is asked for without the photographs in the wheel of imagecorruptions.
 
-    Between integer severities the parameters of the two neighbours are interpolated linearly (the
-    quality of jpeg_compression then rounded to a whole number, the small side of pixelate and the
-    taps of motion_blur and snow cut to whole pixels). Where a parameter counts or switches
-    something (defocus_blur, zoom_blur, glass_blur, spatter, saturate) the two results are mixed.
-
-    frost needs the photographs in the wheel of imagecorruptions: FileNotFoundError says so.
-
-    Raises ValueError for anything outside these sets.
+    Notes
+    -----
+    Parameters are those of the size nearest to min(H, W) among 32 (CIFAR-C), 64 (Tiny-ImageNet-C)
+    and 224 (ImageNet-C), and of the smaller one of two equally near sizes.
     """
-    recipe, severity = _recipe(name), _severity(severity)
-    _check_images(images)
+    recipe, severity = recipe_of(name), _severity(severity)
+    check_images(images, empty=True, smallest_side=_SMALLEST_SIDE)
     if generator is not None and not (ids is None and reference is None):
         raise ValueError("generator draws the ids: give it without ids and without reference")
     count, device = len(images), images.device
@@ -207,26 +145,20 @@ def corrupt(
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep a step's buffers for the next step, up to 64 MiB, on the CPU.
+    """Let the C library keep the buffers of a step, up to 64 MiB, for the next step on the CPU.
 
-    glibc fetches large blocks from the system and hands them back, so that every operation would
-    write to pages that have to be mapped and zeroed first: up to twice the time. Its limits rise
+    glibc gets large blocks from the system and gives them back, so every operation would write to
+    pages that have to be mapped and zeroed first, which takes up to twice the time. Its limits rise
     with the size of such a block when it is freed, if that is at most 32 MiB (mallopt(3),
-    M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    M_MMAP_THRESHOLD). With other libraries this does nothing.
     """
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
-def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tensor:
-    """The corrupted images before clipping; x: [B,3,H,W] in [0,1]."""
-    side = min(x.shape[2:])
-    table = recipe.parameters[min(recipe.parameters, key=lambda size: abs(size - side))]
-    lower = int(severity)
-    share = severity - lower
-    low, high = (
-        parameters if isinstance(parameters, tuple) else (parameters,)
-        for parameters in (table[lower - 1], table[min(lower, 4)])
-    )
+def _apply(recipe: Recipe, x: Tensor, fields: Fields, severity: float) -> Tensor:
+    """Return the corrupted images before clipping; x is [B,3,H,W] in [0,1]."""
+    levels, lower = recipe.levels(min(x.shape[2:])), int(severity)
+    low, high, share = levels[lower - 1], levels[min(lower, 4)], severity - lower
     if share == 0:
         return recipe.function(x, fields, *low)
     if recipe.mix:
@@ -237,27 +169,18 @@ def _apply(recipe: _Recipe, x: Tensor, fields: Fields, severity: float) -> Tenso
 
 
 def _unit(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy in [0,1]. The divisor is a tensor: some devices multiply by 1/255 for a number."""
+    """Return a copy in [0,1]; the divisor is a tensor, as some devices would multiply by 1/255."""
     x = images.to(dtype, copy=True)
     return x.div_(x.new_full((), 255)) if images.dtype == torch.uint8 else x
 
 
 def _finish(y: Tensor, dtype: torch.dtype, white: int = 1) -> Tensor:
-    """Clip, overwriting y; to grey levels by truncation where the images are uint8."""
+    """Clip `y` in place, and truncate it to grey levels if the images are uint8."""
     y = y.clamp_(0, white)
     if dtype == torch.uint8:
         y = y if white == 255 else y.mul_(255)
-        return y.to(torch.int16).to(dtype)  # two conversions that processors have as one each
+        return y.to(torch.int16).to(dtype)  # faster in two steps, which processors have
     return y.div_(y.new_full((), white)).to(dtype)
-
-
-def _recipe(name: str) -> _Recipe:
-    if name not in _RECIPES:
-        raise ValueError(
-            f"unknown corruption {name!r}; legal are {', '.join(NAMES)} "
-            f"the extra {', '.join(EXTRA_NAMES)} and the variant {', '.join(VARIANT_NAMES)}"
-        )
-    return _RECIPES[name]
 
 
 def _severity(severity: float) -> float:
@@ -267,29 +190,10 @@ def _severity(severity: float) -> float:
     return float(severity)
 
 
-def _check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor):
-        raise ValueError(f"images must be a tensor [B,3,H,W], got {type(images).__name__}")
-    shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < _SMALLEST_SIDE:
-        raise ValueError(f"images must be [B,3,H,W] with H, W >= {_SMALLEST_SIDE}, got {shape}")
-    if images.dtype == torch.uint8:
-        return
-    if not images.is_floating_point():
-        raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
-    if len(images):
-        low, high = (limit.item() for limit in images.aminmax())
-        if not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise ValueError(
-                f"floating-point images must lie in [0,1], got [{low:g}, {high:g}]; "
-                "undo the normalisation, or give grey levels as uint8"
-            )
-
-
 def _check_ids(ids: Tensor, count: int) -> None:
     if not isinstance(ids, Tensor) or ids.dtype != torch.int64 or ids.shape != (count,):
-        found = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
-        raise ValueError(f"ids must be an int64 tensor [{count}], one per image, got {found}")
+        got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise ValueError(f"ids must be an int64 tensor [{count}], one per image, got {got}")
 
 
 def _check_reference(reference: Sequence[np.random.RandomState], count: int) -> None:

@@ -33,15 +33,19 @@ ZOOM_BLUR = {  # step and number of the zoom factors 1, 1 + step, ...
 
 
 def gaussian_blur(x: Tensor, fields: Fields, sigma: float) -> Tensor:
-    """Gaussian of `sigma` pixels, cut at 4 sigma, edge replicated. x: [B,3,H,W] in [0,1]."""
+    """Smooth with a Gaussian of `sigma` pixels, cut at 4 sigma, with the edge replicated.
+
+    x is [B,3,H,W] in [0,1].
+    """
     return gaussian_filter(x, sigma)
 
 
 def defocus_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tensor:
-    """Correlation with a disk, border mirrored without the edge. x: [B,3,H,W] in [0,1].
+    """Correlate with an anti-aliased disk, with the border mirrored without its edge.
 
-    At size 224 the kernels of severities 4 and 5 sum to 1.013 and 1.011, as in the reference,
-    where the disk touches the border of its array: those images come out 1 % brighter.
+    x is [B,3,H,W] in [0,1]; `radius` and `sigma` are in pixels. At size 224 the kernels of
+    severities 4 and 5 sum to 1.013 and 1.011, so those images become 1 % brighter. The reference
+    does the same, because there the disk touches the border of its array.
     """
     kernel = _disk(radius, sigma)
     if x.dtype == torch.float32:
@@ -56,11 +60,12 @@ def defocus_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tens
 
 @lru_cache(maxsize=64)
 def _disk(radius: float, sigma: float) -> Tensor:
-    """Anti-aliased disk, float32 [K,K], K odd, cut to the weights above 1e-15.
+    """Return the anti-aliased disk, float32 [K,K] with odd K, cut to the weights above 1e-15.
 
-    Rounded like OpenCV's GaussianBlur of a float32 array on a processor with AVX2: rows, then
-    columns, the columns that do not fill a vector of 8 without fused multiply-add. The last bit of
-    a weight decides about grey levels that are whole numbers before truncation.
+    It is rounded like OpenCV's GaussianBlur of a float32 array on a processor with AVX2: first the
+    rows, then the columns, of which those that do not fill a vector of 8 have no fused
+    multiply-add. The last bit of a weight decides about results that are whole grey levels before
+    truncation.
     """
     half, reach = (8, 1) if radius <= 8 else (math.ceil(radius), 2)
     grid = np.arange(-half, half + 1)
@@ -79,7 +84,7 @@ def _disk(radius: float, sigma: float) -> Tensor:
 
 
 def _correlate(rows: np.ndarray, taps: np.ndarray, order: range, *, fused: bool) -> np.ndarray:
-    """Symmetric taps along each row, mirrored border, summed over distances in the given order."""
+    """Correlate each row with symmetric taps, adding the distances in the given order."""
     reach = len(taps) // 2
     padded = np.pad(rows, ((0, 0), (reach, reach)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=1)
@@ -94,11 +99,11 @@ def _correlate(rows: np.ndarray, taps: np.ndarray, order: range, *, fused: bool)
 
 
 def zoom_blur(x: Tensor, fields: Fields, step: float, count: int) -> Tensor:
-    """Mean of the image and its enlargements 1, 1 + step, ... x: [B,3,H,W] in [0,1].
+    """Average the image and its `count` enlargements by the factors 1, 1 + step, and so on.
 
-    The factor 1 is in the list, so the image itself counts twice. Sums are float32, as in the
-    reference; both axes are interpolated by gathering rows, so no product of matrices can
-    round differently with the size of the batch.
+    x is [B,3,H,W] in [0,1]. The factor 1 is in the list, so the image itself counts twice. Sums
+    are float32, as in the reference. Both axes are interpolated by gathering rows, because a
+    product of matrices could round differently with the size of the batch.
     """
     height, width = x.shape[2:]
     down, across = _zooms(height, step, count), _zooms(width, step, count)
@@ -114,10 +119,10 @@ def zoom_blur(x: Tensor, fields: Fields, step: float, count: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _zooms(side: int, step: float, count: int) -> list[tuple[int, int, int, int]]:
-    """(crop, top, out, trim) in pixels of each zoom factor.
+    """Return (crop, top, out, trim) in pixels for each zoom factor.
 
-    The factors carry the rounding of numpy.arange(1, stop, step): at 32 pixels 1.25 + 2e-16
-    enlarges to 33 and not to 32.
+    The factors carry the rounding of numpy.arange(1, stop, step): at 32 pixels the factor
+    1.25 + 2e-16 enlarges to 33 pixels and not to 32.
     """
     factors = 1.0 + np.arange(count) * ((1.0 + step) - 1.0)
     return [zooms(side, factor) for factor in factors.tolist()]

@@ -1,8 +1,9 @@
 """Brightness and saturation of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
 Both change one coordinate of HSV. With V = max(rgb) and S = 1 - min(rgb)/V the change has a closed
-form in RGB, used in float32. In float64 (reference mode) the way goes through the hue, as in the
-reference, because a last bit decides about grey levels that are whole numbers before truncation.
+form in RGB, which is used in float32. In float64 (reference mode) the images are converted to hue,
+saturation and value as in the reference, because the last bit decides about results that are whole
+grey levels before truncation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ SATURATE = {  # factor on S and what is added; severities 1 and 2 take colour aw
 
 
 def brightness(x: Tensor, fields: Fields, shift: float) -> Tensor:
-    """V' = min(V + shift, 1), hue and saturation kept. x: [B,3,H,W] in [0,1]."""
+    """Raise the value to V' = min(V + shift, 1) and keep hue and saturation.
+
+    x is [B,3,H,W] in [0,1].
+    """
     if x.dtype == torch.float64:
         hue, saturation, value = _to_hsv(x)
         return _to_rgb(hue, saturation, (value + shift).clamp_(0, 1))
@@ -36,9 +40,10 @@ def brightness(x: Tensor, fields: Fields, shift: float) -> Tensor:
 
 
 def saturate(x: Tensor, fields: Fields, factor: float, shift: float) -> Tensor:
-    """S' = min(factor * S + shift, 1), hue and value kept. x: [B,3,H,W] in [0,1].
+    """Change the saturation to S' = min(factor * S + shift, 1) and keep hue and value.
 
-    Grey has hue 0, which is red: with shift > 0 it turns reddish, as in the reference.
+    x is [B,3,H,W] in [0,1]. Grey has hue 0, which is red, so a shift above 0 makes it reddish, as
+    in the reference.
     """
     if x.dtype == torch.float64:
         hue, saturation, value = _to_hsv(x)
@@ -52,7 +57,7 @@ def saturate(x: Tensor, fields: Fields, factor: float, shift: float) -> Tensor:
 
 
 def _to_hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue, saturation and value in [0,1], each [B,H,W], in scikit-image's order of operations."""
+    """Return hue, saturation and value in [0,1], [B,H,W] each, computed as scikit-image does."""
     red, green, blue = x.unbind(1)
     value = x.amax(1)
     spread = value - x.amin(1)
@@ -66,7 +71,7 @@ def _to_hsv(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """[B,3,H,W]; the six sextants of the hue."""
+    """Return the images [B,3,H,W], by the six sextants of the hue."""
     sextant = (hue * 6).floor()
     f = hue * 6 - sextant
     p = value * (1 - saturation)

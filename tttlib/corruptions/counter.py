@@ -1,11 +1,11 @@
-"""Random words as a pure function of (key, image id, position): no state, no order of drawing.
+"""Random words as a pure function of key, image id and position, without state or drawing order.
 
-The key and the id give a stream of two 32-bit numbers (SplitMix64: Steele, Lea, Flood, Fast
-splittable pseudorandom number generators, 2014); a stream and a position give a word by a 32-bit
-finaliser of two multiplications (shifts and factors of Wellons' lowbias32, 2018), the first number
-entering before it and the second in its middle. Integer arithmetic only, hence the same bits on
-every device; 32 bits, because processors multiply eight such words at once. torch has no unsigned
-arithmetic: products wrap, and right shifts are masked.
+The key and the id determine a stream of two 32-bit numbers (SplitMix64: Steele, Lea, Flood, Fast
+splittable pseudorandom number generators, 2014). A stream and a position determine a word through
+a 32-bit finaliser of two multiplications (shifts and factors of Wellons' lowbias32, 2018): the
+first number enters before it and the second in its middle. There is only integer arithmetic, so
+every device gives the same bits, and the words have 32 bits because processors multiply eight of
+them at once. torch has no unsigned arithmetic, so products wrap and right shifts are masked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def _signed(word: int, bits: int = 64) -> int:
-    """The signed integer with the same bits."""
+    """Return the signed integer that has the same bits."""
     word &= 2**bits - 1
     return word - 2**bits if word >= 2 ** (bits - 1) else word
 
@@ -28,16 +28,22 @@ _FIRST, _SECOND = _signed(0x7FEB352D, 32), _signed(0x846CA68B, 32)
 
 
 def make_key(*parts: object) -> int:
-    """A signed 64-bit key from the text of `parts`; the same in every process."""
+    """Return a signed 64-bit key made from the text of `parts`, the same in every process."""
     text = "/".join(map(str, parts))
     return _signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
 
 
 def words(key: int, ids: Tensor, start: int, count: int) -> Tensor:
-    """32 random bits per element: int32 [B, count], positions start .. start + count - 1.
+    """Return 32 random bits per element, int32 [B,count].
 
-    key   signed 64-bit
-    ids   int64 [B]; equal ids give equal rows
+    Parameters
+    ----------
+    key
+        A signed 64-bit number.
+    ids
+        int64 [B]; equal ids give equal rows.
+    start, count
+        The positions, from `start` to `start + count - 1`.
     """
     streams = _split_mix(ids * _GOLDEN + key)[:, None]  # [B,1]
     low, high = streams.int(), (streams >> 32).int()  # wraps: the two halves
@@ -50,7 +56,7 @@ def words(key: int, ids: Tensor, start: int, count: int) -> Tensor:
 
 
 def _split_mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place; a bijection of the 64-bit words."""
+    """Apply the finaliser of SplitMix64 in place; it is a bijection of the 64-bit words."""
     for bits, factor in _SPLITMIX:
         _fold(z, bits, torch.empty_like(z))
         if factor is not None:
@@ -59,7 +65,7 @@ def _split_mix(z: Tensor) -> Tensor:
 
 
 def _fold(z: Tensor, bits: int, shifted: Tensor) -> Tensor:
-    """z ^= z >> bits, unsigned, in place."""
+    """Compute z ^= z >> bits in place, with an unsigned shift."""
     torch.bitwise_right_shift(z, bits, out=shifted)
     shifted &= 2 ** (8 * z.element_size() - bits) - 1  # the sign must not move in
     return z.bitwise_xor_(shifted)

@@ -24,16 +24,19 @@ PIXELATE = {  # side of the small image relative to the side of the image
 
 
 def contrast(x: Tensor, fields: Fields, factor: float) -> Tensor:
-    """(x - mean) * factor + mean, mean per image and channel. x: [B,3,H,W] in [0,1]."""
+    """Scale the distance from the mean of each image and channel: (x - mean) * factor + mean.
+
+    x is [B,3,H,W] in [0,1].
+    """
     mean = x.mean((2, 3), keepdim=True, dtype=torch.float64).to(x.dtype)  # [B,3,1,1]
     return x.sub_(mean).mul_(factor).add_(mean)
 
 
 def pixelate(x: Tensor, fields: Fields, ratio: float) -> Tensor:
-    """Box-resize to int(ratio * side) and back, in grey levels. x: [B,3,H,W] in [0,1].
+    """Resize with a box filter to int(ratio * side) pixels and back, in grey levels.
 
-    As PIL does: rows first, rounded to grey levels after each pass; the way back only copies.
-    Float input is rounded to grey levels at the start.
+    x is [B,3,H,W] in [0,1]; values between grey levels are rounded first. This follows PIL: rows
+    first, rounded to grey levels after each pass. The way back only copies pixels.
     """
     levels = x.mul_(255).round_()
     indices = []
@@ -49,10 +52,10 @@ def pixelate(x: Tensor, fields: Fields, ratio: float) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _box(source: int, target: int) -> Tensor:
-    """PIL's BOX resampling as a matrix, float64 [target, source].
+    """Return PIL's BOX resampling as a matrix, float64 [target,source].
 
-    Taps are the source pixels whose centre lies within half a filter width; their weights are
-    equal (no fractional areas), so enlarging selects a single pixel.
+    The taps are the source pixels whose centres lie within half a filter width. Their weights are
+    equal, without fractional areas, so that enlarging selects a single pixel.
     """
     scale = source / target
     width = max(scale, 1.0)

@@ -1,8 +1,9 @@
 """Elastic transform of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
-A random affine warp, then a smooth random displacement (Simard, Steinkraus, Platt 2003). Follows
-today's OpenCV and SciPy. The released files were made with versions that rounded coordinates to
-1/32 pixel and took a wrong neighbour at the border: `elastic_transform_2018` does so too.
+It is a random affine warp and then a smooth random displacement (Simard, Steinkraus, Platt 2003),
+as today's OpenCV and SciPy do it. The released files were made with versions that rounded
+coordinates to 1/32 pixel and took a wrong neighbour at the border; `elastic_transform_2018` does so
+too.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ ELASTIC_TRANSFORM = {
 def elastic_transform(
     x: Tensor, fields: Fields, amplitude: float, sigma: float, shift: float
 ) -> Tensor:
-    """Affine warp, border mirrored without the edge; displacement, border mirrored with it.
+    """Warp (border mirrored without the edge), then displace (border mirrored with the edge).
 
-    x: [B,3,H,W] in [0,1]; float32 values, as in the reference.
+    x is [B,3,H,W] in [0,1] and is rounded to float32 values, as in the reference. `amplitude` and
+    `sigma` of the displacement and the largest `shift` of the warp are in pixels.
     """
     x = x.float().to(x.dtype)
     warped = _warp(x, _places, fields, shift)
@@ -48,10 +50,10 @@ def elastic_transform(
 def elastic_transform_2018(
     x: Tensor, fields: Fields, amplitude: float, sigma: float, shift: float
 ) -> Tensor:
-    """The same as OpenCV 3 and SciPy 1.0 did it, hence probably as in the released files.
+    """Do the same as OpenCV 3 and SciPy 1.0 did, and hence probably as in the released files.
 
-    The warp rounds coordinates to 1/32 pixel; the displacement, within a pixel outside the border,
-    mixes the edge with the pixel next to it instead of with itself. x: [B,3,H,W] in [0,1].
+    The warp rounds coordinates to 1/32 pixel. The displacement mixes the edge, within a pixel
+    outside the border, with the pixel next to it instead of with itself. x is [B,3,H,W] in [0,1].
     """
     x = x.float().to(x.dtype)
     warped = _warp(x, _thirty_seconds, fields, shift)
@@ -64,21 +66,21 @@ def elastic_transform_2018(
 
 
 def _warp(x: Tensor, places: Callable[..., Tensor], fields: Fields, shift: float) -> Tensor:
-    """The affine warp; `places` turns its coefficients into coordinates."""
+    """Apply the affine warp; `places` turns its coefficients into coordinates."""
     size = tuple(x.shape[2:])
     columns, rows = (places(part, *size).to(x.dtype) for part in _affine(x, fields, shift))
     return _bilinear(x, columns, rows, mirror_edge=False).float().to(x.dtype)
 
 
 def _thirty_seconds(coefficients: Tensor, height: int, width: int) -> Tensor:
-    """`_places`, each of the two terms rounded to 1/1024 and the sum to 1/32, halves upwards."""
+    """Return `_places` with both terms rounded to 1/1024 and their sum to 1/32, halves upwards."""
     along, across = _terms(coefficients, height, width)
     fixed = (along * 1024).round() + (across * 1024).round()  # [B,H,W]
     return ((fixed + 16) / 32).floor_().div_(32)
 
 
 def _into_image(place: Tensor, side: int) -> Tensor:
-    """Mirrored with the edge, but to (-1,0) from there: the caller's mirror then goes wrong."""
+    """Mirror with the edge, leaving places in (-1,0), which the caller then mirrors wrongly."""
     place = place.remainder(2 * side)  # [0,2*side)
     return torch.where(place >= side, 2 * side - 1 - place, place)
 
@@ -86,7 +88,7 @@ def _into_image(place: Tensor, side: int) -> Tensor:
 def _displacement(
     x: Tensor, fields: Fields, amplitude: float, sigma: float
 ) -> tuple[Tensor, Tensor]:
-    """Source coordinates (x, y), [B,H,W] each, of the smooth random displacement."""
+    """Return the source coordinates (x, y), [B,H,W] each, of the smooth random displacement."""
     height, width = x.shape[2:]
     across, down = (
         amplitude * gaussian_filter(field, sigma, mode="reflect", cut=3)
@@ -98,10 +100,11 @@ def _displacement(
 
 
 def _affine(x: Tensor, fields: Fields, shift: float) -> tuple[Tensor, Tensor]:
-    """The warp that moves three corners at random: for source x and source y, [B,3] float64 each,
-    the factors of target x and target y and what is added.
+    """Return the coefficients of the warp that moves three corners at random.
 
-    The corners a, b, c of a right angle move to a', b', c'; the inverse is in closed form.
+    There are [B,3] float64 for the source x and for the source y: the factors of target x and
+    target y and what is added. The corners a, b, c of a right angle move to a', b', c', and the
+    inverse has a closed form.
     """
     height, width = x.shape[2:]
     middle = torch.tensor([width // 2, height // 2], dtype=torch.float64, device=x.device)
@@ -120,7 +123,7 @@ def _affine(x: Tensor, fields: Fields, shift: float) -> tuple[Tensor, Tensor]:
 
 
 def _terms(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The part of a source coordinate that hangs on target x, [B,1,W], and the rest, [B,H,1]."""
+    """Return the part of a source coordinate due to target x, [B,1,W], and the rest, [B,H,1]."""
     of_x, of_y, added = (part[:, None, None] for part in coefficients.unbind(1))
     columns = torch.arange(width, device=coefficients.device)
     rows = torch.arange(height, device=coefficients.device)[:, None]
@@ -128,13 +131,13 @@ def _terms(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tenso
 
 
 def _places(coefficients: Tensor, height: int, width: int) -> Tensor:
-    """A source coordinate for every target pixel: float64 [B,H,W]."""
+    """Return a source coordinate for every target pixel, float64 [B,H,W]."""
     along, across = _terms(coefficients, height, width)
     return along + across
 
 
 def _bilinear(x: Tensor, columns: Tensor, rows: Tensor, *, mirror_edge: bool) -> Tensor:
-    """Bilinear interpolation of `x` [B,C,H,W] at pixel coordinates [B,H,W]."""
+    """Interpolate `x` [B,C,H,W] bilinearly at the pixel coordinates [B,H,W]."""
     height, width = x.shape[2:]
     corners = not mirror_edge  # grid_sample mirrors about pixel centres when corners are aligned
     grid = columns.new_empty(*columns.shape, 2)

@@ -1,14 +1,14 @@
-"""Where a corruption's random fields come from: the counter (default) or numpy's legacy streams.
+"""The random fields of a corruption: from the counter (default) or from numpy's legacy streams.
 
-A corruption asks for its fields in the reference's order and does not know the source. The batch
-axis is added in front. A shape of three axes is (C,H,W), planes of an image: the reference draws
-those interleaved, (H,W,C).
+A corruption asks for its fields in the order of the reference and does not know their source. The
+batch axis is added in front. A shape of three axes is (C,H,W), the planes of an image; the
+reference draws those interleaved, (H,W,C).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,58 +22,67 @@ _24_BITS = 2**24 - 1
 
 
 class Fields(Protocol):
-    """What a corruption may draw: tensors [B,*shape]; `poisson` gives one of the shape of x."""
+    """What a corruption may draw: tensors [B,*shape], and with `poisson` one of the shape of x."""
 
-    def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor: ...
+    def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draw from the uniform distribution on [low, high)."""
 
-    def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor: ...
+    def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draw from the normal distribution."""
 
-    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor: ...
+    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draw int64 numbers from low to high - 1, where high is one number or [B]."""
 
-    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]: ...
+    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Draw two independent fields of 0 and 1, with P(1) = `share` and with P(1) = 1/2."""
 
-    def poisson(self, x: Tensor, scale: float) -> Tensor: ...
+    def poisson(self, x: Tensor, scale: float) -> Tensor:
+        """Draw counts of the rates scale * x, for x [B,...] in [0,1]."""
 
 
 class CounterFields:
-    """float32 fields that depend on key and id alone; see `tttlib.corruptions.counter`.
+    """Fields in float32 that depend on key and id alone; see `tttlib.corruptions.counter`.
 
-    key   signed 64-bit, one per (corruption, severity, seed)
-    ids   int64 [B], on the device where the fields are wanted
+    Parameters
+    ----------
+    key
+        A signed 64-bit number, one per corruption, severity and seed.
+    ids
+        int64 [B], on the device where the fields are wanted.
     """
 
     def __init__(self, key: int, ids: Tensor) -> None:
         self._key, self._ids, self._position = key, ids, 0
 
     def _words(self, shape: tuple[int, ...]) -> Tensor:
-        """int32 [B,*shape]."""
+        """Return the next words, int32 [B,*shape]."""
         count = math.prod(shape)
         start, self._position = self._position, self._position + count
         return words(self._key, self._ids, start, count).view(len(self._ids), *shape)
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
-        """24-bit uniforms, low + (high - low) * [0,1)."""
+        """Draw uniform numbers of 24 bits on [low, high)."""
         return _uniform(self._words(shape), low, high)
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
-        """By inversion of the distribution function at 24-bit uniforms; |z| <= 5.42."""
+        """Draw by inverting the distribution function at uniforms of 24 bits, so |z| <= 5.42."""
         symmetric = (self._words(shape) >> 8).float().add_(0.5).mul_(2.0**-23)  # in (-1,1)
         return symmetric.erfinv_().mul_(math.sqrt(2) * std).add_(mean)
 
     def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
-        """int64 in low .. high - 1, high one number or [B]; uniform to (high - low) / 2^24."""
+        """Draw int64 from low to high - 1, uniform within (high - low) / 2^24."""
         word = (self._words(shape).long() >> 8) & _24_BITS
         span = (high - low).view(-1, *(1,) * len(shape)) if isinstance(high, Tensor) else high - low
         return ((word * span) >> 24).add_(low)
 
     def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Two independent fields of 0 and 1: ones with probability `share`, and with 1/2."""
+        """Draw two independent fields of 0 and 1, with P(1) = `share` and with P(1) = 1/2."""
         word = self._words(shape)
         rare = (word & _24_BITS).sub_(math.ceil(share * 2**24)).bitwise_right_shift_(31)
         return rare.float().neg_(), word.bitwise_right_shift_(31).float().neg_()
 
     def poisson(self, x: Tensor, scale: float) -> Tensor:
-        """Poisson(scale * x), x [B,...] in [0,1]: float32 counts of that shape."""
+        """Draw float32 counts of the rates scale * x, for x [B,...] in [0,1]."""
         shape = tuple(x.shape[1:])
         count, rest = poisson.whole_levels(x, scale, self._words(shape))
         if rest is None:
@@ -82,12 +91,15 @@ class CounterFields:
 
 
 def _uniform(words: Tensor, low: float, high: float) -> Tensor:
-    """24 of the bits, as signed numbers, spread over the interval."""
+    """Spread 24 bits of the words, as signed numbers, over the interval."""
     return (words >> 8).float().mul_((high - low) * 2.0**-24).add_((low + high) / 2)
 
 
 class ReferenceFields:
-    """One legacy numpy stream per image, drawn in the reference's order (float64 by default)."""
+    """Fields of one legacy numpy stream per image, drawn in the order of the reference.
+
+    They are float64 unless another `dtype` is given; see `Fields` for what each method draws.
+    """
 
     def __init__(
         self,
@@ -97,36 +109,39 @@ class ReferenceFields:
     ) -> None:
         self._states, self._device, self._dtype = states, device, dtype
 
-    def _stack(self, draws: list[np.ndarray]) -> Tensor:
-        fields = torch.from_numpy(np.stack(draws)).to(self._device, self._dtype)
+    def _stack(self, draws: Iterable[np.ndarray | float]) -> Tensor:
+        fields = torch.from_numpy(np.stack(list(draws))).to(self._device, self._dtype)
         return fields.movedim(-1, 1) if fields.ndim == 4 else fields  # [B,H,W,C] -> [B,C,H,W]
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
-        size = _interleaved(shape)
-        return self._stack([np.asarray(s.uniform(low, high, size)) for s in self._states])
+        """Draw by RandomState.uniform."""
+        return self._stack(s.uniform(low, high, _interleaved(shape)) for s in self._states)
 
     def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
-        size = _interleaved(shape)
-        return self._stack([np.asarray(s.normal(mean, std, size)) for s in self._states])
+        """Draw by RandomState.normal."""
+        return self._stack(s.normal(mean, std, _interleaved(shape)) for s in self._states)
 
     def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
+        """Draw by RandomState.randint."""
         highs = high.tolist() if isinstance(high, Tensor) else [high] * len(self._states)
         pairs = zip(self._states, highs, strict=True)
         draws = [np.asarray(s.randint(low, top, shape or None)) for s, top in pairs]
         return torch.from_numpy(np.stack(draws)).to(self._device)
 
     def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Draw two uniform fields and compare them with `share` and with 1/2."""
         rare, even = self.uniform(0.0, 1.0, shape) < share, self.uniform(0.0, 1.0, shape) < 0.5
         return rare.to(self._dtype), even.to(self._dtype)
 
     def poisson(self, x: Tensor, scale: float) -> Tensor:
+        """Draw by RandomState.poisson, at rates of whole grey levels where x is near to them."""
         levels = x.double() * 255
-        whole = levels.round()  # float32 cannot hold k/255, and the draws hang on the last bit
+        whole = levels.round()  # float32 cannot hold k/255, and draws depend on the last bit
         rates = torch.where((levels - whole).abs() < 1e-4, whole, levels).movedim(1, -1) / 255
         pairs = zip(self._states, rates.cpu().numpy(), strict=True)
-        return self._stack([np.asarray(s.poisson(rate * scale)) for s, rate in pairs])
+        return self._stack(s.poisson(rate * scale) for s, rate in pairs)
 
 
 def _interleaved(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(C,H,W) -> (H,W,C), the layout in which the reference draws."""
+    """Return (H,W,C) for (C,H,W), the layout in which the reference draws."""
     return (*shape[1:], shape[0]) if len(shape) == 3 else shape

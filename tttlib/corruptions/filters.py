@@ -1,4 +1,4 @@
-"""Separable linear filters and zooms, as small matrices and gathers, on [B,C,H,W]."""
+"""Separable linear filters and zooms of [B,C,H,W], as small matrices and gathers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from torch.nn import functional as F
 
 
 def gaussian_filter(x: Tensor, sigma: float, *, mode: str = "nearest", cut: float = 4.0) -> Tensor:
-    """Gaussian smoothing over the last two axes. x: [...,H,W]; same shape.
+    """Smooth the last two axes of `x` [...,H,W] with a Gaussian.
 
-    mode  what lies beyond the border: "nearest" (the edge) or "reflect" (d c b a | a b c d)
-    cut   radius of the filter in standard deviations; radius int(cut * sigma + 0.5), 0 = identity
+    Parameters
+    ----------
+    x
+        [...,H,W].
+    sigma
+        The standard deviation in pixels.
+    mode
+        What lies beyond the border: "nearest" (the edge) or "reflect" (d c b a | a b c d).
+    cut
+        The radius of the filter in standard deviations; it is int(cut * sigma + 0.5) pixels, and
+        radius 0 changes nothing.
     """
     radius = int(cut * sigma + 0.5)
     if radius == 0:
@@ -28,7 +37,7 @@ def gaussian_filter(x: Tensor, sigma: float, *, mode: str = "nearest", cut: floa
 
 
 def _smooth(x: Tensor, axis: int, sigma: float, radius: int, mode: str) -> Tensor:
-    """The filter along one axis, tap by tap: cheaper than a matrix where most of it is zero."""
+    """Filter one axis tap by tap, which is cheaper than a matrix of which most is zero."""
     side = x.shape[axis]
     if mode == "nearest":
         padded = _replicate(x, axis, radius)
@@ -47,7 +56,7 @@ def _smooth(x: Tensor, axis: int, sigma: float, radius: int, mode: str) -> Tenso
 
 @lru_cache(maxsize=64)
 def _gaussian(side: int, sigma: float, mode: str, cut: float) -> Tensor:
-    """The filter along one axis as a matrix, float64 [side,side]."""
+    """Return the filter along one axis as a matrix, float64 [side,side]."""
     radius = int(cut * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     taps = np.exp(-(offsets**2) / (2 * sigma**2))
@@ -64,21 +73,25 @@ def _gaussian(side: int, sigma: float, mode: str, cut: float) -> Tensor:
 
 
 def zooms(side: int, factor: float) -> tuple[int, int, int, int]:
-    """(crop, top, out, trim) in pixels: enlarge the crop to `out`, then trim back to `side`."""
+    """Return (crop, top, out, trim) in pixels of a zoom about the centre.
+
+    `crop` pixels from `top` on are enlarged to `out` pixels, of which `trim` go at the start so
+    that `side` are left.
+    """
     crop = math.ceil(side / factor)
     out = round(crop * factor)
     return crop, (side - crop) // 2, out, (out - side) // 2
 
 
 def clipped_zoom(x: Tensor, factor: float) -> Tensor:
-    """Enlarged about its centre and cut to its old size, linearly. x: [...,H,W]."""
+    """Enlarge `x` [...,H,W] linearly about its centre and cut it to its old size."""
     height, width = x.shape[-2:]
     x = resample(x.mT.contiguous(), *zooms(width, factor)).mT.contiguous()
     return resample(x, *zooms(height, factor))
 
 
 def resample(x: Tensor, crop: int, top: int, out: int, trim: int) -> Tensor:
-    """The rows of `x` [...,N,M], cropped, linearly resized and trimmed back to N."""
+    """Crop the rows of `x` [...,N,M], resize them linearly and trim them back to N (`zooms`)."""
     first, weight = _taps(x.shape[-2], crop, top, out, trim)
     first, weight = first.to(x.device), weight.to(x)
     return torch.lerp(x.index_select(-2, first), x.index_select(-2, first + 1), weight)
@@ -86,7 +99,7 @@ def resample(x: Tensor, crop: int, top: int, out: int, trim: int) -> Tensor:
 
 @lru_cache(maxsize=512)
 def _taps(side: int, crop: int, top: int, out: int, trim: int) -> tuple[Tensor, Tensor]:
-    """First source row int64 [side] and weight of the next one float64 [side,1]."""
+    """Return the first source row, int64 [side], and the next one's weight, float64 [side,1]."""
     position = torch.arange(out, dtype=torch.float64) * ((crop - 1) / (out - 1))
     first = position.long().clamp_(max=crop - 2)
     kept = slice(trim, trim + side)
@@ -94,16 +107,16 @@ def _taps(side: int, crop: int, top: int, out: int, trim: int) -> tuple[Tensor, 
 
 
 def box3(x: Tensor) -> Tensor:
-    """Sum over 3x3, border mirrored without the edge. x: [B,H,W], any dtype."""
+    """Sum `x` [B,H,W] of any dtype over 3x3 pixels, with the border mirrored without its edge."""
     padded = mirror(x, 1)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
 
 
 def mirror(x: Tensor, border: int) -> Tensor:
-    """Padded by c b | a b c without repeating the edge, over the last two axes; any dtype.
+    """Pad the last two axes with their mirror image c b | a b c, which leaves out the edge.
 
-    border  less than both sides
+    Any dtype is taken; `border` must be below both sides.
     """
     for axis in (-2, -1):
         first = x.narrow(axis, 1, border)
@@ -113,7 +126,7 @@ def mirror(x: Tensor, border: int) -> Tensor:
 
 
 def replicate(x: Tensor, border: int) -> Tensor:
-    """Padded with the edge, over the last two axes; any dtype."""
+    """Pad the last two axes with their edge; any dtype is taken."""
     return _replicate(_replicate(x, -2, border), -1, border)
 
 
@@ -125,10 +138,11 @@ def _replicate(x: Tensor, axis: int, border: int) -> Tensor:
 
 
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
-    """Each plane of `x` [B,C,H,W] with `kernel` [K,K], K odd, border mirrored without the edge.
+    """Correlate each plane of `x` [B,C,H,W] with a kernel [K,K] of odd K.
 
-    Of a large kernel, four by four neighbouring results are made at once, as 16 channels of a
-    convolution with stride 4: with one channel a convolution has nothing to share.
+    The border is mirrored without its edge. With a large kernel, four by four neighbouring results
+    are computed at once as 16 channels of a convolution with stride 4, because a convolution with a
+    single channel is slow.
     """
     (height, width), k = x.shape[2:], len(kernel)
     padded = F.pad(x, (k // 2,) * 4, mode="reflect")  # [B,C,H+K-1,W+K-1]

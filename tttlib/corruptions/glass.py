@@ -1,8 +1,8 @@
 """Glass blur of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
-The released loop means to swap each pixel with a random neighbour, but the pixel it saves is a view
-of the image, so it only copies. A pass of copies is a map from pixel to source, which needs no loop
-over pixels.
+The released loop is meant to swap each pixel with a random neighbour. The pixel that it saves is a
+view of the image, however, so it only copies. A pass of copies is a map from pixel to source, which
+needs no loop over pixels.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ GLASS_BLUR = {  # sigma in pixels, largest offset in pixels, passes
 
 
 def glass_blur(x: Tensor, fields: Fields, sigma: float, reach: int, passes: int) -> Tensor:
-    """Blur, truncate to grey levels, copy neighbours, blur. x: [B,3,H,W] in [0,1].
+    """Blur, truncate to grey levels, copy neighbouring pixels, and blur again.
 
-    Offsets are uniform on -reach .. reach - 1, so the content drifts to the bottom right.
+    x is [B,3,H,W] in [0,1]. Offsets are uniform on -reach to reach - 1, so the content drifts to
+    the bottom right.
     """
     height, width = x.shape[2:]
     levels = (gaussian_filter(x, sigma) * 255).floor()
@@ -39,11 +40,11 @@ def glass_blur(x: Tensor, fields: Fields, sigma: float, reach: int, passes: int)
 
 
 def _sources(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
-    """Where each pixel's value comes from in one pass: int64 [B,H*W].
+    """Return where the value of each pixel comes from in one pass, int64 [B,H*W].
 
-    offsets  int64 [B,H-2*reach,W-2*reach,2], (dx,dy) of the visited pixels
-    Pixels are visited from the bottom right to the top left. A neighbour visited before has a new
-    value already: follow its source, by pointer doubling.
+    `offsets` are the (dx,dy) of the visited pixels, int64 [B,H-2*reach,W-2*reach,2]. Pixels are
+    visited from the bottom right to the top left. A neighbour that was visited before has a new
+    value already, so its source is followed, by pointer doubling.
     """
     rows = slice(reach + 1, height - reach + 1)
     columns = slice(reach + 1, width - reach + 1)
@@ -53,7 +54,7 @@ def _sources(offsets: Tensor, height: int, width: int, reach: int) -> Tensor:
     neighbour = own.repeat(len(offsets), 1, 1)  # [B,H,W]
     neighbour[:, rows, columns] += offsets[..., 1] * width + offsets[..., 0]
     own, neighbour = own.flatten(), neighbour.flatten(1)  # [H*W], [B,H*W]
-    if reach == 1:  # offsets are 0 and -1: no neighbour was visited before
+    if reach == 1:  # offsets are 0 and -1, so no neighbour was visited before
         return neighbour
     earlier = (neighbour > own) & visited.flatten()[neighbour]
     following = torch.where(earlier, neighbour, own)

@@ -1,10 +1,10 @@
-"""JPEG compression as a batched integer codec, equal to libjpeg-turbo bit for bit.
+"""JPEG compression as a batched integer codec that equals libjpeg-turbo bit for bit.
 
-What Pillow does by default: baseline tables of Annex K (ITU-T T.81), 4:2:0 chroma, the accurate
-integer DCT of Loeffler, Ligtenberg and Moschytz (1989), "fancy" upsampling. Entropy coding is left
-out because it loses nothing. Within a pass of the DCT nothing is rounded, so a pass is a matrix of
-integers; sums stay below 2^53 and float64 products of matrices are exact, in any order and on every
-device.
+It does what Pillow does by default: baseline tables of Annex K (ITU-T T.81), 4:2:0 chroma, the
+accurate integer DCT of Loeffler, Ligtenberg and Moschytz (1989) and "fancy" upsampling. Entropy
+coding is left out because it loses nothing. A pass of the DCT rounds nothing on its way, so it is a
+matrix of integers. Sums stay below 2^53, hence float64 products of matrices are exact in any order
+and on every device.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ _CHROMA = (
 
 
 def jpeg_compression(x: Tensor, fields: Fields, quality: float) -> Tensor:
-    """Saved as JPEG and read again, in grey levels. x: [B,3,H,W] in [0,1].
+    """Save the images as JPEG and read them again.
 
-    Float input is rounded to grey levels at the start, `quality` to a whole number.
+    x is [B,3,H,W] in [0,1]. It is rounded to grey levels first, and `quality` to a whole number.
     """
     levels = recompress((x * 255).round().to(torch.uint8), round(quality)).to(x.dtype)
     return levels / levels.new_full((), 255)
 
 
 def recompress(images: Tensor, quality: int) -> Tensor:
-    """uint8 [B,3,H,W] through JPEG of this quality (1 to 100).
+    """Pass uint8 images [B,3,H,W] through JPEG of a quality from 1 to 100.
 
-    Large images on the CPU go through Pillow where that equals the codec below, which it does
-    wherever it was built with libjpeg-turbo: C is faster than tensors, but costs 0.2 ms an image.
+    Large images on the CPU go through Pillow if that equals the codec below, which it does if it
+    was built with libjpeg-turbo: C is faster than tensors there, but costs 0.2 ms an image.
     """
     large = images.shape[2] * images.shape[3] > 128**2
     if large and images.device.type == "cpu" and _library_is_equal():
@@ -78,7 +78,7 @@ def recompress(images: Tensor, quality: int) -> Tensor:
 
 
 def codec(images: Tensor, quality: int) -> Tensor:
-    """JPEG with tensors alone. uint8 [B,3,H,W] -> uint8 [B,3,H,W]."""
+    """Pass uint8 images [B,3,H,W] through JPEG, computed with tensors alone."""
     height, width = images.shape[2:]
     red, green, blue = images.int().unbind(1)
     half = 2**15
@@ -98,7 +98,7 @@ def codec(images: Tensor, quality: int) -> Tensor:
 
 
 def _extend(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """Edges repeated until the sides are multiples of `rows` and `columns`. int32 [B,C,H,W]."""
+    """Repeat the edges of int32 [B,C,H,W] until the sides are multiples of `rows`, `columns`."""
     for axis, multiple in ((2, rows), (3, columns)):
         side = planes.shape[axis]
         if side % multiple:
@@ -108,7 +108,7 @@ def _extend(planes: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _halve(planes: Tensor) -> Tensor:
-    """Means of 2x2, rounded down in even and up in odd columns. int32 [B,C,H,W]."""
+    """Average 2x2 values of int32 [B,C,H,W], rounding down in even and up in odd columns."""
     total = planes[:, :, ::2] + planes[:, :, 1::2]
     total = total[..., ::2] + total[..., 1::2]
     bias = torch.arange(total.shape[3], device=planes.device, dtype=torch.int32) % 2 + 1
@@ -116,7 +116,7 @@ def _halve(planes: Tensor) -> Tensor:
 
 
 def _double(planes: Tensor) -> Tensor:
-    """Both sides doubled; weights 3 and 1 for the nearer and the farther pixel. int32."""
+    """Double both sides of int32 [B,C,H,W], with weights 3 and 1 for nearer and farther pixels."""
     rows = planes.shape[2]
     index = torch.arange(rows, device=planes.device)
     above = planes.index_select(2, (index - 1).clamp_(min=0))
@@ -131,7 +131,7 @@ def _double(planes: Tensor) -> Tensor:
 
 
 def _through_dct(planes: Tensor, table: Tensor) -> Tensor:
-    """Quantised in 8x8 blocks. int32 [B,C,H,W], sides multiples of 8 -> int32 [B,C,H,W]."""
+    """Quantise the DCT of 8x8 blocks of int32 [B,C,H,W], whose sides are multiples of 8."""
     dct = torch.tensor(_DCT, dtype=torch.float64, device=planes.device)  # [8,8]
     table = table.to(planes.device)
     x = (planes - 128).double()
@@ -145,12 +145,12 @@ def _through_dct(planes: Tensor, table: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """x / 2^bits to the nearest whole number, halves upwards."""
+    """Return x / 2^bits rounded to the nearest whole number, halves upwards."""
     return ((x + 2 ** (bits - 1)) / 2**bits).floor()
 
 
 def _table(quality: int, base: tuple) -> Tensor:
-    """Annex K's table scaled to a quality, float64 [8,8]."""
+    """Return a table of Annex K scaled to a quality, float64 [8,8]."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     table = (torch.tensor(base) * scale + 50) // 100
     return table.clamp(1, 255).double()
@@ -168,7 +168,7 @@ def _library(images: Tensor, quality: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _library_is_equal() -> bool:
-    """Whether Pillow's JPEG gives the codec's result, on rough and smooth images."""
+    """Return whether Pillow's JPEG equals the codec on rough and on smooth images."""
     random = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (4, 3, 21, 43), generator=random, dtype=torch.uint8)
     smooth = F.avg_pool2d(noise.float(), 5, 1, 2).to(torch.uint8)

@@ -22,20 +22,31 @@ MOTION_BLUR = {  # radius (of the cut) and sigma of the one-sided Gaussian, both
 
 
 def motion_blur(x: Tensor, fields: Fields, radius: float, sigma: float) -> Tensor:
-    """One-sided Gaussian along a line at U(-45, 45) degrees, one angle per image, in grey levels.
+    """Blur with a one-sided Gaussian along a line, at one angle of U(-45, 45) degrees per image.
 
-    x: [B,3,H,W] in [0,1]. Float input is rounded to grey levels at the start; the last step
-    truncates to grey levels.
+    x is [B,3,H,W] in [0,1]; it is rounded to grey levels first, and the last step truncates to grey
+    levels.
     """
     levels = smear(x.mul_(255).round_(), fields.uniform(-45.0, 45.0), radius, sigma)
     return levels.div_(levels.new_full((), 255))
 
 
 def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
-    """Blurred grey levels: whole-pixel taps along the line, edge replicated, 16-bit result.
+    """Blur grey levels with whole-pixel taps along a line, with the edge replicated.
 
-    levels  [B,C,H,W], whole numbers 0..255
-    angle   [B], degrees, y downwards
+    Parameters
+    ----------
+    levels
+        [B,C,H,W], whole numbers from 0 to 255.
+    angle
+        [B] in degrees, with y downwards.
+    radius, sigma
+        The cut and the standard deviation of the one-sided Gaussian in pixels.
+
+    Returns
+    -------
+    Tensor
+        [B,C,H,W] whole numbers, truncated from a 16-bit result.
     """
     size = 2 * math.ceil(radius) + 1
     weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(size)]
@@ -45,7 +56,7 @@ def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
     count, channels, height, width = levels.shape
     padded = replicate(levels, size)  # [B,C,H+2*size,W+2*size]
     tall, wide = padded.shape[2:]
-    windows = padded.as_strided(  # every shifted image, not copied
+    windows = padded.as_strided(  # every shifted image, as a view
         (count, 2 * size + 1, 2 * size + 1, channels, height, width),
         (channels * tall * wide, wide, 1, tall * wide, wide, 1),
     )
@@ -59,7 +70,7 @@ def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
 
 
 def _line(angle: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Whole-pixel offsets (x, y), y downwards, for `angle` [B] in degrees: int64 [B,size]."""
+    """Return whole-pixel offsets (x, y), y downwards, int64 [B,size] each, for angles [B]."""
     angle = angle.double()[:, None] * math.pi / 180  # [B,1]
     across, down = size * angle.cos(), size * angle.sin()
     length = torch.hypot(down, across)

@@ -30,25 +30,25 @@ SPECKLE_NOISE = {  # standard deviation, relative to the value
 
 
 def gaussian_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
-    """x + n, n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
+    """Add n ~ N(0, std^2), independent per pixel and channel, to x [B,3,H,W] in [0,1]."""
     return x.add_(fields.normal(0.0, std, x.shape[1:]))
 
 
 def shot_noise(x: Tensor, fields: Fields, photons: float) -> Tensor:
-    """Poisson(photons * x) / photons per pixel and channel. x: [B,3,H,W] in [0,1]."""
+    """Return Poisson(photons * x) / photons per pixel and channel, for x [B,3,H,W] in [0,1]."""
     counts = fields.poisson(x, photons)
     return counts.div_(counts.new_full((), photons))
 
 
 def impulse_noise(x: Tensor, fields: Fields, share: float) -> Tensor:
-    """Salt and pepper, each channel alone: with probability `share` a value becomes 0 or 1.
+    """Replace each value by 0 or 1 with probability `share`, each channel alone.
 
-    x: [B,3,H,W] in [0,1].
+    x is [B,3,H,W] in [0,1].
     """
     hit, salt = fields.impulses(share, x.shape[1:])
     return x.lerp_(salt, hit)
 
 
 def speckle_noise(x: Tensor, fields: Fields, std: float) -> Tensor:
-    """x * (1 + n), n ~ N(0, std^2) independent per pixel and channel. x: [B,3,H,W] in [0,1]."""
+    """Return x * (1 + n), n ~ N(0, std^2) per pixel and channel, for x [B,3,H,W] in [0,1]."""
     return x.add_(fields.normal(0.0, std, x.shape[1:]).mul_(x))

@@ -1,9 +1,9 @@
 """Poisson counts without a loop over values, from one random word each.
 
 A rate is split at a whole grey level, because Poisson(a + b) = Poisson(a) + Poisson(b). The first
-part has 256 possible rates, one alias table each (Walker 1977): a column is chosen evenly, and
-either it or its alias is the count, so that one look-up decides. The rest, less than a level's
-worth and zero for images of whole grey levels, is inverted term by term.
+part has 256 possible rates with one alias table each (Walker 1977): a column is chosen evenly, and
+either it or its alias is the count, so that one look-up decides. The rest is less than one level,
+and zero for images of whole grey levels; its distribution is inverted term by term.
 """
 
 from __future__ import annotations
@@ -21,11 +21,23 @@ _ALIAS_BITS, _SHARE_BITS = 11, 20  # of a table's entry: the alias and the colum
 
 
 def whole_levels(x: Tensor, scale: float, words: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Poisson(scale * floor(255 x) / 255), float32, and what is left of the rates.
+    """Draw from Poisson(scale * floor(255 x) / 255), and return what is left of the rates.
 
-    x      values in [0,1], any shape
-    words  int32 of that shape, 32 random bits each
-    The rest is None where x holds whole grey levels, else rates in [0, scale/255).
+    Parameters
+    ----------
+    x
+        Values in [0,1] of any shape.
+    scale
+        The rate at x = 1.
+    words
+        int32 of the shape of x, 32 random bits each.
+
+    Returns
+    -------
+    counts
+        float32 of the shape of x.
+    rest
+        Rates in [0, scale/255), or None if x holds whole grey levels.
     """
     levels = x * _WHITE
     level = (levels + 1e-3).int()  # 1e-3 forgives the rounding of k/255
@@ -44,9 +56,9 @@ def whole_levels(x: Tensor, scale: float, words: Tensor) -> tuple[Tensor, Tensor
 
 @lru_cache(maxsize=32)
 def _table(scale: float) -> tuple[Tensor, int]:
-    """Entries int32 [256 * 2^bits], share << 11 | alias, level after level; and the bits.
+    """Return the entries share << 11 | alias, int32 [256 * 2^bits], level after level, and bits.
 
-    Probabilities are those of the law to 2^-20 of a column.
+    Their probabilities are those of the distribution to 2^-20 of a column.
     """
     most = int(stats.poisson.isf(2.0**-32, scale)) + 1
     bits = most.bit_length()
@@ -71,7 +83,7 @@ def _table(scale: float) -> tuple[Tensor, int]:
 
 
 def fractions(rate: Tensor, uniform: Tensor) -> Tensor:
-    """Smallest k with P(count <= k) > uniform, for small rates and uniforms of that shape."""
+    """Return the smallest k with P(count <= k) > uniform, for small rates of any shape."""
     term = torch.exp(-rate)  # P(count = k)
     below, count, k = term.clone(), torch.zeros_like(uniform), 0
     more = uniform >= below

@@ -1,7 +1,7 @@
 """Spatter of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261): water and mud.
 
-The water's relief is the distance to the Canny edges of a layer of drops, passed through a chain of
-OpenCV filters on grey levels; here each filter is integer arithmetic on a batch of layers.
+The relief of the water is the distance to the Canny edges of a layer of drops, passed through a
+chain of OpenCV filters on grey levels. Here each filter is integer arithmetic on a batch of layers.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ SPATTER = {
 }
 _MUD = (63, 42, 20)
 _WATER = (175, 238, 238)  # pale turquoise
-_FAR = 20  # pixels; larger distances are not told apart
-_UNIT = 650  # of whole-number distances: 1, 1.4 and 2.1969 become whole but for 2e-5
+_FAR = 20  # pixels; larger distances count as this one
+_UNIT = 650  # a pixel in whole-number distances, where 1, 1.4, 2.1969 are whole within 2e-5
 
 
 def spatter(
@@ -56,7 +56,10 @@ def spatter(
     strength: float,
     mud: int,
 ) -> Tensor:
-    """Drops of water, or mud, on the lens. x: [B,3,H,W] in [0,1]."""
+    """Put drops of water, or mud if `mud` is 1, on the lens.
+
+    x is [B,3,H,W] in [0,1]; the other parameters are explained at `SPATTER`.
+    """
     layer = gaussian_filter(fields.normal(mean, std, tuple(x.shape[2:])), sigma)  # [B,H,W]
     layer = F.threshold(layer, math.nextafter(threshold, 0), 0)
     colour = torch.tensor(_MUD if mud else _WATER, device=x.device) / 255
@@ -73,7 +76,7 @@ def spatter(
 
 
 def _relief(levels: Tensor) -> Tensor:
-    """Height of the water, grey levels int32 [B,H,W], from the layer's grey levels."""
+    """Return the height of the water in grey levels, int32 [B,H,W], given those of the layer."""
     distance = _distance(_canny(levels.to(torch.int16), 50, 150))
     blurred = box3(distance.int()).floor_divide_(9 * _UNIT)
     p = mirror(_equalise(blurred, _FAR + 1), 1)
@@ -84,17 +87,17 @@ def _relief(levels: Tensor) -> Tensor:
     return box3(lit.clamp_(0, 255)).mul_(2).add_(9).floor_divide_(18)  # rounded mean
 
 
-# Masks are int16, -1 for true: processors compare by the sign of a difference far faster than
-# torch makes booleans and chooses by them.
+# Masks are int16 with -1 for true: comparing by the sign of a difference is far faster than making
+# booleans and choosing by them.
 
 
 def _below(a: Tensor, b: Tensor | int) -> Tensor:
-    """a < b, for whole numbers whose difference does not overflow."""
+    """Return the mask of a < b, for whole numbers whose difference does not overflow."""
     return (a - b).bitwise_right_shift_(8 * a.element_size() - 1)
 
 
 def _canny(levels: Tensor, low: int, high: int) -> Tensor:
-    """Canny's edges with 3x3 Sobel and |dx| + |dy|, as OpenCV. int16 [B,H,W], 0..255 -> mask."""
+    """Return the mask of OpenCV's Canny edges (3x3 Sobel, |dx| + |dy|) of int16 [B,H,W], 0..255."""
     p = replicate(levels, 1)
     column = (p[:, :-2] + p[:, 2:]).add_(p[:, 1:-1], alpha=2)  # [B,H,W+2]
     row = (p[..., :-2] + p[..., 2:]).add_(p[..., 1:-1], alpha=2)  # [B,H+2,W]
@@ -106,7 +109,7 @@ def _canny(levels: Tensor, low: int, high: int) -> Tensor:
     q = F.pad(size, (1, 1, 1, 1))
 
     def ridge(down: int, right: int, strictly: bool) -> Tensor:
-        """Where size is above its neighbours on both sides."""
+        """Return where `size` exceeds its neighbours on both sides."""
         (before, after) = (
             q[:, 1 + i : q.shape[1] - 1 + i, 1 + j : q.shape[2] - 1 + j]
             for i, j in ((-down, -right), (down, right))
@@ -126,7 +129,7 @@ def _canny(levels: Tensor, low: int, high: int) -> Tensor:
 
 
 def _grow(seeds: Tensor, candidates: Tensor) -> Tensor:
-    """The candidates connected to a seed, in 8 directions. Masks [B,H,W]."""
+    """Return the candidates that are connected to a seed in 8 directions; masks [B,H,W]."""
     while True:
         near = F.pad(seeds, (1, 1, 1, 1))
         near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
@@ -137,15 +140,14 @@ def _grow(seeds: Tensor, candidates: Tensor) -> Tensor:
 
 
 def _distance(edges: Tensor) -> Tensor:
-    """Chamfer distance to the nearest edge, at most 20 pixels: int16 [B,H,W], in `_UNIT`s.
+    """Return the chamfer distance to the nearest edge, at most 20 pixels, int16 in `_UNIT`s.
 
-    edges  mask int16 [B,H,W]
-    5x5 chamfer of Borgefors (1986) with OpenCV's steps 1, 1.4 and 2.1969. A shortest path is made
-    of two kinds of step, in any order, so it is enough to go along each of the 8 lines once, both
-    ways; powers of two make a walk of any length.
+    `edges` is a mask [B,H,W]. This is the 5x5 chamfer of Borgefors (1986) with OpenCV's steps 1,
+    1.4 and 2.1969. A shortest path has two kinds of steps in any order, so it is enough to go along
+    each of the 8 lines once, in both directions; powers of two make a walk of any length.
     """
     far, border = _FAR * _UNIT, _FAR
-    distance = F.pad(edges, (border,) * 4)  # what comes from beyond the image is as far as can be
+    distance = F.pad(edges, (border,) * 4)  # beyond the image all is far
     distance = distance.bitwise_not_().bitwise_and_(far)
     height, width = edges.shape[1:]
     rows, columns = slice(border, border + height), slice(border, border + width)
@@ -171,7 +173,7 @@ _STEPS = [
 
 
 def _equalise(levels: Tensor, count: int) -> Tensor:
-    """Histogram equalisation to 0..255, as OpenCV. int32 [B,H,W], values below `count`."""
+    """Equalise the histogram to 0..255 as OpenCV does; int32 [B,H,W], values below `count`."""
     flat = levels.flatten(1).long()
     histogram = torch.zeros(len(flat), count, device=flat.device)
     histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))

@@ -64,9 +64,10 @@ def snow(
     sigma: float,
     mix: float,
 ) -> Tensor:
-    """A moving layer of flakes, added upright and upside down to a whitened image.
+    """Whiten the image and add a moving layer of flakes, once upright and once upside down.
 
-    x: [B,3,H,W] in [0,1]. The layer passes through grey levels, as ImageMagick blurs it.
+    x is [B,3,H,W] in [0,1]; the other parameters are explained at `SNOW`. The layer passes through
+    grey levels, because the reference has ImageMagick blur it.
     """
     layer = clipped_zoom(fields.normal(mean, std, tuple(x.shape[2:])), zoom)  # [B,H,W]
     layer = F.threshold(layer, math.nextafter(threshold, 0), 0).clamp_(0, 1)
@@ -81,11 +82,15 @@ def snow(
 
 
 def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> Tensor:
-    """image * x + ice * (a random crop of a photograph of frost). x: [B,3,H,W] in [0,1].
+    """Return image * x + ice * (a random crop of a photograph of frost), in grey levels 0..255.
 
-    The result is in grey levels, 0..255.
-    Five photographs; two of them are the same, so that one has a probability of 2/5. Images larger
-    than a photograph see it mirrored. Raises FileNotFoundError when the photographs are missing.
+    x is [B,3,H,W] in [0,1]. There are five photographs, two of which are the same, so that one has
+    a probability of 2/5. They are mirrored for images that are larger.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the photographs are missing.
     """
     height, width = x.shape[2:]
     photographs, sizes = _photographs(scale, height, width)
@@ -93,7 +98,7 @@ def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> 
     free = sizes.to(x.device)[chosen] - torch.tensor([height, width], device=x.device)  # [B,2]
     top, left = fields.integers(0, free[:, 0]), fields.integers(0, free[:, 1])
     tall, wide = photographs.shape[2:]
-    windows = photographs.to(x.device).as_strided(  # every crop of every photograph, not copied
+    windows = photographs.to(x.device).as_strided(  # every crop of every photograph, as a view
         (len(photographs), tall - height + 1, wide - width + 1, 3, height, width),
         (3 * tall * wide, wide, 1, tall * wide, wide, 1),
     )
@@ -103,9 +108,9 @@ def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> 
 
 @lru_cache(maxsize=8)
 def _photographs(scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """uint8 [5,3,H',W'], padded to one size, and the true sizes int64 [5,2].
+    """Return the photographs, uint8 [5,3,H',W'] padded to one size, and true sizes, int64 [5,2].
 
-    Mirrored where a photograph leaves no choice of a crop of height x width.
+    A photograph that leaves no choice of a crop of height x width is mirrored.
     """
     photographs = [_shrink(photograph, scale) for photograph in _read_frost()]
     for axis, side in ((0, height), (1, width)):
@@ -124,7 +129,7 @@ def _mirrored(photograph: np.ndarray, axis: int, side: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _read_frost() -> list[np.ndarray]:
-    """The five photographs of the reference, uint8 [H,W,3]; its sixth is never used."""
+    """Return the five photographs of the reference, uint8 [H,W,3]; its sixth is never used."""
     spec = importlib.util.find_spec("imagecorruptions")  # finds it without importing it
     places = list(spec.submodule_search_locations or []) if spec else []
     names = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -138,9 +143,9 @@ def _read_frost() -> list[np.ndarray]:
 
 
 def _shrink(photograph: np.ndarray, scale: float) -> np.ndarray:
-    """Linear interpolation at (i + 0.5) / scale - 0.5 without antialiasing, as OpenCV does it.
+    """Interpolate uint8 [H,W,3] linearly at (i + 0.5) / scale - 0.5, as OpenCV does.
 
-    uint8 [H,W,3]; 11-bit weights, and the 4 + 16 + 2 bits that OpenCV drops on the way.
+    There is no antialiasing; weights have 11 bits, and 4 + 16 + 2 bits are dropped on the way.
     """
     if scale == 1:
         return photograph
@@ -162,7 +167,10 @@ def _shrink(photograph: np.ndarray, scale: float) -> np.ndarray:
 
 
 def fog(x: Tensor, fields: Fields, amount: float, decay: float) -> Tensor:
-    """(x + amount * plasma) * m / (m + amount), m the image's maximum. x: [B,3,H,W] in [0,1]."""
+    """Return (x + amount * plasma) * m / (m + amount), where m is the maximum of the image.
+
+    x is [B,3,H,W] in [0,1]; the roughness of the plasma falls by `decay` per octave.
+    """
     height, width = x.shape[2:]
     side = 2 ** max(1, (max(height, width) - 1).bit_length())
     plasma = _plasma(fields, x.new_zeros(len(x)), side, decay)
@@ -172,14 +180,14 @@ def fog(x: Tensor, fields: Fields, amount: float, decay: float) -> Tensor:
 
 
 def _plasma(fields: Fields, corner: Tensor, side: int, decay: float) -> Tensor:
-    """Diamond-square fractal on a periodic grid, scaled to [0,1]: [B,side,side].
+    """Return a diamond-square fractal on a periodic grid, scaled to [0,1], [B,side,side].
 
-    corner  [B], the height where the refinement begins
-    The reference multiplies a uniform of width w by w, so an octave falls by decay^2.
+    `corner` [B] is the height where the refinement begins. The reference multiplies a uniform of
+    width w by w, so an octave falls by decay^2.
     """
     width = 100.0
-    # The last row and column repeat the first, and those of `centres` the reverse: neighbours are
-    # slices.
+    # The last row and column repeat the first, and in `centres` the first repeat the last, so that
+    # neighbours are slices.
     grid = corner[:, None, None].repeat(1, 2, 2)  # [B,k+1,k+1]
 
     def wobbly_mean(total: Tensor) -> Tensor:

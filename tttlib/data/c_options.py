@@ -11,7 +11,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def check(dataset: str, corruption: str | None, severity: int) -> tuple[str, int]:
-    """Both, if the released files have them. Raises ValueError that lists the legal values."""
+    """Return both if the released files have them; ValueError lists the legal values otherwise."""
     if corruption not in NAMES:
         what = "needs corruption=" if corruption is None else f"has no corruption {corruption!r}"
         raise ValueError(f"{dataset} {what}; legal are {', '.join(NAMES)}")

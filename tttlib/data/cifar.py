@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tttlib.data import restricted_pickle
+from tttlib.data import contents, restricted_pickle
 from tttlib.data.cifar10_jpeg import CLASSES as CLASSES_10
-from tttlib.data.imageset import DamagedDataError, ImageSet, check_split, data_root
-from tttlib.data.lookup import find, fingerprint
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.data.lookup import find
+from tttlib.runtime.errors import DamagedDataError
+from tttlib.runtime.paths import data_root
 
 SIZE = 32
 _NAMES_100 = """
@@ -34,59 +36,65 @@ _NAMES_100 = """
 CLASSES_100 = tuple(_NAMES_100.split())
 
 
-def _load(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    name: str,
-    folder: str,
-    parts: dict[str, list[str]],
-    label_key: bytes,
-    meta: str,
-    names_key: bytes,
-    classes: tuple[str, ...],
-) -> ImageSet:
-    """train (50,000 images of 32x32) or test (10,000), in file order.
+class Family(NamedTuple):
+    """How the files of one of the two datasets are called, and the keys of their dicts."""
+
+    name: str
+    folder: str
+    parts: dict[str, list[str]]  # split -> files
+    label_key: bytes
+    meta: str
+    names_key: bytes
+    classes: tuple[str, ...]
+
+
+_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+CIFAR_10 = Family(
+    "cifar10", "cifar-10-batches-py", _BATCHES, b"labels",
+    "batches.meta", b"label_names", CLASSES_10,
+)  # fmt: skip
+CIFAR_100 = Family(
+    "cifar100", "cifar-100-python", {"train": ["train"], "test": ["test"]}, b"fine_labels",
+    "meta", b"fine_label_names", CLASSES_100,
+)  # fmt: skip
+
+
+def _load(split: str, root: str | Path | None = None, *, family: Family) -> ImageSet:
+    """Load train (50,000 images of 32x32) or test (10,000), in file order.
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
-    split = check_split(name, split, tuple(parts))
+    name, classes = family.name, family.classes
+    split = check_split(name, split, tuple(family.parts))
     archive = f"{name.replace('cifar', 'cifar-')}-python.tar.gz"
     source = f"https://www.cs.toronto.edu/~kriz/{archive}"
-    where = find(name, data_root(root), [folder], source)
+    where = find(name, data_root(root), [family.folder], source)
     remedy = f"unpack {source} again"
-    files = [where / part for part in parts[split]]
-    of_bytes = fingerprint(name, files, remedy)
-    listed = restricted_pickle.read(where / meta, remedy).get(names_key)
-    if not isinstance(listed, list) or tuple(listed) != tuple(c.encode() for c in classes):
+    files = [where / part for part in family.parts[split]]
+    fingerprint = contents.fingerprint(name, files, remedy)
+    stored_names = restricted_pickle.read(where / family.meta, remedy).get(family.names_key)
+    if stored_names != [c.encode() for c in classes]:
         raise DamagedDataError(
-            f"{where / meta}: {names_key.decode()} must be the {len(classes)} official class names "
-            f"in their order; {remedy}"
+            f"{where / family.meta}: {family.names_key.decode()} must be the {len(classes)} "
+            f"official class names in their order; {remedy}"
         )
-    read = [_batch(file, label_key, len(classes), remedy) for file in files]
-    images = np.concatenate([pixels for pixels, _ in read])
-    return ImageSet(
-        name=name,
-        split=split,
-        images=torch.from_numpy(images),
-        labels=torch.cat([labels for _, labels in read]),
-        classes=classes,
-        ids=torch.arange(len(images)),
-        fingerprint=of_bytes,
-    )
+    batches = [_batch(file, family.label_key, len(classes), remedy) for file in files]
+    images = torch.from_numpy(np.concatenate([pixels for pixels, _ in batches]))
+    labels = torch.cat([labels for _, labels in batches])
+    return ImageSet(name, split, images, labels, classes, torch.arange(len(images)), fingerprint)
 
 
 def _batch(
     path: Path, label_key: bytes, n_classes: int, remedy: str
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """Images uint8 [n,3,32,32] and labels int64 [n] of one file."""
+    """Return images uint8 [n,3,32,32] and labels int64 [n] of one file."""
     content = restricted_pickle.read(path, remedy)
     pixels: Any = content.get(b"data")
     labels: Any = content.get(label_key)
     row = 3 * SIZE * SIZE
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != row:
-        found = getattr(pixels, "shape", type(pixels).__name__)
-        raise DamagedDataError(f"{path}: data must be uint8 [n,{row}], not {found}; {remedy}")
+        kind = getattr(pixels, "shape", type(pixels).__name__)
+        raise DamagedDataError(f"{path}: data must be uint8 [n,{row}], not {kind}; {remedy}")
     legal = isinstance(labels, list) and all(
         type(label) is int and 0 <= label < n_classes for label in labels
     )
@@ -98,23 +106,5 @@ def _batch(
     return pixels.reshape(-1, 3, SIZE, SIZE), torch.tensor(labels)
 
 
-load_10 = partial(
-    _load,
-    name="cifar10",
-    folder="cifar-10-batches-py",
-    parts={"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
-    label_key=b"labels",
-    meta="batches.meta",
-    names_key=b"label_names",
-    classes=CLASSES_10,
-)
-load_100 = partial(
-    _load,
-    name="cifar100",
-    folder="cifar-100-python",
-    parts={"train": ["train"], "test": ["test"]},
-    label_key=b"fine_labels",
-    meta="meta",
-    names_key=b"fine_label_names",
-    classes=CLASSES_100,
-)
+load_10 = partial(_load, family=CIFAR_10)
+load_100 = partial(_load, family=CIFAR_100)

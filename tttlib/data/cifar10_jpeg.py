@@ -1,9 +1,9 @@
 """CIFAR-10 as a hub copy serves it: every image once saved as JPEG (quality 75, 4:2:0).
 
 Not the lossless dataset: models trained on that one lose about 11 points here, so numbers are never
-to be compared with published CIFAR-10 ones. `cifar10-jpeg-{train,test}.parquet`
-(`img: struct<bytes, path>`, `label`). Source of the images: Krizhevsky, Learning multiple layers of
-features from tiny images, 2009.
+to be compared with published CIFAR-10 ones, and files with lossless images are refused.
+`cifar10-jpeg-{train,test}.parquet` (`img: struct<bytes, path>`, `label`). Source of the images:
+Krizhevsky, Learning multiple layers of features from tiny images, 2009.
 """
 
 from __future__ import annotations
@@ -12,24 +12,21 @@ from functools import partial
 from pathlib import Path
 
 from tttlib.data import decoded, hub
-from tttlib.data.imageset import ImageSet, MissingDataError, check_split, data_root
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.runtime.errors import MissingDataError
+from tttlib.runtime.paths import data_root
 
 CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+_LOSSLESS = (
+    "its images are JPEG; a copy with lossless images (PNG) is the set cifar10, see: tttlib data "
+    "download cifar10"
 )
 
 
 def load(split: str, root: str | Path | None = None) -> ImageSet:
-    """train (50,000 images of 32x32) or test (10,000).
+    """Load train (50,000 images of 32x32) or test (10,000).
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
@@ -38,13 +35,21 @@ def load(split: str, root: str | Path | None = None) -> ImageSet:
 
 
 def find_source(folder: Path, split: str, name: str = "cifar10-jpeg") -> decoded.Source:
-    """Where one split lies below `folder`. Raises MissingDataError."""
+    """Return where one split lies below `folder`. Raises MissingDataError."""
     files = sorted(folder.glob(f"{name}-{split}*.parquet"))
     if not files:
         raise MissingDataError(
             f"{name}: {folder} {'has' if folder.is_dir() else 'does not exist, so there is'} "
-            f"no {name}-{split}*.parquet. Put the hub's CIFAR-10 parquet files there under "
-            "that name, or point TTTLIB_DATA (or root=) at the folder that has them."
+            f"no {name}-{split}*.parquet. Put a hub copy of CIFAR-10 whose images are JPEG there "
+            "under that name, or point TTTLIB_DATA (or root=) at the folder that has it; "
+            f"{_LOSSLESS}."
         )
-    rows = partial(hub.rows, files, image="img")
-    return decoded.Source(name, files, 32, lambda: CLASSES, rows, where=partial(hub.where, files))
+    return decoded.Source(
+        name,
+        files,
+        32,
+        classes=lambda: CLASSES,
+        rows=partial(hub.rows, files, image="img"),
+        remedy=f"fetch it again: {_LOSSLESS}",
+        formats=("JPEG",),
+    )

@@ -17,16 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tttlib.data import c_options
+from tttlib.data import c_options, contents
 from tttlib.data.cifar import CLASSES_10, CLASSES_100, SIZE
-from tttlib.data.imageset import (
-    DamagedDataError,
-    ImageSet,
-    MissingDataError,
-    check_split,
-    data_root,
-)
-from tttlib.data.lookup import find, fingerprint, unreadable
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.data.lookup import find
+from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
+from tttlib.runtime.paths import data_root
 
 _SEVERITIES = len(c_options.SEVERITIES)
 
@@ -42,10 +38,11 @@ def _load(
     record: int,
     classes: tuple[str, ...],
 ) -> ImageSet:
-    """The test images under one of the 19 released corruptions at severity 1 … 5.
+    """Load the test images under one of the 19 released corruptions at severity 1 … 5.
 
-    images  a view of the memory-mapped file; an image's id is its place in the clean test set
-    Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
+    The images are a view of the memory-mapped file; an image's id is its place in the clean test
+    set. Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal
+    values.
     """
     split = check_split(name, split, ("test",))
     corruption, severity = c_options.check(name, corruption, severity)
@@ -58,20 +55,19 @@ def _load(
             raise MissingDataError(f"{name}: {file} is not there; {remedy}")
     pixels, labels = (_mapped(file, remedy) for file in files)
     rows = len(pixels) if pixels.ndim else 0
+    n = rows // _SEVERITIES
     if pixels.dtype != np.uint8 or pixels.shape != (rows, SIZE, SIZE, 3) or rows % _SEVERITIES:
         raise DamagedDataError(
             f"{files[0]} must be uint8 [5n,{SIZE},{SIZE},3], not {pixels.dtype} {pixels.shape}; "
             f"{remedy}"
         )
-    n = rows // _SEVERITIES
     if labels.shape != (rows,) or labels.dtype.kind not in "iu" or not n:
         raise DamagedDataError(
             f"{files[1]} must have {rows} whole numbers, one for each row of {files[0].name}, not "
             f"{labels.dtype} {labels.shape}; {remedy}"
         )
-    if (labels.reshape(_SEVERITIES, n) != labels[:n]).any() or not (
-        0 <= labels.min() <= labels.max() < len(classes)
-    ):
+    repeated = (labels.reshape(_SEVERITIES, n) == labels[:n]).all()
+    if not repeated or not 0 <= labels.min() <= labels.max() < len(classes):
         raise DamagedDataError(
             f"{files[1]} must repeat {n} labels in 0..{len(classes) - 1} five times; {remedy}"
         )
@@ -83,12 +79,12 @@ def _load(
         labels=torch.from_numpy(labels[:n].astype(np.int64)),
         classes=classes,
         ids=torch.arange(n),
-        fingerprint=fingerprint(f"{name} {corruption} {severity}", files, remedy),
+        fingerprint=contents.fingerprint(f"{name} {corruption} {severity}", files, remedy),
     )
 
 
 def _mapped(path: Path, remedy: str) -> np.ndarray:
-    """The array, mapped copy on write (torch wants it writable; the file stays as it is).
+    """Map the array copy on write (torch wants it writable; the file stays as it is).
 
     The header is compared with the file's size before numpy maps anything: its own product of the
     shape may overflow.
@@ -101,11 +97,11 @@ def _mapped(path: Path, remedy: str) -> np.ndarray:
         with path.open("rb") as stream:
             shape, column_major, dtype = header[np.lib.format.read_magic(stream)](stream)
             offset = stream.tell()
-        size, told = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
+        size, promised = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
         if dtype.hasobject:  # numpy would map them, and read the file's bytes as addresses
             raise ValueError("it holds Python objects")
-        if size != told:
-            raise ValueError(f"{size} bytes, where its header promises {told}")
+        if size != promised:
+            raise ValueError(f"{size} bytes, where its header promises {promised}")
         order: Any = "F" if column_major else "C"
         mapped = np.memmap(path, dtype, "c", offset, shape, order)
     except PermissionError as error:

@@ -1,136 +1,196 @@
 """Encoded images decoded once, into a uint8 file that is memory-mapped from then on.
 
-The file's name carries the fingerprint of the source, so a changed source is decoded again. A
-folder of decoded images is complete or not there at all.
+The folder of the decoded images is named after the fingerprint of their source, so a changed source
+is decoded again. It is complete or not there at all, and one that was damaged is made again.
 """
 
 from __future__ import annotations
 
 import io
-import json
+import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tttlib.data.image_files import rgb
-from tttlib.data.imageset import DamagedDataError, ImageSet, cache_root
-from tttlib.data.lookup import fingerprint
+from tttlib.data import contents, mapped, rgb
+from tttlib.data.imageset import ImageSet
+from tttlib.runtime.errors import DamagedDataError
+from tttlib.runtime.files import atomic_write
+from tttlib.runtime.paths import cache_root
 
-_VERSION = 2  # raise when decoding changes
+log = logging.getLogger(__name__)
 
-Row = tuple[bytes, int, tuple[int, int, int, int] | None]  # image file, label, inclusive box
+_VERSION = 3  # raise when decoding changes
+
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+# an image file and what to call it in a message, its label, its inclusive box
+Row = tuple[bytes, str, int, tuple[int, int, int, int] | None]
 
 
+@dataclass(frozen=True)
 class Source:
     """Where one split of one dataset lies, and how to read its rows.
 
-    dataset  name of the family; names the folder of the decoded images
-    files    what the fingerprint is taken from
-    size     side of every image in pixels
-    classes  gives the names of the C classes
-    rows     gives the rows, in the order of the ids
-    remedy   ends the message about a missing file
-    where    names a row, given its number; for messages
+    Attributes
+    ----------
+    dataset
+        Name of the family; it names the folder of the decoded images.
+    files
+        Files to name in messages.
+    size
+        Side of every image in pixels.
+    classes
+        Returns the names of the C classes.
+    rows
+        Returns the rows, in the order of the ids.
+    remedy
+        Ends the message about a missing file.
+    images
+        Returns the image files that the rows are read from beside `files`.
+    formats
+        Formats in which the images may be stored.
+    upright
+        Whether to turn images as their EXIF orientation says.
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        files: list[Path],
-        size: int,
-        classes: Callable[[], tuple[str, ...]],
-        rows: Callable[[], Iterator[Row]],
-        remedy: str = "fetch it again",
-        where: Callable[[int], str] | None = None,
-    ) -> None:
-        self.dataset, self.files, self.size = dataset, files, size
-        self.classes, self.rows, self.remedy = classes, rows, remedy
-        self._where = where
+    dataset: str
+    files: list[Path]
+    size: int
+    classes: Callable[[], tuple[str, ...]]
+    rows: Callable[[], Iterator[Row]]
+    remedy: str = "fetch it again"
+    images: Callable[[], Sequence[Path]] = list
+    formats: Sequence[str] = rgb.FORMATS
+    upright: bool = False
 
-    def where(self, index: int) -> str:
-        """What to call a row in a message, with the file that holds it."""
-        if self._where is not None:
-            return self._where(index)
-        first = self.files[0]
-        return f"image {index} of {first if len(self.files) == 1 else first.parent}"
+    def fingerprint(self, *, reread: bool = False) -> str:
+        """Identify everything that is served, see `contents.fingerprint`."""
+        key = f"{self.dataset} {_VERSION} {rgb.VERSION} {self.size} {self.classes()}"
+        files = [*self.files, *self.images()]
+        return contents.fingerprint(key, files, self.remedy, reread=reread, allow_empty=True)
 
-    def fingerprint(self) -> str:
-        """sha256 (16 hex digits) of names, sizes and both ends of every file."""
-        return fingerprint(f"{self.dataset} {_VERSION}", self.files, self.remedy)
+    def folder(self, split: str) -> Path:
+        """Return the folder of the decoded images, there or not."""
+        return cache_root() / self.dataset / f"{split}-{self.fingerprint()}"
+
+    def decode(self, file: bytes, where: str) -> bytes:
+        """Decode an image file as RGB bytes [3,size,size].
+
+        Raises DamagedDataError, which begins with `where`, for one that cannot be decoded or has
+        another size.
+        """
+        image = rgb.decode(
+            io.BytesIO(file),
+            where,
+            self.remedy,
+            size=self.size,
+            formats=self.formats,
+            upright=self.upright,
+        )
+        return np.asarray(image).transpose(2, 0, 1).tobytes()
 
 
 def load(source: Source, split: str, name: str) -> ImageSet:
-    """The split as an `ImageSet`, decoded now if it was not before. Raises DamagedDataError."""
-    fingerprint = source.fingerprint()
-    classes, side = source.classes(), source.size
-    folder = cache_root() / source.dataset / f"{split}-{fingerprint}"
-    if not (folder / "meta.json").is_file():
-        _decode(source, folder, len(classes))
-    n = json.loads((folder / "meta.json").read_text())["n"]
-    size = n * 3 * side * side
-    if (folder / "images.u8").stat().st_size != size:
-        raise DamagedDataError(f"{folder / 'images.u8'} has a wrong size; delete the folder")
-    columns = np.load(folder / "columns.npz")
-    images = torch.from_file(str(folder / "images.u8"), shared=False, size=size, dtype=torch.uint8)
+    """Return the split as an `ImageSet`; it is decoded now if it was not before, or was damaged.
+
+    Raises DamagedDataError for images or labels that cannot be used.
+    """
+    folder = source.folder(split)
+    if folder.is_dir():
+        try:
+            return _read(source, folder, split, name)
+        except _DAMAGES as error:
+            log.warning("%s is damaged (%s); its images are decoded again", folder, error)
+            shutil.rmtree(folder)
+    _decode(source, folder, len(source.classes()))
+    return _read(source, folder, split, name)
+
+
+def verify(source: Source, split: str) -> str:
+    """Compare all decoded images with their checksums, after reading the whole source again.
+
+    Returns
+    -------
+    str
+        What happened to a damaged copy, which is removed; empty for an intact one, or none.
+
+    Raises
+    ------
+    DamagedDataError
+        For a source that changed unnoticed, or cannot be read.
+    """
+    source.fingerprint(reread=True)
+    folder = source.folder(split)
+    if folder.is_dir():
+        try:
+            _read(source, folder, split, "", verify=None)
+        except _DAMAGES as error:
+            shutil.rmtree(folder)
+            return f"{split}: the decoded copy was damaged and is removed ({error})"
+    return ""
+
+
+def _read(
+    source: Source, folder: Path, split: str, name: str, verify: int | None = mapped.VERIFIED
+) -> ImageSet:
+    with np.load(folder / "columns.npz") as columns:  # its parts carry checksums of their own
+        labels = torch.from_numpy(columns["labels"])
+        boxes = torch.from_numpy(columns["boxes"]) if "boxes" in columns else None
+    shape = (len(labels), 3, source.size, source.size)
     return ImageSet(
         name=name,
         split=split,
-        images=images.view(n, 3, side, side),
-        labels=torch.from_numpy(columns["labels"]),
-        classes=classes,
-        ids=torch.arange(n),
-        boxes=torch.from_numpy(columns["boxes"]) if "boxes" in columns else None,
-        fingerprint=fingerprint,
+        images=mapped.read(folder / "images.u8", shape, verify=verify),
+        labels=labels,
+        classes=source.classes(),
+        ids=torch.arange(len(labels)),
+        boxes=boxes,
+        fingerprint=folder.name.removeprefix(f"{split}-"),
     )
 
 
 def _decode(source: Source, folder: Path, n_classes: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".decoding-") as temporary:
-        work = Path(temporary)
-        labels, boxes = [], []
-        with (work / "images.u8").open("wb") as stream:
-            for i, (file, label, box) in enumerate(
-                tqdm(source.rows(), desc=f"decode {source.dataset} {folder.name}", unit="image")
-            ):
-                stream.write(pixels(file, i, source))
+        complete = Path(temporary) / "complete"
+        complete.mkdir()
+        labels: list[int] = []
+        boxes: list[tuple[int, int, int, int]] = []
+
+        def parts() -> Iterator[bytes]:
+            bar = tqdm(source.rows(), desc=f"decode {source.dataset} {folder.name}", unit="image")
+            for file, where, label, box in bar:
+                yield source.decode(file, where)
                 labels.append(label)
                 if box is not None:
-                    boxes.append((box[0], box[1], box[2] + 1, box[3] + 1))
-        columns = {"labels": np.asarray(labels, np.int64)}
-        if boxes and len(boxes) == len(labels):
-            columns["boxes"] = np.asarray(boxes, np.float32)
-        if not labels or not 0 <= columns["labels"].min() <= columns["labels"].max() < n_classes:
+                    boxes.append(exclusive(box))
+
+        mapped.write(complete / "images.u8", parts())
+        if not labels or not 0 <= min(labels) <= max(labels) < n_classes:
             raise DamagedDataError(
                 f"{source.files[0]}: labels must lie in 0..{n_classes - 1} and there must be rows"
             )
-        np.savez(work / "columns.npz", **columns)  # type: ignore[arg-type]
-        (work / "meta.json").write_text(json.dumps({"n": len(labels)}))
-        target = work / "complete"
-        target.mkdir()
-        for part in ("images.u8", "columns.npz", "meta.json"):
-            os.replace(work / part, target / part)
+        columns = {"labels": np.asarray(labels, np.int64)}
+        if len(boxes) == len(labels):
+            columns["boxes"] = np.asarray(boxes, np.float32)
+        with atomic_write(complete / "columns.npz") as path, path.open("wb") as stream:
+            np.savez(stream, **columns)  # type: ignore[arg-type]
         try:
-            os.replace(target, folder)
+            os.replace(complete, folder)
         except OSError:  # another process finished the same work first
-            if not (folder / "meta.json").is_file():
+            if not folder.is_dir():
                 raise
 
 
-def pixels(file: bytes, index: int, source: Source) -> bytes:
-    """The image as RGB bytes [3,size,size]; grey becomes RGB.
-
-    Raises DamagedDataError for an image that cannot be decoded or has another size.
-    """
-    image = rgb(io.BytesIO(file), lambda: source.where(index), source.remedy)
-    if image.size != (source.size, source.size):
-        width, height = image.size
-        raise DamagedDataError(
-            f"{source.where(index)} is {width}x{height}, not {source.size}x{source.size}"
-        )
-    return np.asarray(image).transpose(2, 0, 1).tobytes()
+def exclusive(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Turn a box whose maxima name the last pixel inside into one with exclusive maxima."""
+    return box[0], box[1], box[2] + 1, box[3] + 1

@@ -21,17 +21,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tttlib.data import class_folders
+from tttlib.data import class_folders, imagenet_boxes
 from tttlib.data.class_folders import Labelled
 from tttlib.data.image_files import FileImages
-from tttlib.data.imageset import (
-    DamagedDataError,
-    ImageSet,
-    MissingDataError,
-    check_split,
-    data_root,
-)
-from tttlib.data.lookup import find, listing, unreadable
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.data.lookup import find, listing
+from tttlib.runtime import text
+from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
+from tttlib.runtime.paths import data_root
 
 FOLDERS = ("ImageNet/val", "imagenet/val", "ILSVRC2012/val", "val", "ILSVRC2012_img_val")
 N_IMAGES = 50_000
@@ -53,13 +50,28 @@ def load(
     preprocess: str = "resize256-bicubic",
     boxes: bool = False,
 ) -> ImageSet:
-    """The 50,000 validation images, decoded when indexed.
+    """Load the 50,000 validation images; they are decoded when indexed.
 
-    subset      None, or "5000": see `choose`; the set's name says what was taken
-    preprocess  one of `files.PREPROCESS`
-    boxes       read the annotations (XML, see `imagenet_boxes`) and give each image the box of its
-                class that covers most of the preprocessed image, in that image's pixels
-    Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
+    Parameters
+    ----------
+    split
+        "valid".
+    root
+        The data root.
+    name
+        What to call the set in messages.
+    subset
+        None, or "5000": see `choose`; the set's name says what was taken.
+    preprocess
+        One of `tttlib.boxes.PREPROCESS`.
+    boxes
+        Whether to read the annotations (XML, see `imagenet_boxes`) and give each image the box of
+        its class that covers most of the preprocessed image, in that image's pixels.
+
+    Raises
+    ------
+    MissingDataError, DamagedDataError, ValueError
+        Naming the file or the legal values.
     """
     split = check_split(name, split, ("valid",))
     base = data_root(root)
@@ -80,22 +92,20 @@ load_sample = partial(load, name="imagenet-sample", subset="5000")
 
 
 def with_boxes(made: ImageSet, files: Labelled, places: list[Path], steps: list[str]) -> ImageSet:
-    """The set with the annotations' boxes after these preprocessings, see `imagenet_boxes`."""
-    from tttlib.data import imagenet_boxes  # here: it needs torchvision
-
-    found = imagenet_boxes.find(made.name, places)
-    return replace(made, boxes=imagenet_boxes.read(found, files, wnids(), steps))
+    """Return the set with the annotations' boxes after the preprocessings `steps`."""
+    folder = imagenet_boxes.find(made.name, places)
+    return replace(made, boxes=imagenet_boxes.read(folder, files, wnids(), steps))
 
 
 @cache
 def wnids() -> tuple[str, ...]:
-    """The 1000 wnids, sorted: position = label."""
+    """Return the 1000 wnids, sorted: the position is the label."""
     return tuple(_info().label_names())
 
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """First name of each class, in the order of the labels (two pairs of classes share one)."""
+    """Return the first name of each class by label (two pairs of classes share one)."""
     return tuple(words.split(",")[0] for words in _info().label_descriptions())
 
 
@@ -108,14 +118,33 @@ def _info() -> Any:
 def choose(
     dataset: str, files: Labelled, subset: str | None, places: list[Path]
 ) -> tuple[str, Labelled]:
-    """The subset's name and files.
+    """Return name and files of a subset.
 
-    subset  None: all. "5000": the images that `imagenet_test_image_ids.txt` lists, in its order, if
-            one of `places` has it (continual adaptation is published on these); otherwise the first
-            5 of each class, sorted. Numbers of the two are not comparable.
-    The name tells them apart, and a set that lacks images from a complete one.
-    Raises ValueError for another subset, DamagedDataError for a list that is not the published one
-    or names an image that is not there.
+    Parameters
+    ----------
+    dataset
+        Name of the whole set.
+    files
+        All files and labels.
+    subset
+        None: all. "5000": the images that `imagenet_test_image_ids.txt` lists, in its order, if one
+        of `places` has it (continual adaptation is published on these); otherwise the first 5 of
+        each class, sorted. Numbers of the two are not comparable.
+    places
+        Folders that may hold the list.
+
+    Returns
+    -------
+    tuple
+        The name, which tells these apart, and a set that lacks images from a complete one; and the
+        chosen files.
+
+    Raises
+    ------
+    ValueError
+        For another subset.
+    DamagedDataError
+        For a list that is not the published one or names an image that is not there.
     """
     if subset not in (None, "5000"):
         raise ValueError(f'{dataset} has no subset {subset!r}; legal are None and "5000"')
@@ -144,10 +173,10 @@ def _lines(path: Path) -> list[str]:
         content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != LIST_SHA256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != LIST_SHA256:
         raise DamagedDataError(
-            f"{path} is not the published list of 5,000 images (sha256 {found[:12]}…, expected "
+            f"{path} is not the published list of 5,000 images (sha256 {digest[:12]}…, expected "
             f"{LIST_SHA256[:12]}…); take robustbench/helper_files/{LIST_FILE} as it is, or remove "
             "the file to get 5 images a class"
         )
@@ -155,7 +184,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _listed(line: str, at: dict[str, tuple[Path, int]], listed: Path) -> tuple[Path, int]:
-    """The file that a line `wnid/filename` means."""
+    """Return the file that a line `wnid/filename` means."""
     wnid, _, file = line.partition("/")
     if file not in at:
         raise DamagedDataError(f"{listed} lists {line}, which is missing; unpack the archive again")
@@ -169,8 +198,8 @@ def _listed(line: str, at: dict[str, tuple[Path, int]], listed: Path) -> tuple[P
 
 
 def _flat(folder: Path, base: Path, remedy: str) -> Labelled:
-    """The files of the flat archive with labels from the development kit, in file order."""
-    paths = class_folders.pictures(folder)
+    """Return the files of the flat archive with the development kit's labels, in file order."""
+    paths, _ = class_folders.pictures(folder)
     if not paths:
         raise DamagedDataError(f"{folder} holds neither class folders nor images; {remedy}")
     places = [
@@ -180,7 +209,7 @@ def _flat(folder: Path, base: Path, remedy: str) -> Labelled:
     ]
     truth, meta = (_kit_file(name, places, folder) for name in (_TRUTH, _META))
     label_of = _kit_labels(meta)
-    numbers = truth.read_text(errors="replace").split()
+    numbers = text.read(truth).split()
     if len(numbers) != N_IMAGES or not all(n.isdecimal() and int(n) in label_of for n in numbers):
         raise DamagedDataError(
             f"{truth} must have {N_IMAGES} lines, each a number of {meta.name} (1..1000), not "
@@ -209,7 +238,7 @@ def _kit_file(name: str, places: list[Path], folder: Path) -> Path:
 
 
 def _kit_labels(meta: Path) -> dict[int, int]:
-    """The kit's number of a class -> its label."""
+    """Return the kit's number of a class -> its label."""
     from scipy.io import loadmat
 
     position = {wnid: i for i, wnid in enumerate(wnids())}
@@ -217,15 +246,15 @@ def _kit_labels(meta: Path) -> dict[int, int]:
         table = loadmat(meta, squeeze_me=True)["synsets"]
         leaves = table[table["num_children"].astype(int) == 0]
         numbers, names = leaves["ILSVRC2012_ID"].astype(int), leaves["WNID"]
-        found = {int(n): position[str(w)] for n, w in zip(numbers, names, strict=True)}
+        label_of = {int(n): position[str(w)] for n, w in zip(numbers, names, strict=True)}
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
         raise DamagedDataError(
             f"{meta} cannot be read as the development kit's ({error!r}); "
             "unpack ILSVRC2012_devkit_t12.tar.gz again"
         ) from error
-    if sorted(found) != list(range(1, 1001)) or len(set(found.values())) != 1000:
+    if sorted(label_of) != list(range(1, 1001)) or len(set(label_of.values())) != 1000:
         raise DamagedDataError(
             f"{meta} must number the 1000 classes from 1 to 1000; "
             "unpack ILSVRC2012_devkit_t12.tar.gz again"
         )
-    return found
+    return label_of

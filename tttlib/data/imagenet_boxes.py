@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from tttlib.boxes import Annotation, area_ratio, read_voc, through
 from tttlib.data.class_folders import Labelled
-from tttlib.data.imageset import DamagedDataError, MissingDataError
-from tttlib.data.lookup import listing, unreadable
+from tttlib.data.lookup import listing
+from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
 
 FOLDERS = (
     "ILSVRC2012_bbox_val_v3/val",
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def find(dataset: str, places: Sequence[Path]) -> Path:
-    """The folder of the XML files: one of `FOLDERS` under a place, or a place that has such files.
+    """Return the folder of the XML files: one of `FOLDERS` under a place, or a place itself.
 
     The archive itself unpacks into `val`, which may be the images' folder. Raises MissingDataError
     naming the places, DamagedDataError when one cannot be read.
@@ -50,48 +50,66 @@ def find(dataset: str, places: Sequence[Path]) -> Path:
 
 
 def of_images(folder: Path, images: Sequence[Path]) -> list[Annotation]:
-    """What the folder says of each image, in that order.
+    """Read what the folder says of each image, in that order.
 
     Boxes that stick out are cut, those without area dropped (see `read_voc`), and how many is
     logged as a warning. Raises DamagedDataError naming the file.
     """
     bar = tqdm(images, desc=f"read {folder.name}", unit="file", delay=2)
-    found = [read_voc(folder / f"{path.stem}.xml", strict=False) for path in bar]
-    clipped, dropped = sum(a.clipped for a in found), sum(a.dropped for a in found)
+    annotations = [read_voc(folder / f"{path.stem}.xml", strict=False) for path in bar]
+    clipped, dropped = sum(a.clipped for a in annotations), sum(a.dropped for a in annotations)
     if clipped or dropped:
-        total = sum(len(a.names) for a in found) + dropped
+        total = sum(len(a.names) for a in annotations) + dropped
         _log.warning(
             "%s: of %d boxes, %d stuck out of their image and were cut, %d had no area and were "
             "left out",
             *(folder, total, clipped, dropped),
         )
-    return found
+    return annotations
 
 
 def read(folder: Path, files: Labelled, wnids: Sequence[str], steps: Sequence[str]) -> Tensor:
-    """One box per image, float32 [N,4], in pixels of the preprocessed image.
+    """Return one box per image, float32 [N,4], in pixels of the preprocessed image.
 
-    steps  the preprocessings (`files.PREPROCESS`) from the original image to the one served
-    Of several objects of the image's class it is the one that covers most of the preprocessed
-    image, the first of equals. Without area: all of them were cropped away, or had no area before.
-    Raises DamagedDataError for an annotation without any object of the image's class.
+    Parameters
+    ----------
+    folder
+        Holds the XML files.
+    files
+        The images and their labels.
+    wnids
+        Class names in the order of the labels.
+    steps
+        The preprocessings (`tttlib.boxes.PREPROCESS`) from the original image to the one served.
+
+    Returns
+    -------
+    Tensor
+        Of several objects of the image's class it is the one that covers most of the preprocessed
+        image, the first of equals. A box without area: all of them were cropped away, or had no
+        area before.
+
+    Raises
+    ------
+    DamagedDataError
+        For an annotation without any object of the image's class.
     """
     boxes = torch.zeros(len(files), 4)
-    found = of_images(folder, [path for path, _ in files])
+    annotations = of_images(folder, [path for path, _ in files])
     bar = tqdm(files, desc="boxes through the preprocessing", unit="image", delay=2)
-    for i, ((path, label), one) in enumerate(zip(bar, found, strict=True)):
+    for i, ((path, label), one) in enumerate(zip(bar, annotations, strict=True)):
         own = torch.tensor([name == wnids[label] for name in one.names], dtype=torch.bool)
         if one.names and not own.any():
             raise DamagedDataError(
                 f"{folder / path.stem}.xml lists {', '.join(sorted(set(one.names)))}, but {path} "
                 f"has the class {wnids[label]}; unpack both archives again"
             )
-        seen = one.boxes
+        moved = one.boxes
         for step in steps:
-            seen, _ = through(seen, step)
+            moved, _ = through(moved, step)
         if own.any():
-            ratios = area_ratio(seen, *seen.canvas_size)
-            boxes[i] = seen[torch.where(own, ratios, -1).argmax()]
+            ratios = area_ratio(moved, *moved.canvas_size)
+            boxes[i] = moved[torch.where(own, ratios, -1).argmax()]
     return boxes
 
 

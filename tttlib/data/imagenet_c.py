@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tttlib.boxes import CROP
 from tttlib.data import c_options, class_folders, imagenet, tiny_imagenet
-from tttlib.data.image_files import CROP, FileImages
-from tttlib.data.imageset import ImageSet, MissingDataError, check_split, data_root
+from tttlib.data.image_files import FileImages
+from tttlib.data.imageset import ImageSet, check_split
 from tttlib.data.lookup import find, listing
+from tttlib.runtime.errors import MissingDataError
+from tttlib.runtime.paths import data_root
 
 ARCHIVES = ("noise", "blur", "weather", "digital", "extra")
 SOURCE = "https://zenodo.org/records/2235448 (noise, blur, weather, digital, extra .tar)"
@@ -32,15 +35,34 @@ def load(
     preprocess: str = "to_tensor",
     boxes: bool = False,
 ) -> ImageSet:
-    """ImageNet-C's 50,000 images under one corruption, decoded when indexed.
+    """Load ImageNet-C's 50,000 images under one corruption; they are decoded when indexed.
 
-    corruption  one of the 19 released ones
-    severity    1 … 5
-    subset      None or "5000", see `imagenet.choose`; the set's name says what was taken
-    preprocess  one of `files.PREPROCESS`; it changes every number, see there
-    boxes       read the original images' annotations, see `imagenet.load`
-    An image's id is its number in the validation set.
-    Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
+    Parameters
+    ----------
+    split
+        "test".
+    root
+        The data root.
+    corruption
+        One of the 19 released ones.
+    severity
+        1 … 5.
+    subset
+        None or "5000", see `imagenet.choose`; the set's name says what was taken.
+    preprocess
+        One of `tttlib.boxes.PREPROCESS`; it changes every number, see `image_files`.
+    boxes
+        Whether to read the original images' annotations, see `imagenet.load`.
+
+    Returns
+    -------
+    ImageSet
+        An image's id is its number in the validation set.
+
+    Raises
+    ------
+    MissingDataError, DamagedDataError, ValueError
+        Naming the file or the legal values.
     """
     split = check_split("imagenet-c", split, ("test",))
     corruption, severity = c_options.check("imagenet-c", corruption, severity)
@@ -61,13 +83,9 @@ def load(
 
 
 def load_tiny(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    corruption: str | None = None,
-    severity: int = 5,
+    split: str, root: str | Path | None = None, *, corruption: str | None = None, severity: int = 5
 ) -> ImageSet:
-    """Tiny-ImageNet-C's 10,000 images under one corruption, decoded when indexed.
+    """Load Tiny-ImageNet-C's 10,000 images under one corruption; they are decoded when indexed.
 
     The classes come from Tiny-ImageNet's own list: `wnids.txt` (in the root, in `tiny-imagenet-200`
     or in `Tiny-ImageNet-C`) or `tiny-imagenet-classes.tsv`.
@@ -79,8 +97,8 @@ def load_tiny(
     base = data_root(root)
     top = find(name, base, ["Tiny-ImageNet-C"], TINY_SOURCE)
     places = [base, top, top.parent]
-    found = (tiny_imagenet.class_names(place) for place in places)
-    classes = next((one for one in found if one), None)
+    lists = (tiny_imagenet.class_names(place) for place in places)
+    classes = next((names for names in lists if names), None)
     if classes is None:
         looked = ", ".join(str(place) for place in dict.fromkeys(places))
         raise MissingDataError(
@@ -100,7 +118,7 @@ def load_tiny(
 
 
 def _folder(dataset: str, top: Path, corruption: str, severity: int, source: str) -> Path:
-    """The folder of one corruption and severity, which holds those of the classes."""
+    """Return the folder of one corruption and severity, which holds those of the classes."""
     present = {entry.name for entry in listing(top)}
     for place in (top, *(top / archive for archive in ARCHIVES if archive in present)):
         if corruption in {entry.name for entry in listing(place)}:

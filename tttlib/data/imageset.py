@@ -1,47 +1,54 @@
-"""The one record every dataset is served as, and where its files are looked for."""
+"""The one record that every dataset is served as."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tttlib.data.corrupted import LazyImages, kept, take
-from tttlib.runtime.paths import cache_root as cache_root
-from tttlib.runtime.paths import data_root as data_root
-
-if TYPE_CHECKING:
-    from tttlib.data.released import Released
+from tttlib.data.corrupted import LazyImages, kept
+from tttlib.data.lazy import CorruptedFiles, positions, take
+from tttlib.runtime.paths import cache_root
 
 SPLITS = ("train", "valid", "test")
 
 
-class MissingDataError(FileNotFoundError):
-    """The files of a dataset are not where they were looked for."""
-
-
-class DamagedDataError(ValueError):
-    """The files of a dataset are there, but truncated or inconsistent."""
-
-
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images of one split of one dataset.
+    """Labelled images of one split of one dataset. Columns may be given as NumPy arrays.
 
-    images      uint8 [N,3,H,W], RGB; a tensor, possibly memory-mapped, or `Lazy` images, which are
-                indexed like one
-    labels      int64 [N], indices into `classes`
-    classes     names of the C classes, in the order of the label indices
-    ids         int64 [N], stable identity of each image (survives `subset`), seeds corruptions
-    boxes       float32 [N,4] or None: xmin, ymin, xmax, ymax in pixels, maxima exclusive
-    clusters    name -> int64 [N]: what makes images dependent (clustered bootstrap); may be empty
-    fingerprint identifies the source's bytes (and, for generated sets, the generator's version)
-    released    None: corruptions are made here; else where corrupted images are looked up
+    Attributes
+    ----------
+    name, split
+        Which dataset and which of its splits.
+    images
+        uint8 [N,3,H,W], RGB: a tensor, possibly memory-mapped, or `Lazy` images, which are indexed
+        like one.
+    labels
+        int64 [N], indices into `classes`.
+    classes
+        Names of the C classes, in the order of the label indices.
+    ids
+        int64 [N], the lasting identity of each image (survives `subset`); seeds corruptions.
+    fingerprint
+        Identifies the source's bytes (and, for generated sets, the generator's version).
+    boxes
+        float32 [N,4] or None: xmin, ymin, xmax, ymax in pixels, maxima exclusive.
+    clusters
+        name -> int64 [N]: what makes images dependent (clustered bootstrap); may be empty.
+    released
+        None: corruptions are made here; otherwise where corrupted images are looked up.
+
+    Raises
+    ------
+    ValueError
+        For images of another kind, columns of another length, and labels that are no index into
+        `classes`.
     """
 
     name: str
@@ -53,9 +60,12 @@ class ImageSet:
     fingerprint: str
     boxes: Tensor | None = None
     clusters: Mapping[str, Tensor] = field(default_factory=dict)
-    released: Released | None = None
+    released: CorruptedFiles | None = None
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels", "ids", "boxes"):
+            if isinstance(getattr(self, name), np.ndarray | list | tuple):
+                object.__setattr__(self, name, torch.as_tensor(np.asarray(getattr(self, name))))
         n = len(self.images)
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise ValueError(
@@ -68,6 +78,24 @@ class ImageSet:
         for name, column in columns.items():
             if len(column) != n:
                 raise ValueError(f"{self.name!r} has {n} images but {len(column)} {name}")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if self.labels.ndim != 1 or self.labels.is_floating_point():
+            raise ValueError(
+                f"labels of {self.name!r} must be whole numbers [N], "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        object.__setattr__(self, "labels", self.labels.long())
+        if not len(self.labels):
+            return
+        least, most = int(self.labels.min()), int(self.labels.max())
+        if least < 0 or most >= len(self.classes):
+            raise ValueError(
+                f"labels of {self.name!r} run from {least} to {most}, but its {len(self.classes)} "
+                f"classes are numbered 0..{len(self.classes) - 1}; number the labels from 0 and "
+                "name every class"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,9 +106,11 @@ class ImageSet:
         return int(self.images.shape[-1])
 
     def subset(self, index: Tensor | Sequence[int] | np.ndarray) -> ImageSet:
-        """The images at `index` (int [M] positions or bool [N]), in that order; ids stay."""
-        where = torch.as_tensor(np.asarray(index))
-        where = where.nonzero().squeeze(1) if where.dtype == torch.bool else where.long()
+        """Return the images at `index` (positions [M] or truth values [N]) in that order.
+
+        Every image keeps its id. Raises IndexError for a position outside the set.
+        """
+        where = positions(index, len(self)).reshape(-1)
         return replace(
             self,
             images=take(self.images, where),
@@ -91,7 +121,7 @@ class ImageSet:
         )
 
     def sample(self, n: int, seed: int = 0, *, skip: int = 0) -> ImageSet:
-        """`n` images drawn without replacement: positions skip … skip+n of a seeded shuffle.
+        """Draw `n` images without replacement: positions skip … skip+n of a seeded shuffle.
 
         With one seed, `sample(a)` and `sample(b, skip=a)` are disjoint. Raises ValueError when the
         set has fewer than skip + n images.
@@ -105,24 +135,33 @@ class ImageSet:
         return self.subset(order[skip : skip + n])
 
     def of_classes(self, labels: Sequence[int]) -> ImageSet:
-        """Only the images of these label indices (labels and classes stay as they are)."""
+        """Return only the images of these label indices; labels and classes stay as they are."""
         return self.subset(torch.isin(self.labels, torch.as_tensor(list(labels))))
 
     def corrupted(
         self, name: str, severity: float, *, seed: int = 0, cache: bool | str | Path = False
     ) -> ImageSet:
-        """The same set under a corruption (see `corruptions.corrupt`), image by image on demand.
+        """Return the same set under a corruption, made image by image on demand.
 
-        cache  False: corrupted whenever indexed; True: kept under the user's cache, computed now
-               and memory-mapped from then on; a path: kept there
-        Raises ValueError for an unknown name or severity, and for a set with released files.
+        Parameters
+        ----------
+        name, severity, seed
+            As in `tttlib.corruptions.corrupt`.
+        cache
+            False: corrupted whenever indexed. True: computed now, kept under the user's cache and
+            memory-mapped from then on. A path: kept there.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name or severity, and for a set with released files.
         """
         if self.released is not None:
             raise ValueError(
                 f"{self.name} has released corrupted files; load {self.released.name!r} itself"
             )
         lazy = LazyImages(self.images, self.ids, name, severity, seed)
-        lazy[:1]  # a wrong name or severity is told here
+        lazy[:1]  # a wrong name or severity fails here
         fingerprint = lazy.fingerprint(self.fingerprint)
         images: Any = lazy
         if cache:
@@ -132,7 +171,7 @@ class ImageSet:
 
 
 def check_split(name: str, split: str, served: Sequence[str]) -> str:
-    """`split` with the alias "val" resolved; ValueError when the dataset does not serve it."""
+    """Return `split` with the alias "val" resolved; ValueError when `name` does not serve it."""
     split = "valid" if split == "val" else split
     if split not in served:
         raise ValueError(f"unknown split {split!r} of {name!r}; it has {', '.join(served)}")

@@ -1,21 +1,34 @@
-"""Finding the files of a dataset, and telling two states of them apart."""
+"""Finding the files of a dataset."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tttlib.data.imageset import DamagedDataError, MissingDataError
+from tttlib.runtime.errors import MissingDataError, unreadable
 
 
 def find(dataset: str, root: Path, places: Sequence[str], source: str) -> Path:
-    """The first of the folders `places` under `root` that exists, or `root` if it is one of them.
+    """Return the first of the folders `places` under `root` that exists, or `root` if it is one.
 
-    source  where the files are to be had; ends the message
-    Raises MissingDataError that names every place looked at, DamagedDataError for one that cannot
-    be read.
+    Parameters
+    ----------
+    dataset
+        Name of the dataset, for the message.
+    root
+        The data root.
+    places
+        Relative paths, in the order in which they are tried.
+    source
+        Where the files are to be had; ends the message.
+
+    Raises
+    ------
+    MissingDataError
+        Naming every place looked at.
+    DamagedDataError
+        For a place that cannot be read.
     """
     candidates = [root / place for place in places]
     last_names = {Path(place).name for place in places}
@@ -33,38 +46,12 @@ def find(dataset: str, root: Path, places: Sequence[str], source: str) -> Path:
 
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of the folder sorted by name, without hidden ones. Raises DamagedDataError."""
+    """Return the folder's entries sorted by name, without hidden ones.
+
+    Raises DamagedDataError for a folder that cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
     except OSError as error:
         raise unreadable(folder, error) from error
-
-
-def unreadable(path: Path, error: OSError) -> DamagedDataError:
-    """What to raise when the system does not let `path` be read."""
-    reason = error.strerror or str(error)
-    return DamagedDataError(
-        f"{path} cannot be read ({reason}); check its permissions and links, or unpack it again"
-    )
-
-
-def fingerprint(key: str, files: Sequence[Path], remedy: str) -> str:
-    """sha256 (16 hex digits) of `key` and of names, sizes and both ends (64 KiB) of the files.
-
-    Raises DamagedDataError when one is missing or cannot be read; `remedy` ends the message.
-    """
-    digest = hashlib.sha256(key.encode())
-    for file in files:
-        if not file.is_file():
-            raise DamagedDataError(f"{file} is missing; {remedy}")
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        try:
-            with file.open("rb") as stream:
-                digest.update(stream.read(65536))
-                stream.seek(max(0, size - 65536))
-                digest.update(stream.read(65536))
-        except OSError as error:
-            raise unreadable(file, error) from error
-    return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def pictures(size: int, count: int) -> Tensor:
-    """uint8 [count,3,size,size]: crops of two photographs, mirrored and turned."""
+    """Return crops of two photographs, mirrored and turned: uint8 [count,3,size,size]."""
     sources = (data.astronaut(), data.chelsea())
     squares = [source[: min(source.shape[:2]), : min(source.shape[:2])] for source in sources]
     small = [resize(s, (size, size), anti_aliasing=True) for s in squares]

@@ -19,10 +19,14 @@ from tttlib.data.imageset import ImageSet
 
 
 class Released:
-    """Looks corrupted images up.
+    """Looks corrupted images up in released files.
 
-    name  of the dataset of corrupted files
-    load  (corruption, severity) -> that file's `ImageSet`; the last few stay open
+    Parameters
+    ----------
+    name
+        Name of the dataset of corrupted files.
+    load
+        Returns the `ImageSet` of one corruption and severity; the last few stay open.
     """
 
     def __init__(self, name: str, load: Callable[[str, int], ImageSet]) -> None:
@@ -30,7 +34,7 @@ class Released:
         self._opened = lru_cache(16)(lambda name, severity: _Opened(load(name, severity)))
 
     def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
-        """uint8 [B,3,H,W] of the images `ids` [B].
+        """Return the corrupted images `ids` [B], uint8 [B,3,H,W].
 
         Raises ValueError for a severity that is no whole number and an id that is not there, and
         what the loader raises for missing or damaged files.
@@ -43,7 +47,7 @@ class Released:
         return self._opened(corruption, int(severity)).images(ids)
 
     def checked(self, clean: ImageSet, corruption: str, severity: int) -> ImageSet:
-        """`clean` with these files, whose labels and sizes must fit those of one of them.
+        """Return `clean` with these files, after comparing labels and sizes with one of them.
 
         Raises ValueError for other labels or sizes and an id that is not there, and what the
         loader raises.

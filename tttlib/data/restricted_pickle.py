@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from tttlib.data.imageset import DamagedDataError
-from tttlib.data.lookup import unreadable
+from tttlib.runtime.errors import DamagedDataError, unreadable
 
 
 def read(path: Path, remedy: str) -> dict[bytes, Any]:
-    """The dict in the file, its strings as bytes. `remedy` ends the messages.
+    """Return the dict in the file, its strings as bytes; `remedy` ends the messages.
 
     Raises DamagedDataError for a file that cannot be read, is cut or asks for anything else.
     """
     try:
         with path.open("rb") as stream:
-            found = _Unpickler(stream, encoding="bytes").load()
+            content = _Unpickler(stream, encoding="bytes").load()
     except DamagedDataError as error:
         raise DamagedDataError(f"{path} {error}, so it was not read; {remedy}") from error
     except FileNotFoundError as error:
@@ -33,24 +32,24 @@ def read(path: Path, remedy: str) -> dict[bytes, Any]:
         raise unreadable(path, error) from error
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
         raise DamagedDataError(f"{path} is truncated or no pickle ({error}); {remedy}") from error
-    if not isinstance(found, dict):
-        raise DamagedDataError(f"{path} holds a {type(found).__name__}, not a dict; {remedy}")
-    return {key: v.array if isinstance(v, _Array) else v for key, v in found.items()}
+    if not isinstance(content, dict):
+        raise DamagedDataError(f"{path} holds a {type(content).__name__}, not a dict; {remedy}")
+    return {key: v.array if isinstance(v, _Array) else v for key, v in content.items()}
 
 
 class _Type:
-    """Stands for np.dtype("u1"), the only one admitted."""
+    """Stand-in for np.dtype("u1"), the only one admitted."""
 
     def __init__(self, code: object, *flags: object) -> None:
         if code not in ("u1", b"u1"):
             raise DamagedDataError(f"holds an array of type {code!r}, not uint8")
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment, which bytes do not have."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
 class _Array:
-    """Stands for an array that is being read; its `array` arrives with the state."""
+    """Stand-in for an array that is being read; its `array` arrives with the state."""
 
     array: np.ndarray = np.empty(0, np.uint8)
 

@@ -1,5 +1,6 @@
-"""Scenes: handwritten digits over photographs, made on the spot from what scikit-learn and
-scikit-image carry in their wheels. No download.
+"""Scenes: handwritten digits over photographs, made from what installed wheels carry.
+
+The sources are those of scikit-learn and scikit-image; nothing is downloaded.
 
 Digits are the 1,797 real 8x8 instances of scikit-learn's `load_digits`; backgrounds are crops of
 the photographs in `PHOTOGRAPHS`. Splits share neither a digit instance nor a photograph, so the
@@ -57,11 +58,22 @@ _DRAWS = 24
 
 @dataclass(frozen=True)
 class Scenes:
-    """What `generate` returns: numpy arrays, one row per index.
+    """The images that `generate` makes, as NumPy arrays with one row per index.
 
-    images uint8 [N,3,32,32], labels int64 [N], boxes float32 [N,4] (xmin, ymin, xmax, ymax; maxima
-    exclusive), masks bool [N,32,32] (True where there is ink), photograph int64 [N] (row of
-    `PHOTOGRAPHS`), digit int64 [N] (instance number in `load_digits`).
+    Attributes
+    ----------
+    images
+        uint8 [N,3,32,32].
+    labels
+        int64 [N].
+    boxes
+        float32 [N,4]: xmin, ymin, xmax, ymax; maxima exclusive.
+    masks
+        bool [N,32,32], True where there is ink.
+    photograph
+        int64 [N], row of `PHOTOGRAPHS`.
+    digit
+        int64 [N], instance number in `load_digits`.
     """
 
     images: np.ndarray
@@ -75,10 +87,28 @@ class Scenes:
 def load(
     split: str, root: str | Path | None = None, *, n: int | None = None, seed: int = 0
 ) -> ImageSet:
-    """Images 0 … n-1 of a split (default `DEFAULT_N`); `root` is ignored, nothing is stored.
+    """Make images 0 … n-1 of a split; nothing is read or stored, so `root` is ignored.
 
-    ids are the indices (each split counts from 0); clusters are "photograph" and "digit". Raises
-    ValueError for an unknown split or n < 1.
+    Parameters
+    ----------
+    split
+        "train", "valid" or "test".
+    root
+        Ignored.
+    n
+        Number of images; None: `DEFAULT_N`.
+    seed
+        Decides every image.
+
+    Returns
+    -------
+    ImageSet
+        Its ids are the indices (each split counts from 0), its clusters "photograph" and "digit".
+
+    Raises
+    ------
+    ValueError
+        For an unknown split or n < 1.
     """
     split = check_split("scenes", split, SPLITS)
     n = DEFAULT_N[split] if n is None else n
@@ -102,7 +132,7 @@ def load(
 
 
 def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
-    """The images at `index` (int64 [N], any order, 0 or more) of an endless split.
+    """Make the images at `index` (int64 [N], any order, 0 or more) of an endless split.
 
     Raises ValueError for an unknown split or a negative index.
     """
@@ -128,7 +158,7 @@ def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
 
 
 def _chunk(split: str, u: np.ndarray) -> Scenes:
-    """One chunk of images from its uniform numbers [B,_DRAWS]."""
+    """Make one chunk of images from its uniform numbers [B,_DRAWS]."""
     photographs, digits = read_photographs(), read_digits()
 
     # which digit
@@ -154,7 +184,7 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
 
 
 def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """How much of each pixel the digit covers, float32 [B,32,32], 0 where it is below INK.
+    """Return how much of each pixel the digit covers, float32 [B,32,32]; 0 below INK.
 
     Template coordinates are turned by the angle, then stretched to the wanted box, then moved to
     a place where the whole box is inside the image.
@@ -194,7 +224,7 @@ def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _bilinear(
     templates: np.ndarray, which: np.ndarray, row: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
-    """Values of templates [T,G,G] at fractional grid positions [B,H,W]; the border is repeated."""
+    """Interpolate templates [T,G,G] at fractional positions [B,H,W]; the border is repeated."""
     top = np.float32(GRID - 1.001)
     np.clip(row, 0, top, out=row)
     np.clip(column, 0, top, out=column)
@@ -213,7 +243,7 @@ def _bilinear(
 
 
 def _background(photographs: Photographs, which: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Crops of photographs, float32 [B,3,32,32]: random scale, place, flip, contrast and tint."""
+    """Cut photographs at random scale, place, flip, contrast and tint; float32 [B,3,32,32]."""
     level = (u[:, 0] * len(LEVELS)).astype(np.int64)
     height, width = photographs.height[which, level], photographs.width[which, level]
     y = (u[:, 1] * (height - SIZE + 1)).astype(np.int64)
@@ -235,7 +265,7 @@ def _background(photographs: Photographs, which: np.ndarray, u: np.ndarray) -> n
 
 
 def _colour(images: np.ndarray, masks: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Colour of each digit, float32 [B,3], lighter or darker than what is behind its ink."""
+    """Return each digit's colour, float32 [B,3], lighter or darker than what is behind its ink."""
     luma = sum((images[:, c].astype(np.int32) * w for c, w in enumerate(_LUMA)), np.int32(0))
     behind = (luma * masks).sum((1, 2), dtype=np.int64) / masks.sum((1, 2)) / 256
     contrast = _between(CONTRAST, u[:, 0]).astype(np.float64)
@@ -253,14 +283,14 @@ def _colour(images: np.ndarray, masks: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def _shade(u: np.ndarray) -> np.ndarray:
-    """Light falling on the digit from one side: a factor around 1, float32 [B,32,32]."""
+    """Return the light that falls on the digit from one side: factors around 1, [B,32,32]."""
     ramp = ((np.arange(SIZE) + 0.5) / SIZE - 0.5).astype(np.float32)
     slope = (SHADE * (2 * u - 1)).astype(np.float32)
     return (1 + slope[:, :1] * ramp)[:, None, :] + (slope[:, 1:] * ramp)[:, :, None]
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:
-    """Tight boxes of masks [B,32,32], float32 [B,4] xyxy with exclusive maxima."""
+    """Return tight boxes of masks [B,32,32]: float32 [B,4], xyxy with exclusive maxima."""
     across, down = masks.max(axis=1), masks.max(axis=2)  # [B,32]
     return np.stack(
         [
@@ -278,7 +308,7 @@ def _between(limits: tuple[float, float], u: np.ndarray) -> np.ndarray:
 
 
 def _uniforms(split: str, index: np.ndarray, seed: int) -> np.ndarray:
-    """Uniform numbers in [0,1), float64 [B,_DRAWS], from (seed, split, index, draw).
+    """Draw uniform numbers in [0,1), float64 [B,_DRAWS], from (seed, split, index, draw).
 
     SplitMix64 (Steele, Lea & Flood 2014): its finaliser hashes the key word by word, its stream
     from there gives the draws.
@@ -292,7 +322,7 @@ def _uniforms(split: str, index: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 on uint64."""
+    """Apply the finaliser of SplitMix64 to uint64."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

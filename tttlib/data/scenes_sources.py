@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tttlib.data.imageset import MissingDataError
+from tttlib.runtime.errors import MissingDataError
 
 # (file, split); the position in this table is the photograph's number in `clusters`.
 PHOTOGRAPHS: tuple[tuple[str, str], ...] = (
@@ -64,7 +64,7 @@ class Photographs:
 
 @cache
 def read_photographs() -> Photographs:
-    """The photographs of the installed wheels. Raises what `_installed` does for a missing one."""
+    """Read the photographs of the installed wheels. Raises MissingDataError for a missing one."""
     digest = hashlib.sha256()
     planes, start, shapes, total = [], [], [], 0
     for file, _ in PHOTOGRAPHS:
@@ -90,7 +90,7 @@ def read_photographs() -> Photographs:
 
 
 def _installed(file: str) -> Path:
-    """Path of a file inside an installed package, which is not imported."""
+    """Return the path of a file inside an installed package, which is not imported."""
     package, _, inside = file.partition("/")
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -117,7 +117,7 @@ class Digits:
 
 @cache
 def read_digits() -> Digits:
-    """The 1,797 digits of scikit-learn, enlarged, with the box of their strokes."""
+    """Read the 1,797 digits of scikit-learn, enlarged, with the box of their strokes."""
     source = load_digits()
     ink, labels = source.images / 16.0, source.target.astype(np.int64)
     up = _cubic()
@@ -136,7 +136,7 @@ def read_digits() -> Digits:
 
 
 def _cubic() -> np.ndarray:
-    """Catmull-Rom interpolation from 8 pixels (zero outside) to the grid, [48,8].
+    """Return Catmull-Rom weights from 8 pixels (zero outside) to the grid, [48,8].
 
     The weights are multiples of 2^-10, so products and sums of digits are exact in float64.
     """
@@ -148,7 +148,7 @@ def _cubic() -> np.ndarray:
 
 
 def _reach(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest turned x, y of ink [T,G,G], each [T,turn,2].
+    """Return least and greatest turned x, y of ink [T,G,G], each [T,turn,2].
 
     Only the first and last ink of each row can be extreme.
     """
@@ -166,6 +166,6 @@ def _reach(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def turns() -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine, [turn] each, of the angles -MAX_ANGLE … MAX_ANGLE."""
+    """Return cosine and sine, [turn] each, of the angles -MAX_ANGLE … MAX_ANGLE."""
     angle = np.deg2rad(np.arange(-MAX_ANGLE, MAX_ANGLE + 1))
     return np.cos(angle), np.sin(angle)

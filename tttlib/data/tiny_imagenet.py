@@ -18,48 +18,58 @@ Source: Le and Yang, "Tiny ImageNet Visual Recognition Challenge", 2015.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from tttlib.data import decoded, hub
 from tttlib.data.decoded import Row, Source
-from tttlib.data.imageset import (
-    DamagedDataError,
-    ImageSet,
-    MissingDataError,
-    check_split,
-    data_root,
-)
+from tttlib.data.imageset import ImageSet, check_split
+from tttlib.runtime import text
+from tttlib.runtime.errors import DamagedDataError, MissingDataError
+from tttlib.runtime.paths import data_root
 
 SIZE = 64
 N_CLASSES = 200
+_AGAIN = "unpack tiny-imagenet-200.zip again"
 
 
 def load(
     split: str, root: str | Path | None = None, *, name: str = "tiny-imagenet", stride: int = 1
 ) -> ImageSet:
-    """Tiny-ImageNet's train (100,000 images) or valid split (10,000).
+    """Load Tiny-ImageNet's train (100,000 images) or valid split (10,000).
 
-    stride  keep every stride-th class (in sorted wnid order) and renumber the labels; the named
-            subsets tiny-imagenet-100 and tiny-imagenet-50 are strides 2 and 4
-    Boxes are xmin, ymin, xmax, ymax in pixels with exclusive maxima (the files' are inclusive).
-    Raises MissingDataError or DamagedDataError, naming the folder or the file.
+    Parameters
+    ----------
+    split
+        "train" or "valid".
+    root
+        The data root.
+    name
+        What to call the set.
+    stride
+        Keep every stride-th class (in sorted wnid order) and renumber the labels; the named subsets
+        tiny-imagenet-100 and tiny-imagenet-50 are strides 2 and 4.
+
+    Returns
+    -------
+    ImageSet
+        Boxes are xmin, ymin, xmax, ymax in pixels with exclusive maxima (the files' are inclusive).
+
+    Raises
+    ------
+    MissingDataError, DamagedDataError
+        Naming the folder or the file.
     """
     split = check_split(name, split, ("train", "valid"))
-    folder = data_root(root)
-    full = decoded.load(find_source(folder, split, name), split, name)
+    full = decoded.load(find_source(data_root(root), split, name), split, name)
     if stride == 1:
         return full
     part = full.subset(full.labels % stride == 0)
-    return ImageSet(
-        name=name,
-        split=split,
-        images=part.images,
+    return replace(
+        part,
         labels=part.labels // stride,
         classes=full.classes[::stride],
-        ids=part.ids,
-        boxes=part.boxes,
         fingerprint=f"{full.fingerprint}/{stride}",
     )
 
@@ -69,16 +79,15 @@ load_50 = partial(load, name="tiny-imagenet-50", stride=4)
 
 
 def find_source(folder: Path, split: str, name: str) -> Source:
-    """Where one split lies below `folder`. Raises MissingDataError."""
+    """Return where one split lies below `folder`. Raises MissingDataError."""
     parquet = sorted(folder.glob(f"tiny-imagenet-{split}*.parquet"))
     if parquet:
         return Source(
             "tiny-imagenet",
             parquet,
             SIZE,
-            partial(_tsv_classes, folder / "tiny-imagenet-classes.tsv"),
-            partial(hub.rows, parquet),
-            where=partial(hub.where, parquet),
+            classes=partial(_tsv_classes, folder / "tiny-imagenet-classes.tsv"),
+            rows=partial(hub.rows, parquet),
         )
     official = folder if (folder / "wnids.txt").is_file() else folder / "tiny-imagenet-200"
     if (official / "wnids.txt").is_file():
@@ -87,14 +96,15 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             lists.append(official / "val" / "val_annotations.txt")
         else:
             lists += sorted(official.glob("train/*/*_boxes.txt"))
+        entries = partial(_official_entries, official, split)
         return Source(
             "tiny-imagenet",
             lists,
             SIZE,
-            partial(_official_classes, official),
-            partial(_official_rows, official, split),
-            "unpack tiny-imagenet-200.zip again",
-            partial(_official_place, official, split),
+            classes=partial(_official_classes, official),
+            rows=partial(_official_rows, official, split),
+            remedy=_AGAIN,
+            images=lambda: [path for _, path, _, _ in entries()],
         )
     state = "holds neither" if folder.is_dir() else "does not exist, so there is neither"
     raise MissingDataError(
@@ -105,7 +115,7 @@ def find_source(folder: Path, split: str, name: str) -> Source:
 
 
 def class_names(folder: Path) -> dict[str, str] | None:
-    """wnid -> name in the order of the labels, from either layout's lists; None without a list."""
+    """Return wnid -> name in the order of the labels, from either layout's lists; None without."""
     for official in (folder, folder / "tiny-imagenet-200"):
         if (official / "wnids.txt").is_file():
             wnids, names = _official_wnids(official), _official_classes(official)
@@ -115,7 +125,7 @@ def class_names(folder: Path) -> dict[str, str] | None:
 
 
 def _tsv(path: Path) -> dict[str, str]:
-    lines = [line.split("\t") for line in path.read_text().splitlines() if line[:1].isdigit()]
+    lines = [line.split("\t") for line in text.read(path).splitlines() if line[:1].isdigit()]
     legal = all(len(cells) == 3 and cells[0] == str(i) for i, cells in enumerate(lines))
     if not legal or len({wnid for _, wnid, _ in lines}) != len(lines):
         raise DamagedDataError(f"{path} must number the labels from 0, one a line")
@@ -129,51 +139,48 @@ def _tsv_classes(path: Path) -> tuple[str, ...]:
 
 
 def _official_wnids(folder: Path) -> list[str]:
-    return sorted((folder / "wnids.txt").read_text().split())
+    return sorted(text.read(folder / "wnids.txt").split())
 
 
 def _official_classes(folder: Path) -> tuple[str, ...]:
     words: dict[str, str] = {}
     if (folder / "words.txt").is_file():
-        for line in (folder / "words.txt").read_text().splitlines():
-            wnid, _, text = line.partition("\t")
-            words[wnid] = text.split(",")[0]
+        for line in text.read(folder / "words.txt").splitlines():
+            wnid, _, names = line.partition("\t")
+            words[wnid] = names.split(",")[0]
     return tuple(words.get(wnid, wnid) for wnid in _official_wnids(folder))
 
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
     label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
-    for listing, path, wnid, (x1, y1, x2, y2) in _official_entries(folder, split):
+    entries = enumerate(_official_entries(folder, split))
+    for number, (listing, path, wnid, (x1, y1, x2, y2)) in entries:
         if wnid not in label_of:
             raise DamagedDataError(f"{listing} names {wnid!r}, which wnids.txt does not")
         if not path.is_file():
-            raise DamagedDataError(f"{path} is listed but missing; unpack the archive again")
-        yield path.read_bytes(), label_of[wnid], (x1, y1, x2, y2)
+            raise DamagedDataError(f"{path} is missing, but listed; {_AGAIN}")
+        where = f"image {number} of {split}, {path},"
+        yield path.read_bytes(), where, label_of[wnid], (x1, y1, x2, y2)
 
 
 def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, str, list[int]]]:
-    """Every listing, image file, wnid and box, in the order of the ids."""
+    """Yield every listing, image file, wnid and box, in the order of the ids."""
     if split == "valid":
-        listing = folder / "val" / "val_annotations.txt"
+        listing, images = folder / "val" / "val_annotations.txt", folder / "val" / "images"
         for (file, wnid), box in _table(listing, words=2):
-            yield listing, folder / "val" / "images" / file, wnid, box
+            yield listing, images / file, wnid, box
         return
     for wnid in _official_wnids(folder):
-        listing = folder / "train" / wnid / f"{wnid}_boxes.txt"
+        listing, images = folder / f"train/{wnid}/{wnid}_boxes.txt", folder / f"train/{wnid}/images"
         for (file,), box in _table(listing, words=1):
-            yield listing, listing.parent / "images" / file, wnid, box
-
-
-def _official_place(folder: Path, split: str, index: int) -> str:
-    _, path, _, _ = next(islice(_official_entries(folder, split), index, None))
-    return f"image {index} of {split}, {path},"
+            yield listing, images / file, wnid, box
 
 
 def _table(path: Path, *, words: int) -> Iterator[tuple[list[str], list[int]]]:
-    """Lines of `words` words and the four numbers of a box."""
+    """Yield the lines, each of `words` words and the four numbers of a box."""
     if not path.is_file():
-        raise DamagedDataError(f"{path} is missing; unpack tiny-imagenet-200.zip again")
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+        raise DamagedDataError(f"{path} is missing; {_AGAIN}")
+    for number, line in enumerate(text.read(path).splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
@@ -184,6 +191,6 @@ def _table(path: Path, *, words: int) -> Iterator[tuple[list[str], list[int]]]:
         if len(cells) != words + 4 or len(box) != 4:
             raise DamagedDataError(
                 f"{path}, line {number}: {line!r} is not {words} words and 4 box coordinates; "
-                "unpack tiny-imagenet-200.zip again"
+                f"{_AGAIN}"
             )
         yield cells[:words], box

@@ -1,19 +1,23 @@
-"""The only loops over a stream: what a model predicts while it adapts, as result rows."""
+"""The only loops over streams: what a model predicts while it adapts, as result rows."""
 
 from tttlib.evaluate.alignment import gradient_alignment
 from tttlib.evaluate.before_and_after import before_after, examples
-from tttlib.evaluate.cls_latents import latent_trajectories, latents
+from tttlib.evaluate.cls_latents import (
+    adapted_latents,
+    latent_trajectories,
+    latents,
+    layer_latents,
+    layer_names,
+)
 from tttlib.evaluate.continual_adaptation import Adaptation, adaptation
 from tttlib.evaluate.image_selection import of_each_class
 from tttlib.evaluate.latent_shift import (
-    adapted_latents,
     latent_map,
     latent_paths,
     latent_separability,
     latent_variance,
     latent_variance_adapted,
 )
-from tttlib.evaluate.layers import layer_latents, layer_names
 from tttlib.evaluate.object_boxes import (
     annotations_of,
     coverage,

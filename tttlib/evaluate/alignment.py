@@ -30,15 +30,33 @@ def gradient_alignment(
     masks: int = 16,
     finetune: str = "encoder",
 ) -> pd.DataFrame:
-    """Does the self-supervised gradient point where the classification improves? A row per image.
+    """Return how well the self-supervised gradient agrees with that of the classification.
 
-    cosine  between the gradient of the MAE loss (mean over `masks` masks) and that of the
-            cross-entropy with the true label, over the parameters TTT trains; the first-order
-            effect of a TTT step on the cross-entropy has the opposite sign. For a `RotationNet`
-            the rotation loss (mean over the four turns), over the shared trunk
-    Positive alignment is what makes TTT help in Sun et al., "Test-Time Training with
-    Self-Supervision for Generalization under Distribution Shifts", ICML 2020, theorem 1. Uses the
-    labels: a diagnosis, nothing a method may do.
+    The first-order effect of a TTT step on the cross-entropy has the opposite sign of the cosine
+    between the two gradients: a positive alignment is what makes TTT help. The labels are used, so
+    this is a diagnosis and nothing that a method may do.
+
+    Parameters
+    ----------
+    model
+        An autoencoder (mean loss over all masks) or a `RotationNet` (mean loss over four turns).
+    dataset, domains, severity, seed
+        The clean images, and corruptions or "clean" with their severity and seed.
+    masks
+        The number of masks per image.
+    finetune
+        Which parameters of an autoencoder count; the shared trunk counts for a `RotationNet`.
+
+    Returns
+    -------
+    DataFrame
+        One row per image and domain with domain, id, label, class, clusters and cosine: between the
+        gradients of the self-supervised loss and of the cross-entropy with the true label.
+
+    References
+    ----------
+    Theorem 1 of Sun et al., "Test-Time Training with Self-Supervision for Generalization under
+    Distribution Shifts", ICML 2020.
     """
     device = best_device()
     model = copy.deepcopy(model).to(device).eval()
@@ -55,19 +73,16 @@ def gradient_alignment(
             random = torch.Generator().manual_seed(int(dataset.ids[batch.index[i]]))
             task = _self_supervised_loss(model, image, masks, random)
             classification = F.cross_entropy(model.classify(image), label)
-            a = _flat_gradient(task, parameters)
-            b = _flat_gradient(classification, parameters)
+            a, b = (_flat_gradient(loss, parameters) for loss in (task, classification))
             cosines.append(F.cosine_similarity(a, b, dim=0))
-        table = latent_rows(dataset, batch).assign(cosine=torch.stack(cosines).cpu().numpy())
-        clusters = {k: v[batch.index].numpy() for k, v in dataset.clusters.items()}
-        rows.append(table.assign(**clusters))
+        rows.append(latent_rows(dataset, batch).assign(cosine=torch.stack(cosines).cpu().numpy()))
     return pd.concat(rows, ignore_index=True)
 
 
 def _self_supervised_loss(
     model: TrainableAtTest, image: Tensor, masks: int, random: torch.Generator
 ) -> Tensor:
-    """Of one image [1,3,H,W]: reconstruction under `masks` masks, or its four turns told apart."""
+    """Return the loss on one image [1,3,H,W]: of its reconstruction or of telling its turns."""
     if isinstance(model, RotationNet):
         turns = torch.arange(TURNS, device=image.device)
         copies = rotated(image.expand(TURNS, -1, -1, -1), turns)
@@ -76,7 +91,6 @@ def _self_supervised_loss(
 
 
 def _flat_gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
-    """All gradients as one vector; zeros where the loss does not reach (the mask token)."""
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    pairs = zip(found, parameters, strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
+    """Return all gradients as one vector, zeros where the loss does not depend (the mask token)."""
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])

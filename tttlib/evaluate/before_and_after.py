@@ -1,4 +1,4 @@
-"""Before and after test-time training, side by side."""
+"""Predictions before and after test-time training, side by side."""
 
 from __future__ import annotations
 
@@ -15,15 +15,29 @@ MATCH = ("domain", "severity", "id")
 
 
 def before_after(rows: pd.DataFrame, *, step: int = -1) -> pd.DataFrame:
-    """One row per image, domain and severity, from rows of `test_time_training`.
+    """Pair the predictions before and after the updates.
 
-    step  the number of updates that counts as after; -1: the largest
-    Columns: those of the row at step 0 that describe the image, and before, after (bool), gain
-    (-1, 0, 1), answer_before, answer_after (predicted labels).
-    Raises ValueError when step 0 or `step` is missing for some image, or one occurs twice.
+    Parameters
+    ----------
+    rows
+        Rows of `test_time_training`.
+    step
+        The number of updates that counts as after; -1 means the largest.
+
+    Returns
+    -------
+    DataFrame
+        One row per image, domain and severity: the columns at step 0 that describe the image,
+        before and after (bool), gain (-1, 0 or 1), answer_before and answer_after (predicted
+        labels).
+
+    Raises
+    ------
+    ValueError
+        If step 0 or `step` is missing for some image, or one occurs twice.
     """
     match = [name for name in MATCH if name in rows]
-    # A clean image has no severity: runs at several severities bring its rows several times.
+    # A clean image has no severity, so runs at several severities bring its rows several times.
     rows = rows[(rows["domain"] != streams.CLEAN) | ~rows.duplicated([*match, "step"])]
     last = int(rows["step"].max()) if step == -1 else step
     first, then = (rows[rows["step"] == s].set_index(match) for s in (0, last))
@@ -50,35 +64,48 @@ def examples(
     labels: Sequence[int] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Images whose answer TTT changed from right to wrong, or back, as the network saw them.
+    """Return images whose answer TTT changed from right to wrong or back, as the network saw them.
 
-    pairs   of `before_after`
-    labels  classes to take them from first, in this order; then the others
-    seed    of the corruptions, as given to `test_time_training`
-    Half of the at most `n` are hurt, half helped, where there are as many. Returns images [M,3,H,W]
-    in [0,1], boxes [M,4] or None, titles [M] and kinds [M] ("right to wrong", "wrong to right").
+    Half of them are hurt and half are helped, if there are as many.
+
+    Parameters
+    ----------
+    dataset
+        The clean images.
+    pairs
+        The result of `before_after`.
+    n
+        The largest number of images.
+    labels
+        The classes to take them from first, in this order; then come the others.
+    seed
+        The seed of the corruptions, as given to `test_time_training`.
+
+    Returns
+    -------
+    dict
+        images [M,3,H,W] in [0,1], boxes [M,4] or None, titles [M] and kinds [M] ("right to wrong"
+        or "wrong to right").
     """
     rank = {label: i for i, label in enumerate(labels)}
     order = pairs["label"].map(rank).fillna(len(rank))
     ordered = pairs.assign(_rank=order).sort_values("_rank", kind="stable")
     hurt, helped = ordered[ordered["gain"] < 0], ordered[ordered["gain"] > 0]
     chosen = pd.concat([hurt.head(max(n // 2, n - len(helped))), helped]).head(n)
-    at = {int(image): i for i, image in enumerate(dataset.ids)}
-    places = [at[int(image)] for image in chosen["id"]]
-    pictures = [
-        streams.corrupted(dataset, [i], domain, severity, seed=seed)[0].float() / 255
-        for i, domain, severity in zip(places, chosen["domain"], chosen["severity"], strict=True)
-    ]
-    columns = ["answer_before", "answer_after", "domain", "severity"]
-    changes = chosen[columns].itertuples(index=False, name=None)
-    side = dataset.image_size
-    names = dataset.classes
+    position = pd.Series(range(len(dataset)), dataset.ids.tolist())
+    places = position.loc[chosen["id"]].tolist()
+    side, names = dataset.image_size, dataset.classes
+    images = torch.empty(len(chosen), 3, side, side)
+    titles = []
+    columns = chosen[["answer_before", "answer_after", "domain", "severity"]]
+    changes = zip(places, columns.itertuples(index=False, name=None), strict=True)
+    for i, (place, (before, after, domain, severity)) in enumerate(changes):
+        images[i] = streams.corrupted(dataset, [place], domain, severity, seed=seed)[0] / 255
+        shift = f"{domain.replace('_', ' ')} {severity:g}"
+        titles.append(f"{names[before]} → {names[after]}\n{shift}")
     return {
-        "images": torch.stack(pictures) if pictures else torch.empty(0, 3, side, side),
+        "images": images,
         "boxes": None if dataset.boxes is None else dataset.boxes[places],
-        "titles": [
-            f"{names[before]} → {names[after]}\n{domain.replace('_', ' ')} {severity:g}"
-            for before, after, domain, severity in changes
-        ],
+        "titles": titles,
         "kinds": ["right to wrong" if g < 0 else "wrong to right" for g in chosen["gain"]],
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,18 +20,29 @@ from tttlib.data import ImageSet
 from tttlib.evaluate.unit_rows import describe, protocol_of
 from tttlib.results import Store, unit_key
 from tttlib.runtime.devices import best_device
+from tttlib.runtime.files import atomic_write
+
+log = logging.getLogger(__name__)
 
 RESETS = ("never", "block")
+ARRIVALS_PER_UNIT = 1000
+PROTOCOL = {
+    "prediction": "in the call that adapts to the batch",
+}
 
 
 class Adaptation(NamedTuple):
     """What a method did along a stream.
 
-    rows         one per arrival: block, domain, severity, position, id, label, prediction, correct,
-                 the dataset's clusters, method, preset and its changed constants
-    diagnostics  means over a block's batches: block, domain, severity, name (of the diagnostic),
-                 tensor (name of a parameter, of a layer for AutoLR's rates, or empty for what
-                 the method has one number of), value
+    Attributes
+    ----------
+    rows
+        One row per arrival: block, domain, severity, position, id, label, prediction, correct, the
+        clusters of the dataset, method, preset and its changed constants.
+    diagnostics
+        Means over the batches of a block: block, domain, severity, name (of the diagnostic), tensor
+        (the name of a parameter, or of a layer for the rates of AutoLR; empty if the method has one
+        number) and value.
     """
 
     rows: pd.DataFrame
@@ -49,16 +61,39 @@ def adaptation(
     progress: bool = True,
     **constants: Any,
 ) -> Adaptation:
-    """The answers of an adaptation method (`adapt.NAMES`) to a stream, and what it did meanwhile.
+    """Adapt a network along a stream and return its answers and what the method did.
 
-    reset      "never" or "block" (before every block of the stream)
-    given      what the method needs that is no constant, for instance {"source": an ImageSet}
-    constants  that replace the preset's, see the method's `Config`
-    The unit of work is a piece of the stream of about 1,000 arrivals. The adapter's state after the
-    last finished piece lies in <store>/states/ until the stream is done, so a killed run goes on
-    where it was and gives the same answers. Predictions are those of the call that adapts, the
-    protocol of CoTTA and PALM.
-    Raises ValueError for an unknown method or `reset`, and constants that the method refuses.
+    Predictions are those of the call that adapts, as in the protocol of CoTTA and PALM. The unit of
+    work is a piece of the stream of about 1,000 arrivals. The state of the adapter after the last
+    finished piece lies in <store>/states/ until the stream is done, so a killed run goes on where
+    it was and gives the same answers. A state that cannot be used is logged, and the stream starts
+    again.
+
+    Parameters
+    ----------
+    model
+        The source network, which is left as it is.
+    stream
+        What arrives in which order.
+    method
+        One of `adapt.NAMES`.
+    store
+        Keeps the rows.
+    preset
+        As in `adapt.create`.
+    reset
+        "never", or "block" to return to the source before every block of the stream.
+    given
+        What the method needs besides constants, for instance {"source": an ImageSet}.
+    progress
+        Whether to show a progress bar.
+    **constants
+        Constants that replace those of the preset; see the `Config` of the method.
+
+    Raises
+    ------
+    ValueError
+        If the method or `reset` is unknown, or the method refuses a constant.
     """
     if reset not in RESETS:
         raise ValueError(f"unknown reset {reset!r}; known are {', '.join(RESETS)}")
@@ -74,7 +109,7 @@ def adaptation(
         "batch_size": stream.batch_size,
         "seed": stream.seed,
         **{name: _identity(value) for name, value in given.items()},
-        "constants": {name: _plain(value) for name, value in constants.items()},
+        "constants": {name: _as_json(value) for name, value in constants.items()},
     }
     protocol = protocol_of(stream.dataset, PROTOCOL)
     pieces = list(_pieces(stream))
@@ -82,20 +117,34 @@ def adaptation(
         [{"experiment": name, **base, "piece": k} for name in ("adaptation", "diagnostics")]
         for k in range(len(pieces))
     ]
-    run = _Run(model, stream, method, preset, {**given, **constants}, reset, store.folder, base)
-    first = run.first_open(all(store.path(u).exists() for pair in units for u in pair), len(pieces))
-    bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
-    for k, numbers in enumerate(bar, first):
-        for unit, table in zip(units[k], run.piece(numbers), strict=True):
-            _keep(store, unit, protocol, table)
-        run.done(k + 1, len(pieces))
-    parts = [[_keep(store, unit, protocol) for unit in pair] for pair in units]
+
+    def create() -> adapt.Adapter:
+        net = model.to(best_device())
+        return adapt.create(method, net, preset=preset, **given, **constants)
+
+    finished = [all(store.path(unit).exists() for unit in pair) for pair in units]
+    if not all(finished):
+        state = store.folder / "states" / f"{unit_key(base)}.pt"
+        adapter, first = _resumed(create, state, finished)
+        arrivals = stream.rows()
+        bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
+        for k, numbers in enumerate(bar, first):
+            tables = _piece(adapter, stream, arrivals, reset, numbers)
+            for unit, table in zip(units[k], tables, strict=True):
+                store.run(unit, partial(pd.DataFrame, table), protocol=protocol)
+            _keep_state(state, adapter, k + 1)
+        state.unlink(missing_ok=True)
+    parts = [[store.run(unit, _missing, protocol=protocol) for unit in pair] for pair in units]
     rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
     return Adaptation(rows, diagnostics)
 
 
+def _missing() -> pd.DataFrame:
+    raise FileNotFoundError("a finished unit vanished while the run was going on; run it again")
+
+
 def _pieces(stream: streams.Stream) -> Iterator[list[int]]:
-    """The numbers of the stream's batches, in pieces of at least ARRIVALS_PER_UNIT arrivals."""
+    """Yield the numbers of the batches, in pieces of at least ARRIVALS_PER_UNIT arrivals."""
     piece: list[int] = []
     for number in range(len(stream)):
         piece.append(number)
@@ -107,121 +156,89 @@ def _pieces(stream: streams.Stream) -> Iterator[list[int]]:
         yield piece
 
 
+def _resumed(
+    create: Callable[[], adapt.Adapter], state: Path, finished: Sequence[bool]
+) -> tuple[adapt.Adapter, int]:
+    """Return the adapter and the number of the piece to go on with; 0 without a usable state."""
+    adapter = create()
+    if not state.exists():
+        return adapter, 0
+    try:
+        saved = torch.load(state, weights_only=True)
+        pieces = int(saved["pieces"])
+        if not all(finished[:pieces]):
+            raise ValueError("rows of earlier pieces are gone")
+        adapter.load_state_dict(saved["adapter"])
+    except Exception as error:  # whatever is wrong with it: it can be made again
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("%s cannot be used (%s), so the stream starts again", state, reason)
+        return create(), 0  # the first adapter may be half loaded
+    return adapter, pieces
+
+
+def _keep_state(state: Path, adapter: adapt.Adapter, pieces: int) -> None:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(state) as path:
+        torch.save({"pieces": pieces, "adapter": adapter.state_dict()}, path)
+
+
+def _piece(
+    adapter: adapt.Adapter,
+    stream: streams.Stream,
+    arrivals: pd.DataFrame,
+    reset: str,
+    numbers: Sequence[int],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Adapt to the batches `numbers` and return their rows and diagnostics."""
+    tables = []
+    for block, group in groupby(numbers, stream.block_of):
+        batches = list(group)
+        begins = batches[0] == 0 or stream.block_of(batches[0] - 1) != block
+        if reset == "block" and begins:
+            adapter.reset()
+        predictions, diagnostics = [], []
+        for number in batches:
+            predictions.append(adapter(stream.batch(number).images).argmax(1))
+            diagnostics.append(dict(adapter.diagnostics))
+        rows = arrivals.iloc[stream.span(batches)]
+        rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
+        rows = rows.assign(correct=rows["prediction"] == rows["label"])
+        means = list(_means(diagnostics, adapter.layers or adapter.trained))
+        table = pd.DataFrame(means, columns=["name", "tensor", "value"])
+        place = {name: _common(rows[name]) for name in ("block", "domain", "severity")}
+        tables.append((rows, table.astype({"value": "float64"}).assign(**place)))
+    joined_rows, joined_diagnostics = (_joined(parts) for parts in zip(*tables, strict=True))
+    return joined_rows, joined_diagnostics
+
+
 def _joined(tables: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
-    """All rows; tables without any are left out, unless none has some."""
+    """Join tables without the empty ones, of which the first is returned if all are empty."""
     return pd.concat([t for t in tables if len(t)] or list(tables)[:1], ignore_index=True)
 
 
-ARRIVALS_PER_UNIT = 1000
-PROTOCOL = {
-    "prediction": "in the call that adapts to the batch",
-}
-
-
-class _Run:
-    """An adapter on its way along a stream."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        stream: streams.Stream,
-        method: str,
-        preset: str | None,
-        settings: Mapping[str, Any],
-        reset: str,
-        folder: Path,
-        base: Mapping[str, Any],
-    ) -> None:
-        self._make = lambda: adapt.create(
-            method, model.to(best_device()), preset=preset, **settings
-        )
-        self._stream, self._reset, self._labels = stream, reset, stream.rows()
-        self._state = folder / "states" / f"{unit_key(base)}.pt"
-        self._adapter: adapt.Adapter | None = None
-
-    def first_open(self, finished: bool, pieces: int) -> int:
-        """The piece to go on with; 0 without a state, `pieces` when all are there."""
-        if finished:
-            return pieces
-        self._adapter = self._make()
-        if not self._state.exists():
-            return 0
-        saved = torch.load(self._state, weights_only=True)
-        self._adapter.load_state_dict(saved["adapter"])
-        return int(saved["pieces"])
-
-    def piece(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Adapt to the batches `numbers`; their rows and diagnostics."""
-        parts = [self._block(list(part)) for _, part in groupby(numbers, self._stream.block_of)]
-        rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
-        return rows, diagnostics
-
-    def _block(self, numbers: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        adapter, stream = self._adapter, self._stream
-        assert adapter is not None
-        begins = numbers[0] == 0 or stream.block_of(numbers[0] - 1) != stream.block_of(numbers[0])
-        if self._reset == "block" and begins:
-            adapter.reset()
-        predictions, found = [], []
-        for number in numbers:
-            predictions.append(adapter(stream.batch(number).images).argmax(1))
-            found.append(dict(adapter.diagnostics))
-        rows = self._labels.iloc[stream.span(numbers)]
-        rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
-        rows = rows.assign(correct=rows["prediction"] == rows["label"])
-        means = list(_means(found, adapter.layers or adapter.trained))
-        table = pd.DataFrame(means, columns=["name", "tensor", "value"])
-        where = {name: _common(rows[name]) for name in ("block", "domain", "severity")}
-        return rows, table.astype({"value": "float64"}).assign(**where)
-
-    def done(self, piece: int, pieces: int) -> None:
-        """Keep the state after `piece` pieces; nothing once the stream has ended."""
-        assert self._adapter is not None
-        if piece == pieces:
-            self._state.unlink(missing_ok=True)
-            return
-        self._state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._state.with_name(f".{self._state.name}.{os.getpid()}.tmp")
-        torch.save({"pieces": piece, "adapter": self._adapter.state_dict()}, temporary)
-        os.replace(temporary, self._state)
-
-
-def _means(found: list[dict[str, Tensor]], parts: tuple[str, ...]) -> Iterator[tuple]:
-    """Name, tensor (or layer) and mean over batches of every diagnostic."""
-    for name in [name for name in found[0] if all(name in one for one in found)]:
-        mean = torch.stack([one[name].double() for one in found]).mean(0).cpu()
+def _means(diagnostics: list[dict[str, Tensor]], parts: tuple[str, ...]) -> Iterator[tuple]:
+    """Yield name, tensor (or layer) and mean over the batches of every diagnostic."""
+    for name in [name for name in diagnostics[0] if all(name in batch for batch in diagnostics)]:
+        mean = torch.stack([batch[name].double() for batch in diagnostics]).mean(0).cpu()
         if mean.ndim == 0:
             yield name, "", mean.item()
         elif len(mean) == len(parts):
-            yield from (
-                (name, tensor, value) for tensor, value in zip(parts, mean.tolist(), strict=True)
-            )
+            values = zip(parts, mean.tolist(), strict=True)
+            yield from ((name, part, value) for part, value in values)
 
 
 def _common(values: pd.Series) -> Any:
-    """The one value of a block, or None when it has several."""
+    """Return the one value of a block, or None if it has several."""
     return values.iloc[0] if values.nunique() == 1 else None
 
 
-def _plain(value: Any) -> Any:
-    """A constant as JSON: dataclasses by their fields."""
+def _as_json(value: Any) -> Any:
+    """Return a constant as JSON, dataclasses by their fields."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _identity(value: Any) -> Any:
-    """What identifies an argument that is no constant."""
+    """Return what identifies an argument that is no constant."""
     if isinstance(value, ImageSet):
         return f"{value.name} {value.split} {value.fingerprint} {len(value)}"
     raise ValueError(f"given holds a {type(value).__name__}; only image sets can be identified")
-
-
-def _keep(
-    store: Store, unit: dict[str, Any], protocol: dict[str, str], table: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Write the rows of a unit, or read those that are there."""
-
-    def rows() -> pd.DataFrame:
-        assert table is not None, "a unit that was written is gone"
-        return table
-
-    return store.run(unit, rows, protocol=protocol)

@@ -12,25 +12,39 @@ from tttlib.data import ImageSet
 def of_each_class(
     dataset: ImageSet, classes: Sequence[str | int], per_class: int, seed: int = 0
 ) -> ImageSet:
-    """`per_class` images of each of `classes`, drawn with `seed`: class after class, in file order.
+    """Draw the same number of images of each class: class after class, in the order of the file.
 
-    classes  names or label indices; none: all classes of the dataset
-    A class's images do not depend on the other classes. Raises ValueError for an unknown class, one
-    named twice, and when a class has fewer images.
+    The images of a class do not depend on the other classes.
+
+    Parameters
+    ----------
+    dataset
+        The images to draw from.
+    classes
+        Names or label indices; all classes of the dataset if there are none.
+    per_class
+        The number of images of each class.
+    seed
+        The seed of the draw.
+
+    Raises
+    ------
+    ValueError
+        If a class is unknown, is named twice or has fewer images.
     """
     labels = [_label(dataset, c) for c in classes] or list(range(len(dataset.classes)))
     if len(set(labels)) < len(labels):
         raise ValueError(f"classes must differ, not {list(classes)!r}")
     index = []
     for label in labels:
-        mine = np.flatnonzero(dataset.labels.numpy() == label)
-        if not 0 < per_class <= len(mine):
+        members = np.flatnonzero(dataset.labels.numpy() == label)
+        if not 0 < per_class <= len(members):
             raise ValueError(
                 f"cannot draw {per_class} images of class {dataset.classes[label]!r}: "
-                f"{dataset.name!r} split {dataset.split!r} has {len(mine)}"
+                f"{dataset.name!r} split {dataset.split!r} has {len(members)}"
             )
-        drawn = np.random.default_rng([seed, len(mine)]).permutation(len(mine))[:per_class]
-        index.append(np.sort(mine[drawn]))
+        drawn = np.random.default_rng([seed, len(members)]).permutation(len(members))[:per_class]
+        index.append(np.sort(members[drawn]))
     return dataset.subset(np.concatenate(index))
 
 

@@ -1,4 +1,4 @@
-"""Whether the labels of a dataset mean what the outputs of a model mean."""
+"""Whether the labels of a dataset and the outputs of a model mean the same classes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from functools import lru_cache
 
 @lru_cache(64)
 def check(model: tuple[str, ...], dataset: tuple[str, ...], name: str) -> None:
-    """ValueError when class names that both have stand at different places, or numbers differ.
+    """Refuse a dataset whose classes are numbered otherwise than the outputs of the model.
 
-    model, dataset  class names in the order of logits and labels; empty ones cannot be compared
-    Names that one of them has twice (ImageNet's cranes) or that differ are not compared.
+    Names that one of them has twice (the cranes of ImageNet), or that only one of them has, are not
+    compared.
+
+    Parameters
+    ----------
+    model, dataset
+        Class names in the order of the logits and of the labels; empty ones cannot be compared.
+    name
+        The name of the dataset.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of classes differ, or a class stands at different places.
     """
     if not model or not dataset:
         return
@@ -20,13 +32,15 @@ def check(model: tuple[str, ...], dataset: tuple[str, ...], name: str) -> None:
             f"{name} has {len(dataset)} classes and the model {len(model)}: take a model that was "
             "trained for these images"
         )
-    at = _places(model)
-    for label, class_ in _places(dataset).items():
-        if label in at and at[label] != class_:
+    outputs = _places(model)
+    for class_name, label in _places(dataset).items():
+        output = outputs.get(class_name, label)
+        if output != label:
             raise ValueError(
-                f"{label!r} is label {class_} of {name} but output {at[label]} of the model: every "
-                "answer would be judged wrongly. In a folder of your own, a file classes.txt with "
-                f"one class a line gives the order; the model's begins {', '.join(model[:3])}"
+                f"{class_name!r} is label {label} of {name} but output {output} of the model, so "
+                "every answer would be judged wrongly. In a folder of your own, a file classes.txt "
+                "with one class a line gives the order; the model's begins "
+                f"{', '.join(model[:3])}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Which test-time training goes with a network."""
+"""The test-time training that belongs to a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tttlib.models import MaskedAutoencoder, RotationNet
 from tttlib.ttt import rotation
 
 TrainableAtTest = MaskedAutoencoder | RotationNet
-"""The networks with a self-supervised task."""
+"""The networks that have a self-supervised task."""
 
 
 def engine(model: TrainableAtTest) -> tuple[str, Callable[..., ttt.TTTResult]]:
-    """Name of the method and its `run`: reconstruction, or rotation for a `RotationNet`."""
+    """Return the name of the method and its `run`: rotation for a `RotationNet`, else TTT-MAE."""
     if isinstance(model, RotationNet):
         return "TTT-rotation", rotation.run
     return "TTT-MAE", ttt.run

@@ -1,4 +1,4 @@
-"""Where the object is in each image, how large, and how much of it the crop takes away."""
+"""Where the object is in each image, how large it is, and how much of it the crop takes away."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib.boxes import (
-    Annotation,
-    area_ratio,
-    degenerate,
-    image_areas,
-    object_table,
-    through,
-)
+from tttlib.boxes import Annotation, area_ratio, degenerate, image_areas, object_table, through
 from tttlib.data import ImageSet, data_root
 
 
@@ -27,22 +20,45 @@ def object_geometry(
     *,
     preprocess: str = "resize256-bicubic",
 ) -> pd.DataFrame:
-    """One row per image, in the set's order: its object's size, place and shape.
+    """Return size, place and shape of the object of each image, in the order of the dataset.
 
-    annotations  of the same images in the same order (see `annotations_of`), for sets whose boxes
-                 went through `preprocess`; None: the images are served as they are
-    Columns: id, label, class and
-    has_box          False: no box, or one without area in the image served; the numbers below are
-                     then missing (`cut` may be 1: cropped away)
-    area             area ratio of the box in the image served
-    area_original    area ratio of the same object in the original image (E5); `area` without
-                     annotations
-    objects          how many the annotation lists; 1 without
-    area_union       share of the original image that all its objects cover together
-    centre_distance  of the box's centre from the image's, in half diagonals: 1 is a corner
-    aspect           width / height of the box
-    cut              share of the object's area that the crop takes away
-    Raises ValueError for a set without boxes or annotations of another number.
+    Parameters
+    ----------
+    dataset
+        Images with boxes.
+    annotations
+        Those of the same images in the same order (see `annotations_of`), for sets whose boxes went
+        through `preprocess`; None for images that are served as they are.
+    preprocess
+        How the images were resized and cropped.
+
+    Returns
+    -------
+    DataFrame
+        One row per image with id, label, class and
+
+        has_box
+            False without a box, or if it has no area in the image served; the numbers below are
+            then missing (`cut` may be 1: cropped away);
+        area
+            the area ratio of the box in the image served;
+        area_original
+            the area ratio of the same object in the original image; `area` without annotations;
+        objects
+            how many objects the annotation lists; 1 without;
+        area_union
+            the share of the original image that all its objects cover together;
+        centre_distance
+            of the centre of the box from that of the image, in half diagonals (1 is a corner);
+        aspect
+            width / height of the box;
+        cut
+            the share of the area of the object that the crop takes away.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no boxes, or another number of images than there are annotations.
     """
     if dataset.boxes is None:
         raise ValueError(
@@ -56,9 +72,10 @@ def object_geometry(
     lost = ~torch.isfinite(boxes).all(-1) | degenerate(boxes.nan_to_num())
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(-1)
     off = (boxes[:, :2] + boxes[:, 2:]) / 2 - side / 2
+    area = area_ratio(boxes, side, side)
     values = {
-        "area": area_ratio(boxes, side, side),
-        "area_original": area_ratio(boxes, side, side),
+        "area": area,
+        "area_original": area,
         "centre_distance": off.norm(dim=-1) / (side / 2**0.5),
         "aspect": width / height,
         "cut": torch.zeros(len(boxes)),
@@ -75,61 +92,75 @@ def object_geometry(
     )
     table["area_union"] = table["area"]
     if annotations is not None:
-        found = [
-            _original(one, box, preprocess) for one, box in zip(annotations, boxes, strict=True)
+        originals = [
+            _original(annotation, box, preprocess)
+            for annotation, box in zip(annotations, boxes, strict=True)
         ]
-        for name, column in pd.DataFrame(found, index=table.index).items():
+        for name, column in pd.DataFrame(originals, index=table.index).items():
             table[name] = column
     return table
 
 
-def _original(one: Annotation, served: Tensor, preprocess: str) -> dict[str, float]:
-    """What the original image says of the object that the set serves."""
-    areas = image_areas(one.boxes, one.height, one.width)
-    found: dict[str, float] = {"objects": areas.n, "area_union": areas.union}
+def _original(annotation: Annotation, served: Tensor, preprocess: str) -> dict[str, float]:
+    """Return the columns that tell of the object in its original image."""
+    areas = image_areas(annotation.boxes, annotation.height, annotation.width)
+    row: dict[str, float] = {"objects": areas.n, "area_union": areas.union}
     if not areas.n:
-        return found | {"area_original": np.nan, "cut": np.nan}
-    seen, visible = through(one.boxes, preprocess)
+        return row | {"area_original": np.nan, "cut": np.nan}
+    seen, visible = through(annotation.boxes, preprocess)
     same = int((seen.as_subclass(Tensor) - served).abs().sum(-1).argmin())
-    ratio = float(area_ratio(one.boxes, one.height, one.width)[same])
-    return found | {"area_original": ratio, "cut": 1 - float(visible[same])}
+    ratio = float(area_ratio(annotation.boxes, annotation.height, annotation.width)[same])
+    return row | {"area_original": ratio, "cut": 1 - float(visible[same])}
 
 
 def object_ratios(
     dataset: ImageSet, annotations: Sequence[Annotation] | None = None
 ) -> pd.DataFrame:
-    """Area ratio of every object in its original image (E5): columns label and ratio.
+    """Return the area ratio of every object in its original image, in columns label and ratio.
 
-    annotations  as in `object_geometry`, every object they list counts; None: one box an image
+    Parameters
+    ----------
+    dataset
+        Images with boxes.
+    annotations
+        As in `object_geometry`; every object that they list counts. None: one box an image.
     """
     labels = dataset.labels.numpy()
     if annotations is None:
-        found = object_geometry(dataset)
-        return found.loc[found["has_box"], ["label", "area"]].rename(columns={"area": "ratio"})
+        table = object_geometry(dataset)
+        return table.loc[table["has_box"], ["label", "area"]].rename(columns={"area": "ratio"})
     label_of = {one.image: label for one, label in zip(annotations, labels, strict=True)}
     table = object_table(annotations)
     return pd.DataFrame({"label": table["image"].map(label_of), "ratio": table["ratio"]})
 
 
 def annotations_of(dataset: ImageSet, root: str | Path | None = None) -> list[Annotation] | None:
-    """The annotations of an ImageNet validation set's files; None for sets that are no such files.
+    """Return the annotations of the files of an ImageNet validation set.
 
-    Raises MissingDataError where the set has files but the XML folder is not found.
+    The result is None for sets that are no such files.
+
+    Raises
+    ------
+    MissingDataError
+        If the set has files but the folder of XML files is not found.
     """
     paths = getattr(dataset.images, "paths", None)
     if paths is None or not dataset.name.startswith("imagenet"):
         return None
     from tttlib.data import imagenet_boxes  # it needs torchvision
 
-    base = data_root(root)
-    places = [base, *(p for path in paths[:1] for p in (path.parent.parent, path.parent))]
+    folders = [folder for path in paths[:1] for folder in (path.parent.parent, path.parent)]
+    places = [data_root(root), *folders]
     return imagenet_boxes.of_images(imagenet_boxes.find(dataset.name, places), paths)
 
 
 def with_objects(rows: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
-    """Result rows with the columns of `objects` (one row per id) joined on; no row is lost.
+    """Return result rows with the columns of `objects` (one row per id); no row is lost.
 
-    Raises ValueError when an image of the rows is not in `objects`, naming it.
+    Raises
+    ------
+    ValueError
+        If an image of the rows, which is named, is not in `objects`.
     """
     unknown = ~rows["id"].isin(objects["id"])
     if unknown.any():
@@ -142,9 +173,13 @@ def with_objects(rows: pd.DataFrame, objects: pd.DataFrame) -> pd.DataFrame:
 
 
 def coverage(objects: pd.DataFrame) -> pd.DataFrame:
-    """How many images there are, with and without an object box, in one row."""
+    """Return how many images there are with and without an object box, in one row."""
     boxed = int(objects["has_box"].sum())
-    cut = int((objects["cut"] > 0).sum())
-    several = int((objects["objects"] > 1).sum())
-    counts = {"images": len(objects), "with box": boxed, "without box": len(objects) - boxed}
-    return pd.DataFrame([{**counts, "cut by the crop": cut, "several objects": several}])
+    counts = {
+        "images": len(objects),
+        "with box": boxed,
+        "without box": len(objects) - boxed,
+        "cut by the crop": int((objects["cut"] > 0).sum()),
+        "several objects": int((objects["objects"] > 1).sum()),
+    }
+    return pd.DataFrame([counts])

@@ -16,15 +16,15 @@ from tttlib.models import MaskedAutoencoder
 
 
 def patch_shares(boxes: Tensor, image_size: int, patch_size: int) -> Tensor:
-    """Share of each box's area in each patch, [N,4] -> [N,L], rows sum to 1 (boxes in the image).
+    """Return the share of the area of each box [N,4] that lies in each patch, [N,L].
 
-    Patches are numbered row by row, as the network does. A box without area has shares NaN.
+    Patches are numbered row by row, as in the network. The shares of a box in the image sum to 1;
+    those of a box without area are NaN.
     """
     edges = torch.arange(0, image_size, patch_size, dtype=torch.float64)  # [g]
-    low, high = boxes.double()[:, :2], boxes.double()[:, 2:]
-    reach = torch.minimum(high[..., None], edges + patch_size) - torch.maximum(
-        low[..., None], edges
-    )
+    low, high = boxes.double().split(2, dim=1)  # [N,2] each
+    right, left = high[..., None].minimum(edges + patch_size), low[..., None].maximum(edges)
+    reach = right - left  # [N,2,g]
     x, y = reach.clamp(min=0).unbind(1)  # [N,g] each
     area = (high - low).prod(-1)
     return (y[:, :, None] * x[:, None, :]).flatten(1) / area[:, None]
@@ -40,16 +40,36 @@ def hidden_by_masks(
     mask_ratio: float = 0.75,
     **_: Any,
 ) -> pd.DataFrame:
-    """How much of the object the masks of TTT hide: one row per image, in the set's order.
+    """Return how much of the object the masks of TTT hide.
 
-    The masks are those that `ttt.run` draws for (seed, id); other settings of it are ignored.
-    hidden           mean over all masks and steps of the share of the box's area that is hidden
-    hidden_expected  its expectation over masks, the share of patches that are hidden
-    unseen           share of the masks that hide every patch the object touches
-    unseen_expected  its expectation: of L patches v are visible, k touch the object:
-                     C(L-k, v) / C(L, v)
-    touched          k, the number of patches the box touches
-    Missing where there is no box. Raises ValueError for a set without boxes.
+    The masks are those that `ttt.run` draws for the seed and the id of each image.
+
+    Parameters
+    ----------
+    model
+        The autoencoder.
+    dataset
+        Images with boxes.
+    steps, batch_size, seed, mask_ratio
+        As in `ttt.run`; its other settings are taken and have no effect.
+
+    Returns
+    -------
+    DataFrame
+        One row per image in the order of the dataset, with id, touched (the number of patches that
+        the box touches) and, missing if there is no box,
+
+        hidden, hidden_expected
+            the share of the area of the box that is hidden, averaged over all masks and steps, and
+            its expectation, the share of patches that are hidden;
+        unseen, unseen_expected
+            the share of the masks that hide every patch of the object, and its expectation
+            C(L-k, v) / C(L, v) for v visible of L patches, k of which touch the object.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no boxes.
     """
     if dataset.boxes is None:
         raise ValueError(f"{dataset.name!r} has no boxes; take a set that has")

@@ -32,15 +32,34 @@ def online(
     progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Online TTT along `stream`: a row per arrival, and rows of the held-out images.
+    """Run online TTT along a stream, as one unit of work.
 
-    heldout   evaluated without adaptation after every `evaluate_every` arrivals and at the end
-    settings  of `ttt.run`, for a `RotationNet` of `rotation.run`: batch_size, lr, optimizer,
-              calm …; steps 1 and evaluate_at (steps,) unless given
-    Columns: part ("stream" or "held-out"), position (in the stream; for held-out rows the number of
-    images adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
-    (before the first update of the image), failed, the dataset's clusters, and the settings.
-    `model` is left as it is. A whole stream is one unit of work.
+    Parameters
+    ----------
+    model
+        An autoencoder or a rotation network, which is left as it is.
+    stream
+        What arrives in which order.
+    store
+        Keeps the rows.
+    heldout
+        Images that are evaluated without adaptation after every `evaluate_every` arrivals and at
+        the end.
+    evaluate_every
+        The number of arrivals between two evaluations.
+    progress
+        Whether to show a progress bar.
+    **settings
+        The settings of `ttt.run`, or of `rotation.run` for a `RotationNet`: batch_size, lr,
+        optimizer, calm, … By default there is one step per image and one prediction after it.
+
+    Returns
+    -------
+    DataFrame
+        One row per arrival and prediction, and one per held-out image and evaluation, with part
+        ("stream" or "held-out"), position (in the stream; for held-out rows the number of images
+        adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
+        (before the first update of the image), failed, the clusters, and the settings.
     """
     method, run = engine(model)
     settings = {"steps": 1, **settings}
@@ -71,14 +90,14 @@ def online(
             progress=progress,
             **settings,
         )
-        seen = _stream_rows(plan, result)
-        return seen if heldout is None else pd.concat([seen, _heldout_rows(heldout, result)])
+        rows = _stream_rows(plan, result)
+        return rows if heldout is None else pd.concat([rows, _heldout_rows(heldout, result)])
 
     return store.run(unit, adapt, protocol=protocol_of(stream.dataset, PROTOCOL))
 
 
 def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:
-    """One row per arrival and prediction."""
+    """Return one row per arrival and prediction."""
     k = len(result.evaluated_at)
     rows = plan.loc[plan.index.repeat(k)].assign(
         part="stream",
@@ -91,7 +110,7 @@ def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:
 
 
 def _heldout_rows(heldout: streams.Stream, result: ttt.TTTResult) -> pd.DataFrame:
-    """One row per held-out image and evaluation."""
+    """Return one row per held-out image and evaluation."""
     assert result.heldout_logits is not None
     predictions = result.heldout_logits.argmax(-1).numpy()  # [E,M]
     plan = heldout.rows()

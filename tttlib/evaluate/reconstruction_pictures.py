@@ -1,4 +1,4 @@
-"""Reconstructions before and after test-time training."""
+"""Pictures of reconstructions before and after test-time training."""
 
 from __future__ import annotations
 
@@ -25,10 +25,23 @@ def reconstructions(
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Tensor]:
-    """One image per domain: input, masked input, reconstruction before and after standard TTT.
+    """Reconstruct one image per domain before and after standard TTT, under the same mask.
 
-    Image i of the dataset is shown under domain i; the same mask serves before and after. Values
-    are [len(domains),3,H,W] in [0,1]; `settings` of `ttt.run`.
+    Parameters
+    ----------
+    model
+        The autoencoder.
+    dataset, domains
+        Image i of the dataset is shown under domain i.
+    severity, seed
+        Severity and seed of the corruptions; the seed also draws the masks.
+    **settings
+        The settings of `ttt.run`.
+
+    Returns
+    -------
+    dict
+        "input", "masked", "before" and "after", each [len(domains),3,H,W] in [0,1].
     """
     chosen = dataset.subset(range(len(domains)))
     stream = stream_of(chosen, domains, severity, seed, len(chosen))

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from tttlib import streams
 from tttlib.data import ImageSet
 from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
-from tttlib.evaluate.unit_rows import describe, prediction_rows, protocol_of
+from tttlib.evaluate.unit_rows import describe, prediction_rows, protocol_of, stream_of
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
 
@@ -35,15 +35,36 @@ def test_time_training(
     progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Standard TTT on every image of every domain: one row per image and prediction.
+    """Run standard TTT on every image of every domain.
 
-    settings  of `ttt.run`, for a `RotationNet` of `rotation.run`: steps, batch_size, lr,
-              optimizer, evaluate_at …
-    Columns: domain, severity, id, label, step (0 = before any update), prediction, correct, loss
-    (self-supervised loss of the weights after `step` updates; missing for the last), failed, the
-    dataset's clusters, and the settings. Work is done, kept and resumed in units of 100 images.
+    Work is done, kept and resumed in units of 100 images.
+
+    Parameters
+    ----------
+    model
+        An autoencoder or a rotation network, which is left as it is.
+    dataset
+        The clean images.
+    domains
+        Corruptions or "clean".
+    store
+        Keeps the rows.
+    severity, seed
+        Severity and seed of the corruptions; the seed also draws the masks.
+    progress
+        Whether to show a progress bar.
+    **settings
+        The settings of `ttt.run`, or of `rotation.run` for a `RotationNet`: steps, batch_size, lr,
+        optimizer, evaluate_at, …
+
+    Returns
+    -------
+    DataFrame
+        One row per image and prediction with domain, severity, id, label, step (0 is before any
+        update), prediction, correct, loss (the self-supervised loss after `step` updates, missing
+        for the last), failed, the clusters of the dataset, and the settings.
     """
-    stream = streams.continual(dataset, domains, severity=severity, batch_size=1, seed=seed)
+    stream = stream_of(dataset, domains, severity, seed, 1)
     return standard(model, stream, store=store, progress=progress, **settings)
 
 
@@ -55,17 +76,16 @@ def standard(
     progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Standard TTT on what arrives in `stream`; the rows of `test_time_training`.
+    """Run standard TTT on what arrives in a stream, and return the rows of `test_time_training`.
 
-    Its order has no influence, so streams of the same images and corruptions share their units. An
-    image that arrives twice under one corruption is adapted once.
+    The order of the stream has no influence, so streams of the same images and corruptions share
+    their units. An image that arrives twice under one corruption is adapted once.
     """
     parts = []
     method, run = engine(model)
     model = model.to(best_device())
     for plan in tqdm(list(_units(stream.plan)), desc="TTT", unit="unit", disable=not progress):
-        index = torch.tensor(plan["index"].to_numpy())
-        part = stream.dataset.subset(index)
+        part = stream.dataset.subset(torch.tensor(plan["index"].to_numpy()))
         severities = plan["severity"].unique()
         unit = {
             "experiment": "ttt",
@@ -89,7 +109,7 @@ def standard(
 
 
 def _units(plan: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The plan in pieces of 100 images of one domain, whatever its order.
+    """Yield the plan in pieces of 100 images of one domain, whatever its order.
 
     A severity that rises from image to image does not cut it into single images.
     """
@@ -104,7 +124,7 @@ def _units(plan: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _digest(severities: pd.Series) -> str:
-    """What identifies the severities of a unit where each image has its own."""
+    """Return what identifies the severities of a unit where each image has its own."""
     values = severities.to_numpy(dtype="float64")
     digest = hashlib.sha256(values.tobytes()).hexdigest()[:16]
     return f"{values.min():g} to {values.max():g}, {digest}"
@@ -119,18 +139,18 @@ def predict(
     seed: int = 0,
     batch_size: int = 250,
 ) -> pd.DataFrame:
-    """The unadapted model: one row per image and domain, with `prediction` and `correct`."""
-    return source(
-        model,
-        streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed),
-    )
+    """Return the rows of `source` for all images under one domain after the other."""
+    return source(model, stream_of(dataset, domains, severity, seed, batch_size))
 
 
 @torch.no_grad()
 def source(model: Any, stream: streams.Stream) -> pd.DataFrame:
-    """The unadapted model on a stream: its rows with `prediction` and `correct`, in its order."""
+    """Return the rows of a stream in its order, with the predictions of the unadapted model.
+
+    The columns are those of `Stream.rows`, prediction and correct.
+    """
     device = best_device()
     model = model.to(device).eval()
-    found = torch.cat([model.classify(b.images.to(device)).argmax(1).cpu() for b in stream])
-    rows = stream.rows().assign(prediction=found.numpy())
+    answers = [model.classify(batch.images.to(device)).argmax(1).cpu() for batch in stream]
+    rows = stream.rows().assign(prediction=torch.cat(answers).numpy())
     return rows.assign(correct=rows["prediction"] == rows["label"])

@@ -11,16 +11,23 @@ from torch import Tensor
 from tttlib import ttt
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
-from tttlib.ttt.sgd import Rule
+from tttlib.ttt.sgd import Rule, StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
 
 class Steps(NamedTuple):
-    """What TTT on one image gave; index k is after k updates; on the CPU.
+    """The course of TTT on one image, on the CPU; index k is after k updates.
 
-    reconstructions [K,3,H,W] and masked input [3,H,W] in [0,1], under one mask for all steps
-    probabilities   [K,C]
-    losses          [K], of that one mask
+    Attributes
+    ----------
+    masked
+        The masked input, [3,H,W] in [0,1].
+    reconstructions
+        [K,3,H,W] in [0,1], under one mask for all steps.
+    probabilities
+        [K,C].
+    losses
+        [K], the reconstruction loss under that mask.
     """
 
     masked: Tensor
@@ -43,10 +50,21 @@ def adaptation_steps(
     momentum: float = 0.9,
     finetune: str = "encoder",
 ) -> Steps:
-    """Standard TTT on `image` [3,H,W] in [0,1], seen after every one of 0 … `steps` updates.
+    """Run standard TTT on one image and show it after each of 0 … `steps` updates.
 
-    Same masks, updates and predictions as `ttt.run` with these settings and `ids=[image_id]`; the
-    mask of the reconstructions is drawn with `seed` alone. `model` is not changed.
+    Masks, updates and predictions are those of `ttt.run` with these settings and `ids=[image_id]`.
+    The mask of the reconstructions is drawn with `seed` alone. The model is not changed.
+
+    Parameters
+    ----------
+    model
+        The autoencoder.
+    image
+        [3,H,W] in [0,1].
+    steps, batch_size, lr, seed, mask_ratio, optimizer, momentum, finetune
+        As in `ttt.run`.
+    image_id
+        The id of the image, which seeds its masks.
     """
     device = best_device()
     net = copy.deepcopy(model).to(device).eval()
@@ -54,7 +72,7 @@ def adaptation_steps(
     orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
     shown = net.random_order(1, torch.Generator().manual_seed(seed), device)  # [1,L]
     stack = StackedAutoencoder(net, ttt.trained_parameters(net, finetune), 1)
-    stack.start(Rule(optimizer, lr, momentum))
+    updates = StackedOptimizer(stack, Rule(optimizer, lr, momentum))
     visible, target = net.num_visible(mask_ratio), net.target(images)
     pictures, probabilities, losses = [], [], []
     for step in range(steps + 1):
@@ -65,7 +83,7 @@ def adaptation_steps(
             probabilities.append(net.classify(images)[0].softmax(-1))
             losses.append(net.reconstruction_loss(images, mask_ratio=mask_ratio, order=shown))
         if step < steps:
-            stack.descend(stack.losses(images, target, orders[:, step], visible))
+            updates.descend(stack.losses(images, target, orders[:, step], visible))
     masked = images * (1 - mask) + 0.5 * mask
-    found = (masked[0], torch.stack(pictures), torch.stack(probabilities), torch.stack(losses))
-    return Steps(*(value.cpu() for value in found))
+    stacks = (torch.stack(parts) for parts in (pictures, probabilities, losses))
+    return Steps(*(value.cpu() for value in (masked[0], *stacks)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,17 @@ from tttlib.models.verify import mismatch
 
 
 def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
-    """What identifies a model and a selection of images in a unit of work.
+    """Return what identifies a model and a selection of images in a unit of work.
 
-    A model that failed its sanity gate (`zoo.load(verify=)`) leaves `model_mismatch` in its rows.
-    Raises ValueError when the two number their classes differently.
+    Rows of a model that failed its sanity check (`zoo.load(verify=…)`) get a column
+    `model_mismatch`.
+
+    Raises
+    ------
+    ValueError
+        If model and dataset number their classes differently.
     """
-    classes = tuple(getattr(model, "classes", ()))
-    label_matching.check(classes, tuple(dataset.classes), dataset.name)
+    label_matching.check(tuple(getattr(model, "classes", ())), tuple(dataset.classes), dataset.name)
     selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
     card: dict[str, Any] = getattr(model, "card", {})  # a network of the caller's own has none
     verified = card.get("verified", {"ok": None})
@@ -43,7 +47,7 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
 
 
 def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str]:
-    """`protocol` with where corrupted images come from."""
+    """Return the protocol with an entry that says where corrupted images come from."""
     made = "made in memory, not passed through JPEG"
     if dataset.released is not None:
         made = f"the files of {dataset.released.name}"
@@ -52,25 +56,26 @@ def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str
 
 def stream_of(
     dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
-) -> Iterable[streams.Batch]:
-    """Every image under every domain, one after the other; see `streams.continual`."""
+) -> streams.Stream:
+    """Return all images under one domain after the other, in the order of the dataset."""
     return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
 
 
 def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
-    """Domain, id, label and class of each image of a batch."""
+    """Return domain, id, label, class and clusters of each image of a batch."""
     return pd.DataFrame(
         {
             "domain": batch.domain,
             "id": dataset.ids[batch.index].numpy(),
             "label": batch.labels.numpy(),
             "class": [dataset.classes[i] for i in batch.labels],
+            **{name: column[batch.index].numpy() for name, column in dataset.clusters.items()},
         }
     )
 
 
 def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
-    """Result rows of N images: N * K of them (K predictions each), image after image."""
+    """Return the rows of N images with K predictions each: N * K rows, image after image."""
     at = torch.tensor(result.evaluated_at)
     n, k = result.logits.shape[:2]
     prediction = result.logits.argmax(-1)  # [N,K]

@@ -1,29 +1,31 @@
 """Released checkpoints: read without running code, renamed to our keys, loaded strictly.
 
 Only tensors are read (`torch.load(weights_only=True)` or safetensors); a pickle that wants to call
-anything is refused before it does. `argparse.Namespace`, in which MAE's training script keeps its
-arguments, is the one class let through: it only holds values, and they are dropped.
+anything is refused before it does. Let through are `argparse.Namespace`, in which MAE's training
+script keeps its arguments, and NumPy's numbers and arrays, which people keep beside the weights:
+they only hold values.
 """
 
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import logging
 import pickle
 import re
-import tarfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tttlib.models import key_names
+from tttlib.models import file_kinds, key_names
 from tttlib.models.presets import PRESETS, build
 from tttlib.models.sources import SOURCES, STANDARD_R50, Source, class_names
 
@@ -31,30 +33,68 @@ logger = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
+# How pickles name the makers of NumPy's scalars and arrays; NumPy 1 called the module numpy.core.
+_NUMPY = (
+    (np.float64(0).__reduce__()[0], "multiarray.scalar"),
+    (np.zeros(1).__reduce__()[0], "multiarray._reconstruct"),
+)
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdgSU"},
+    *((make, f"numpy.{core}.{name}") for make, name in _NUMPY for core in ("core", "_core")),
+    (codecs.encode, "_codecs.encode"),  # how older pickles write bytes
+]
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be what its name or card says."""
 
 
-def load(path: str | Path, preset: str, *, head: str | Path | None = None, **sizes: Any) -> Any:
-    """A released model in eval mode, float32, on the CPU, with its normalisation and classes.
-
-    path    RobustBench's Standard.pt, PALM's natural.pt.tar, AugMix's ResNeXt, torchvision's
-            ResNet-50 (bare or inside the ImageNet wrapper), MAE with its decoder, or Hugging
-            Face's ViTMAE; `.card` says what was assumed
-    preset  the architecture, one of `sources.SOURCES`
-    head    file of a separately probed MAE head (ViT or linear), merged with `path`. Without one,
-            and without a head in `path`, the model has head_type "none" and cannot classify
-    sizes   replace single sizes of the preset (num_classes=…); the published accuracy then no
-            longer applies, and with another number of classes their names neither
+def load(
+    path: str | Path,
+    preset: str,
+    *,
+    head: str | Path | None = None,
+    average: bool | None = None,
+    **sizes: Any,
+) -> Any:
+    """Load a released model in eval mode, float32, on the CPU, with normalisation and classes.
 
     The decoders of `mae_visualize_*` and of Hugging Face predict plain pixels (norm_pix_loss
     False), those of `mae_pretrain_*_full` standardised ones; no key says so, the format and the
     file's name do. Normalisation is the preset's; a file that carries its own (`mu`,
     `normalize.mean`) wins, with a logged warning where the two differ. `num_batches_tracked`, which
     old files lack, may be absent.
-    Raises ValueError (preset, head), FileNotFoundError or CheckpointError, which names the file,
-    the keys and what to do.
+
+    Parameters
+    ----------
+    path
+        RobustBench's Standard.pt, PALM's natural.pt.tar, AugMix's ResNeXt, torchvision's ResNet-50
+        (bare or inside the ImageNet wrapper), MAE with its decoder, or Hugging Face's ViTMAE.
+        `.card` says what was assumed.
+    preset
+        The architecture, one of `sources.SOURCES`.
+    head
+        File of a separately probed MAE head (ViT or linear), merged with `path`. Without one, and
+        without a head in `path`, the model has head_type "none" and cannot classify.
+    average
+        Which weights to take of a file that holds raw ones and their moving average (EMA): the
+        average (True), the raw ones (False), or the average where there is one (None). The choice
+        is logged and stands in `.card["weights"]`.
+    **sizes
+        Sizes that differ from the preset's (num_classes=…). The published accuracy then no longer
+        applies, and with another number of classes their names neither.
+
+    Raises
+    ------
+    ValueError
+        For a preset without a released file, or a head that does not go with it.
+    FileNotFoundError
+        For a missing file.
+    CheckpointError
+        For a file that does not fit; the message names the file, the keys and what to do.
     """
     path, source = Path(path), _source(preset)
     architecture = {**PRESETS[preset], **sizes}
@@ -62,7 +102,7 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
     if head is not None and not mae:
         raise ValueError(f"preset {preset!r} has no separate head; leave head={str(head)!r} out")
     files = [path] if head is None else [path, Path(head)]
-    state = tensors(path)
+    state, kind = tensors(path, average)
     mean, std = _normalisation(state, source, path)
     wrapped = "normalize.mean" in state
     state = {k: v for k, v in state.items() if k not in sum(key_names.NORMALISATION, ())}
@@ -92,6 +132,7 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
         "files": [file.name for file in files],
         "weights_sha256": weights_hash(*files),
         "architecture": architecture,
+        **({"weights": kind} if kind else {}),
         "mean": [round(v, 6) for v in mean.flatten().tolist()],
         "std": [round(v, 6) for v in std.flatten().tolist()],
         "classes": list(model.classes),
@@ -102,63 +143,88 @@ def load(path: str | Path, preset: str, *, head: str | Path | None = None, **siz
 
 
 def read(path: Path) -> Any:
-    """The content of a .safetensors file or a PyTorch one, on the CPU; nothing is executed.
+    """Return the content of a safetensors or PyTorch file, on the CPU; nothing is executed.
 
-    Raises FileNotFoundError, or CheckpointError for a file that is neither, is not complete, or
-    asks for more than tensors.
+    The first bytes say which of the two a file is, not its name.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a missing file.
+    CheckpointError
+        For a file that is neither, is not complete, or asks for more than tensors and numbers.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; check the path or fetch the file")
     try:
         with path.open("rb") as file:
-            start = file.read(9)
-        if path.suffix == ".safetensors" or start[8:] == b"{":
+            start = file.read(64)
+        if start[8:9] == b"{":
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        if why := file_kinds.unusable(path, start):
+            raise CheckpointError(f"{path} {why}")
+        with (
+            path.open("rb") as file,  # by its path torch.load would go by the suffix
+            torch.serialization.safe_globals(_HARMLESS),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # about files that are refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{path} is no complete safetensors file ({error}); fetch or train it again"
         ) from error
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"(?:GLOBAL|class|type) ([\w.]*\.[\w.]+)", str(error))
-        if wanted is None and start[:1] != b"\x80":  # no pickle at all
-            raise CheckpointError(_unreadable(path, start)) from error
+        asked = re.search(r"(?:GLOBAL|class|type) ([\w.]*\.[\w.]+)", str(error))
+        if asked is None and start[:1] != b"\x80":  # no pickle at all
+            raise CheckpointError(file_kinds.incomplete(path)) from error
         raise CheckpointError(
-            f"{path} is refused: it is a pickle that asks for {wanted[1] if wanted else 'more'} "
+            f"{path} is refused: it is a pickle that asks for {asked[1] if asked else 'more'} "
             "besides tensors, and such a file may run anything (nothing was run). Ask its "
             "publisher for the tensors alone, or save `model.state_dict()` where you trust it"
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # whatever a file of another kind provokes in the reader
-        raise CheckpointError(_unreadable(path, start)) from error
+        raise CheckpointError(file_kinds.incomplete(path)) from error
 
 
-def tensors(path: Path) -> State:
-    """The state dict of a file in float32, under keys without container and prefixes.
+def tensors(path: Path, average: bool | None = None) -> key_names.Weights:
+    """Return the state dict of a file in float32, under keys without container and prefixes.
 
-    Raises what `read` does, and CheckpointError for a file that holds no state dict.
+    A choice between raw weights and their moving average is logged, see `load`.
+
+    Raises
+    ------
+    CheckpointError
+        As `read` does, and for a file that holds no state dict or not the one asked for.
     """
+    content = read(path)
     try:
-        state = key_names.state_dict(read(path))
-    except CheckpointError:
-        raise
+        state, kind = key_names.weights(content, average)
     except ValueError as error:
         raise CheckpointError(
             f"{path} {error}. Give a state dict, bare or under "
             f"{' or '.join(map(repr, key_names.CONTAINERS))}"
         ) from error
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    if kind:
+        logger.warning(
+            "%s: loaded the %s weights; average=True or False chooses where a file has both",
+            path,
+            kind,
+        )
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    return key_names.Weights(state, kind)
 
 
 def fit(model: torch.nn.Module, state: State, path: str | Path, *, to: str, remedy: str) -> None:
-    """`load_state_dict`, strictly, with one CheckpointError that says everything that is wrong.
+    """Load a state dict strictly, or raise one CheckpointError that says everything that is wrong.
 
-    to, remedy  what the file should fit, and what to do when it does not
-    Refuses missing, extra and wrongly shaped keys, and NaN or infinite values. Tensors of the file
-    may be of any floating type.
+    That is missing, extra and wrongly shaped keys, and NaN or infinite values. Tensors of the file
+    may be of any floating type. `to` says what the file should fit, and `remedy` what to do when it
+    does not.
     """
     expected = model.state_dict()
     state = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")} | state
@@ -178,14 +244,14 @@ def fit(model: torch.nn.Module, state: State, path: str | Path, *, to: str, reme
             if state[k].shape != expected[k].shape
         ],
         "wrong type": [
-            f"{k} is {found}, not {wanted}"
-            for k, (found, wanted) in kinds.items()
-            if found.is_floating_point != wanted.is_floating_point
+            f"{k} is {theirs}, not {ours}"
+            for k, (theirs, ours) in kinds.items()
+            if theirs.is_floating_point != ours.is_floating_point
         ],
     }
     if any(problems.values()):
-        found = "; ".join(f"{len(n)} {what} ({_few(n)})" for what, n in problems.items() if n)
-        raise CheckpointError(f"{path} does not fit {to}: keys {found}. {remedy}")
+        wrong = "; ".join(f"{len(n)} {what} ({_few(n)})" for what, n in problems.items() if n)
+        raise CheckpointError(f"{path} does not fit {to}: keys {wrong}. {remedy}")
     broken = [k for k in both if not state[k].isfinite().all()]
     if broken:
         raise CheckpointError(
@@ -196,7 +262,7 @@ def fit(model: torch.nn.Module, state: State, path: str | Path, *, to: str, reme
 
 
 def weights_hash(*paths: Path) -> str:
-    """sha256 of the files one after the other, 16 hex digits: what result rows are traced to."""
+    """Return 16 hex digits of the files' sha256: what result rows are traced to."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -216,19 +282,19 @@ def _source(preset: str) -> Source:
 
 
 def _normalisation(state: State, source: Source, path: Path) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [1,3,1,1]: the file's where it has them, else the published ones."""
+    """Return mean and deviation [1,3,1,1]: the file's where it has them, else the published."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (source.mean, source.std))
     for names in key_names.NORMALISATION:
-        found = [state[name] for name in names if name in state]
-        if not found:
+        stored = [state[name] for name in names if name in state]
+        if not stored:
             continue
-        if len(found) < 2 or any(v.numel() != 3 or not v.isfinite().all() for v in found):
+        if len(stored) < 2 or any(v.numel() != 3 or not v.isfinite().all() for v in stored):
             shapes = {name: list(state[name].shape) for name in names if name in state}
             raise CheckpointError(
                 f"{path} holds a normalisation that cannot be used: {' and '.join(names)} must be "
                 f"three finite values each, found {shapes}; fetch it again or remove both"
             )
-        own = [v.float().view(1, 3, 1, 1) for v in found]
+        own = [v.float().view(1, 3, 1, 1) for v in stored]
         if not (own[1] > 0).all():
             raise CheckpointError(
                 f"{path} holds a deviation {names[1]} of {own[1].flatten().tolist()}, which must "
@@ -248,7 +314,7 @@ def _normalisation(state: State, source: Source, path: Path) -> tuple[Tensor, Te
 
 
 def _masked_autoencoder(state: State, path: Path, head: Path | None = None) -> State:
-    """Encoder, decoder and, if there is one, classifier under the keys of `MaskedAutoencoder`."""
+    """Join encoder, decoder and classifier under the keys of `MaskedAutoencoder`."""
     if key_names.is_hugging_face(state):
         state = key_names.from_hugging_face(state)
     if "patch_embed.proj.weight" in state and not any(k.startswith("decoder") for k in state):
@@ -265,7 +331,7 @@ def _masked_autoencoder(state: State, path: Path, head: Path | None = None) -> S
         raise CheckpointError(
             f"{path} already holds a head ({_few(sorted(inside))}); leave head={str(head)!r} out"
         )
-    probed = tensors(head)
+    probed = tensors(head).state
     classifier = key_names.head(probed)
     if not classifier:
         raise CheckpointError(
@@ -299,22 +365,6 @@ def _renamed(missing: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> list
         if len(rivals) == len(theirs) == 1:
             pairs.append(f"{theirs[0]} for {ours}")
     return pairs
-
-
-def _unreadable(path: Path, start: bytes) -> str:
-    if not start:
-        return f"{path} is empty (0 bytes); fetch it again"
-    if tarfile.is_tarfile(path):
-        return f"{path} is an archive; unpack it and give the checkpoint inside"
-    if start.isascii() and start.decode().strip().isprintable():
-        return (
-            f"{path} begins like text ({start.decode()!r}), not like a checkpoint: perhaps a "
-            "download page or a pointer was saved in its place; fetch the file itself"
-        )
-    return (
-        f"{path} is no complete PyTorch or safetensors file ({path.stat().st_size} bytes); "
-        "fetch it again and compare its size and checksum with the publisher's"
-    )
 
 
 def _few(names: list[str]) -> str:

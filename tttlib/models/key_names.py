@@ -1,23 +1,32 @@
-"""State-dict keys of released files -> ours. Pure renaming; whether they fit is checked elsewhere.
+"""State-dict keys of released files and our own: pure renaming, whether they fit is checked later.
 
-Formats: a bare state dict or one under `state_dict` or `model`; prefixes `module.` (DataParallel)
-and `model.` (wrapper with the normalisation inside); the TTT-MAE heads; Hugging Face's ViTMAE.
+Formats: a bare state dict or one in a container (`state_dict`, `model`, `net` …), metrics beside
+the weights; the prefixes of wrappers in any order (DataParallel, `torch.compile`, AveragedModel);
+raw weights beside their moving average; the TTT-MAE heads; Hugging Face's ViTMAE.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
 
-CONTAINERS = ("state_dict", "model")
-PREFIXES = ("module.", "model.")  # in this order
+CONTAINERS = (
+    *("state_dict", "model", "model_state_dict", "model_state"),
+    *("net", "network", "module", "params", "shadow"),
+)
+PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "_forward_module.")
 NORMALISATION = (("mu", "sigma"), ("normalize.mean", "normalize.std"))
+
+_AVERAGE = re.compile(r"(.+_)?(ema|swa)(_.+)?")  # containers of averages: state_dict_ema, ema …
+_AVERAGE_PREFIX = re.compile(r"(ema|model_ema|ema_model|module_ema|ema_module)\.")
+_COUNTERS = ("n_averaged", "initted", "step", "decay", "num_updates")  # kept beside an average
 
 _LAYER = re.compile(r"(vit\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)\.(weight|bias)")
 _STACKS = {"vit.encoder.layer": "blocks", "decoder.decoder_layers": "decoder_blocks"}
@@ -49,42 +58,107 @@ _LINEAR_HEAD = {
 }
 
 
-def state_dict(content: Any) -> State:
-    """The tensors of a file's content, under keys without container and prefixes.
+class Weights(NamedTuple):
+    """The tensors of a file, and which of its weights they are.
 
-    A prefix goes only where a key starts with it (not where it occurs). Raises ValueError when
-    there is no state dict, or two keys become one.
+    `kind` is empty where the file holds one set of plain weights, else "raw (…)" or "average (…)"
+    with the name under which the file has them.
+    """
+
+    state: State
+    kind: str
+
+
+def weights(content: Any, average: bool | None = None) -> Weights:
+    """Return the weights of a file's content, under keys without container and prefixes.
+
+    Entries that are no tensors (epochs, metrics, optimisers) are left out. Prefixes go only where a
+    key starts with them, not where it contains them.
+
+    Parameters
+    ----------
+    content
+        What the file holds.
+    average
+        Which weights to take of a file that has both: their moving average (True), the raw ones
+        (False), or the average where there is one (None).
+
+    Raises
+    ------
+    ValueError
+        When there is no state dict, or not the one that was asked for, or two keys become one.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
-    for container in CONTAINERS:
-        if isinstance(content.get(container), Mapping):
-            content = content[container]
-            break
-    others = [str(k) for k, v in content.items() if not (isinstance(k, str) and torch.is_tensor(v))]
-    if others or not content:
+    sets = list(_sets(content))
+    if not sets:
+        others = [str(k) for k, v in content.items() if not torch.is_tensor(v)]
         raise ValueError(
             f"holds no state dict: {len(others)} of its {len(content)} entries are no tensors "
             f"({', '.join(others[:3])}{', …' if len(others) > 3 else ''})"
         )
-    found: State = {}
-    for key, tensor in content.items():
+    kinds = {one.average for one in sets}
+    wanted = (True in kinds) if average is None else average
+    if wanted not in kinds:
+        have, lacking = ("raw", "moving average") if wanted else ("averaged", "raw")
+        raise ValueError(f"holds {have} weights and no {lacking} ones; leave average={average} out")
+    chosen = next(one for one in sets if one.average == wanted)
+    kind = f"{'average' if wanted else 'raw'} ({chosen.name})"
+    return Weights(chosen.state, kind if True in kinds else "")
+
+
+class _Set(NamedTuple):
+    name: str
+    average: bool
+    state: State
+
+
+def _sets(content: Mapping[Any, Any], name: str = "", average: bool = False) -> Iterator[_Set]:
+    """Find the sets of weights in nested containers, the more usual names first."""
+    inside = [k for k in CONTAINERS if isinstance(content.get(k), Mapping)]
+    inside += [
+        k for k, v in content.items() if _AVERAGE.fullmatch(str(k)) and isinstance(v, Mapping)
+    ]
+    nested = [s for k in inside for s in _sets(content[k], k, average or k not in CONTAINERS)]
+    if nested:
+        yield from nested
+        return
+    averaged = {k: v for k, v in content.items() if _AVERAGE_PREFIX.match(str(k))}
+    if averaged:  # both in one state dict, told apart by their prefixes
+        stripped = {_AVERAGE_PREFIX.sub("", k, count=1): v for k, v in averaged.items()}
+        yield _Set(str(next(iter(averaged))).partition(".")[0], True, _state(stripped))
+    state = _state({k: v for k, v in content.items() if k not in averaged})
+    is_average = "n_averaged" in state  # torch.optim.swa_utils.AveragedModel
+    if averaged or is_average:
+        state = {k: v for k, v in state.items() if k not in _COUNTERS}
+    if state:
+        yield _Set(name or ("AveragedModel" if is_average else "raw"), average or is_average, state)
+
+
+def _state(content: Mapping[Any, Any]) -> State:
+    """Return the tensors of a flat state dict, under keys without prefixes."""
+    state: State = {}
+    for key, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+            value = torch.from_numpy(value.copy())
+        if not (isinstance(key, str) and torch.is_tensor(value)):
+            continue
         name = key
-        for prefix in PREFIXES:
+        while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
             name = name.removeprefix(prefix)
-        if name in found:
+        if name in state:
             raise ValueError(f"holds {name} twice, with and without the prefix of {key}")
-        found[name] = tensor
-    return found
+        state[name] = value
+    return state
 
 
 def is_hugging_face(state: Mapping[str, Tensor]) -> bool:
-    """Whether the keys are those of Hugging Face's ViTMAE, with a decoder or without."""
+    """Tell whether the keys are those of Hugging Face's ViTMAE, with a decoder or without."""
     return any(key.startswith(("vit.", "embeddings.")) for key in state)
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> State:
-    """Hugging Face's ViTMAE keys -> the released MAE ones; query, key and value become qkv.
+    """Rename Hugging Face's ViTMAE keys to the released MAE ones; query, key and value become qkv.
 
     Keys that are not part of ViTMAE stay as they are. The encoder alone (`ViTMAEModel`) is saved
     without the leading `vit.`. Hugging Face's configuration has LayerNorm eps 1e-12 where the
@@ -92,29 +166,29 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> State:
     """
     if not any(key.startswith("vit.") for key in state):
         state = {k if k.startswith("decoder.") else f"vit.{k}": v for k, v in state.items()}
-    found: State = {}
+    renamed: State = {}
     for key, tensor in state.items():
         outside, _, last = key.rpartition(".")
         if layer := _LAYER.fullmatch(key):
             stack, index, part, kind = layer.groups()
             block = f"{_STACKS[stack]}.{index}"
             if part in _LAYER_PARTS:
-                found[f"{block}.{_LAYER_PARTS[part]}.{kind}"] = tensor
+                renamed[f"{block}.{_LAYER_PARTS[part]}.{kind}"] = tensor
             elif part == "attention.attention.query" and (fused := _fused(state, key)) is not None:
-                found[f"{block}.attn.qkv.{kind}"] = fused
+                renamed[f"{block}.attn.qkv.{kind}"] = fused
             elif _fused(state, key) is None:
-                found[key] = tensor
+                renamed[key] = tensor
         elif key in _OUTSIDE:
-            found[_OUTSIDE[key]] = tensor
+            renamed[_OUTSIDE[key]] = tensor
         elif outside in _OUTSIDE:
-            found[f"{_OUTSIDE[outside]}.{last}"] = tensor
+            renamed[f"{_OUTSIDE[outside]}.{last}"] = tensor
         else:
-            found[key] = tensor
-    return found
+            renamed[key] = tensor
+    return renamed
 
 
 def _fused(state: Mapping[str, Tensor], key: str) -> Tensor | None:
-    """Query, key and value of one layer under each other; None unless all are there and alike."""
+    """Stack query, key and value of one layer; None unless all are there and alike."""
     stem, part, kind = key.rsplit(".", 2)
     parts = [state[k] for k in (f"{stem}.{name}.{kind}" for name in _QKV) if k in state]
     if part not in _QKV or len(parts) < 3 or len({p.shape for p in parts}) > 1:
@@ -123,7 +197,7 @@ def _fused(state: Mapping[str, Tensor], key: str) -> Tensor | None:
 
 
 def head(state: Mapping[str, Tensor]) -> State:
-    """Only the classifier of a probed checkpoint, under our keys; empty when it has none.
+    """Return the classifier alone of a probed checkpoint, under our keys; empty without one.
 
     A ViT head is every key starting with `classifier`. A linear head is MAE's Sequential of batch
     norm and linear layer (`head.0`, `head.1`), or already `bn` and `head`.
@@ -135,7 +209,7 @@ def head(state: Mapping[str, Tensor]) -> State:
 
 
 def head_type(state: Mapping[str, Tensor]) -> str:
-    """What these keys hold, as `MaskedAutoencoder` calls it: "vit_head", "linear" or "none"."""
+    """Return which head these keys hold, "vit_head", "linear" or "none"."""
     if any(k.startswith("classifier") for k in state):
         return "vit_head"
     return "linear" if "head.weight" in state or "bn.running_mean" in state else "none"

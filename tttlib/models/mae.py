@@ -30,6 +30,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Let the tokens [B,N,D] attend to each other."""
         b, n, d = x.shape
         qkv = self.qkv(x).view(b, n, 3, self.num_heads, d // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B,heads,N,head_dim] each
@@ -45,6 +46,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform each token of [B,N,D]."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -59,6 +61,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [B,N,D] after attention and MLP."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -71,17 +74,36 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed images [B,3,H,W] as patches [B,L,D]."""
         return self.proj(images).flatten(2).transpose(1, 2)  # [B,L,D]
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encoder + decoder + classifier. Images enter in [0,1] as [B,in_chans,img_size,img_size].
+    """Encoder, decoder and classifier on images [B,in_chans,img_size,img_size] in [0,1].
 
-    head_type   "vit_head": `classifier_depth` transformer blocks on all tokens, CLS is read out;
-                "linear": batch norm without affine parameters, then one linear layer, on CLS;
-                "none": no classifier (MAE pretraining)
-    L = (img_size / patch_size)^2 patches, D = embed_dim. Raises ValueError on sizes that do not
-    divide.
+    In the shapes below L = (img_size / patch_size)^2 patches, V of them visible, and D = embed_dim.
+
+    Parameters
+    ----------
+    img_size, patch_size, in_chans
+        Sides of image and patch in pixels, and colour channels.
+    embed_dim, depth, num_heads
+        Width, blocks and heads of the encoder; the same for the decoder and the "vit_head".
+    num_classes
+        Number C of classes.
+    head_type
+        "vit_head": `classifier_depth` transformer blocks on all tokens, CLS is read out;
+        "linear": batch norm without affine parameters, then one linear layer, on CLS;
+        "none": no classifier (MAE pretraining).
+    mlp_ratio
+        Width of the hidden layer of a block, in widths of the block.
+    norm_pix_loss
+        Whether the decoder predicts patches that are standardised each.
+
+    Raises
+    ------
+    ValueError
+        For sizes that do not divide.
     """
 
     mean: Tensor
@@ -159,7 +181,7 @@ class MaskedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """MAE's initialisation: Xavier-uniform weights, zero biases, tokens N(0, 0.02^2)."""
+        """Initialise as MAE does: Xavier-uniform weights, zero biases, tokens N(0, 0.02^2)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -171,7 +193,7 @@ class MaskedAutoencoder(nn.Module):
     # -- patches ---------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """[0,1] pixels -> the network's input scale. Raises ValueError for another shape."""
+        """Return pixels in [0,1] on the network's scale; raise a ValueError for another shape."""
         if images.shape[1:] != (self.in_chans, self.img_size, self.img_size):
             raise ValueError(
                 f"this model takes images [B,{self.in_chans},{self.img_size},{self.img_size}], "
@@ -180,13 +202,13 @@ class MaskedAutoencoder(nn.Module):
         return (images - self.mean) / self.std
 
     def patchify(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] -> [B,L,p*p*3]; inside a patch row, column, channel (channel fastest)."""
+        """Cut [B,3,H,W] into patches [B,L,p*p*3] of row, column, channel (channel fastest)."""
         p, g = self.patch_size, self.img_size // self.patch_size
         x = images.reshape(len(images), self.in_chans, g, p, g, p)
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # [B,g,g,p,p,3] -> [B,L,p*p*3]
 
     def unpatchify(self, patches: Tensor) -> Tensor:
-        """Inverse of `patchify`."""
+        """Join patches [B,L,p*p*3] to images [B,3,H,W], the inverse of `patchify`."""
         p, g = self.patch_size, self.img_size // self.patch_size
         x = patches.reshape(len(patches), g, g, p, p, self.in_chans)
         return x.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.in_chans, self.img_size, self.img_size)
@@ -194,13 +216,13 @@ class MaskedAutoencoder(nn.Module):
     def random_order(
         self, batch: int, generator: torch.Generator | None = None, device: object = None
     ) -> Tensor:
-        """Patch orders [B,L] int64: argsort of uniform noise, one permutation per row."""
+        """Draw patch orders [B,L] int64: argsort of uniform noise, one permutation per row."""
         noise_device = device if generator is None else generator.device
         noise = torch.rand(batch, self.num_patches, generator=generator, device=noise_device)  # type: ignore[call-overload]
         return noise.argsort(dim=1).to(device)
 
     def num_visible(self, mask_ratio: float) -> int:
-        """int(L * (1 - mask_ratio)); ValueError unless that leaves both kinds of patches."""
+        """Return V = int(L * (1 - mask_ratio)); raise a ValueError if that leaves one kind only."""
         visible = int(self.num_patches * (1 - mask_ratio)) if 0 < mask_ratio < 1 else 0
         if not 0 < visible < self.num_patches:
             raise ValueError(
@@ -212,10 +234,11 @@ class MaskedAutoencoder(nn.Module):
     # -- forward ---------------------------------------------------------------------------------
 
     def tokens(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Encoder output after `norm`: [B,1+L,D], or [B,1+V,D] for patch indices visible [B,V]."""
+        """Return the encoder's tokens [B,1+L,D], or [B,1+V,D] for patch indices visible [B,V]."""
         x = self.patch_embed(self.normalize(images)) + self.pos_embed[:, 1:]  # [B,L,D]
         if visible is not None:
             x = x.gather(1, visible[..., None].expand(-1, -1, x.shape[-1]))  # [B,V,D]
+        # prepend the CLS token
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         x = torch.cat([cls, x], dim=1)
         for block in self.blocks:
@@ -223,8 +246,9 @@ class MaskedAutoencoder(nn.Module):
         return self.norm(x)
 
     def decode(self, tokens: Tensor, order: Tensor) -> Tensor:
-        """Predicted patches [B,L,p*p*3] from visible tokens [B,1+V,D] and their order [B,L]."""
+        """Predict patches [B,L,p*p*3] from visible tokens [B,1+V,D] and the patch order [B,L]."""
         x = self.decoder_embed(tokens)  # [B,1+V,D']
+        # append mask tokens and put all patches back to their places
         masks = self.mask_token.expand(len(x), self.num_patches + 1 - x.shape[1], -1)
         restore = order.argsort(dim=1)[..., None].expand(-1, -1, x.shape[-1])
         patches = torch.cat([x[:, 1:], masks.to(x.dtype)], dim=1).gather(1, restore)  # [B,L,D']
@@ -234,7 +258,7 @@ class MaskedAutoencoder(nn.Module):
         return self.decoder_pred(self.decoder_norm(x))[:, 1:]
 
     def target(self, images: Tensor) -> Tensor:
-        """Patches to predict [B,L,p*p*3]; norm_pix_loss standardises each (unbiased variance)."""
+        """Return the patches to predict [B,L,p*p*3], standardised each with norm_pix_loss."""
         patches = self.patchify(self.normalize(images))
         if self.norm_pix_loss:
             mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
@@ -244,7 +268,7 @@ class MaskedAutoencoder(nn.Module):
     def masked_forward(
         self, images: Tensor, *, mask_ratio: float, order: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Prediction [B,L,p*p*3] and mask [B,L] (0 visible, 1 removed) for patch orders [B,L]."""
+        """Return predictions [B,L,p*p*3] and masks [B,L] (0 visible, 1 removed) of patch orders."""
         v = self.num_visible(mask_ratio)
         prediction = self.decode(self.tokens(images, order[:, :v]), order)
         mask = torch.ones(order.shape, device=images.device).scatter(1, order[:, :v], 0.0)
@@ -258,10 +282,17 @@ class MaskedAutoencoder(nn.Module):
         order: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """MAE loss: mean squared error of the masked patches, over the whole batch (scalar).
+        """Return the MAE loss, the mean squared error of the removed patches of the batch.
 
-        order      [B,L] patch order, the first int(L*(1-mask_ratio)) stay visible; else random
-        generator  of the random orders
+        Parameters
+        ----------
+        images
+            Images [B,3,H,W] in [0,1].
+        mask_ratio
+            Share of the patches to remove.
+        order
+            Patch orders [B,L], of which the first int(L*(1-mask_ratio)) stay visible; None draws
+            them with `generator`.
         """
         if order is None:
             order = self.random_order(len(images), generator, images.device)
@@ -278,10 +309,16 @@ class MaskedAutoencoder(nn.Module):
         order: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Images with the removed patches painted in, [B,3,H,W] in [0,1], and the mask [B,1,H,W].
+        """Return images with the removed patches painted in, and the masks, for display.
 
         With norm_pix_loss the prediction is standardised; it is shown with the mean and deviation
-        of the true patch, as MAE's own demonstration does. Visible patches are the input's.
+        of the true patch, as MAE's own demonstration does. Visible patches are the input's. The
+        parameters are those of `reconstruction_loss`.
+
+        Returns
+        -------
+        tuple[Tensor, Tensor]
+            Images [B,3,H,W] in [0,1] and masks [B,1,H,W] (0 visible, 1 removed).
         """
         if order is None:
             order = self.random_order(len(images), generator, images.device)
@@ -296,17 +333,20 @@ class MaskedAutoencoder(nn.Module):
         return pixels, self.unpatchify(wide)[:, :1]
 
     def encode(self, images: Tensor) -> Tensor:
-        """CLS latent after the last norm, [B,D]; all patches visible."""
+        """Return the CLS latents [B,D] after the last norm, with all patches visible."""
         return self.tokens(images)[:, 0]
 
     def classify(self, images: Tensor) -> Tensor:
-        """Logits [B,C]; all patches visible."""
+        """Return logits [B,C], with all patches visible."""
         return self.classify_tokens(self.tokens(images))
 
     def classify_tokens(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Logits [B,C] from encoder output [B,1+L,D], or [B,1+V,D] for patch indices [B,V].
+        """Return logits [B,C] of tokens [B,1+L,D], or [B,1+V,D] for patch indices [B,V].
 
-        Raises ValueError for a model without a classifier.
+        Raises
+        ------
+        ValueError
+            For a model without a classifier.
         """
         if self.head_type == "linear":
             return self.head(self.bn(tokens[:, 0]))
@@ -322,16 +362,20 @@ class MaskedAutoencoder(nn.Module):
         return self.classifier_pred(self.classifier_norm(x)[:, 0])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Same as `classify`."""
+        """Return the same as `classify`."""
         return self.classify(images)
 
 
 def sincos_position_embedding(dim: int, grid: int) -> Tensor:
-    """Fixed 2-D sine-cosine embedding [1,1+grid^2,dim]; the CLS row is zero.
+    """Return the fixed 2-D sine-cosine embedding [1,1+grid^2,dim]; its CLS row is zero.
 
-    First half of the channels encodes the column, second half the row; each half is
+    The first half of the channels encodes the column, the second half the row; each half is
     [sin(pos * w_k)], [cos(pos * w_k)] with w_k = 10000^(-k/(dim/4)), k = 0 … dim/4-1.
-    Raises ValueError for a `dim` that 4 does not divide.
+
+    Raises
+    ------
+    ValueError
+        For a `dim` that 4 does not divide.
     """
     if dim % 4:
         raise ValueError(f"a 2-D sine-cosine embedding needs a width divisible by 4, got {dim}")
@@ -346,7 +390,7 @@ def sincos_position_embedding(dim: int, grid: int) -> Tensor:
 
 
 def _fixed(value: Tensor) -> nn.Parameter:
-    """In the state dict under its released key, but never trained."""
+    """Keep a tensor in the state dict under its released key, but never train it."""
     return nn.Parameter(value, requires_grad=False)
 
 

@@ -16,68 +16,33 @@ from tttlib.models.resnext import ResNeXt
 from tttlib.models.rotation_net import RotationNet
 from tttlib.models.wide_resnet import WideResNet
 
-_SMALL_DECODER = {"decoder_embed_dim": 512, "decoder_depth": 8, "decoder_num_heads": 16}
-_HEAD_768 = {
-    "classifier_embed_dim": 768,
-    "classifier_depth": 12,
-    "classifier_num_heads": 12,
-}
+
+def _mae(
+    image: tuple[int, int],
+    encoder: tuple[int, int, int],
+    decoder: tuple[int, int, int],
+    head: tuple[int, int, int],
+    classes: int,
+) -> dict[str, Any]:
+    """Sizes of a masked autoencoder: image and patch side; width, depth and heads of each part."""
+    sizes = {"img_size": image[0], "patch_size": image[1], "num_classes": classes}
+    for part, numbers in (("", encoder), ("decoder_", decoder), ("classifier_", head)):
+        names = (f"{part}embed_dim", f"{part}depth", f"{part}num_heads")
+        sizes |= dict(zip(names, numbers, strict=True))
+    return sizes
 
 
-def _vit(dim: int, depth: int, heads: int, patch: int, head: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "img_size": 224,
-        "patch_size": patch,
-        "embed_dim": dim,
-        "depth": depth,
-        "num_heads": heads,
-        "num_classes": 1000,
-        **_SMALL_DECODER,
-        **head,
-    }
+_DECODER, _HEAD = (512, 8, 16), (768, 12, 12)
 
-
-# Sizes of the released TTT-MAE models (MAE, table 1 and code; head sizes as its TTT script sets).
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": _vit(
-        384,
-        12,
-        12,
-        16,
-        {"classifier_embed_dim": 512, "classifier_depth": 8, "classifier_num_heads": 16},
-    ),
-    "base": _vit(768, 12, 12, 16, _HEAD_768),
-    "large": _vit(1024, 24, 16, 16, _HEAD_768),
-    "huge": _vit(1280, 32, 16, 14, _HEAD_768),
+    # The released TTT-MAE models (MAE, table 1 and code; head sizes as its TTT script sets).
+    "small": _mae((224, 16), (384, 12, 12), _DECODER, (512, 8, 16), 1000),
+    "base": _mae((224, 16), (768, 12, 12), _DECODER, _HEAD, 1000),
+    "large": _mae((224, 16), (1024, 24, 16), _DECODER, _HEAD, 1000),
+    "huge": _mae((224, 14), (1280, 32, 16), _DECODER, _HEAD, 1000),
     # 32x32 and 64x64 models that two processor cores can train.
-    "scenes": {
-        "img_size": 32,
-        "patch_size": 4,
-        "embed_dim": 96,
-        "depth": 4,
-        "num_heads": 3,
-        "decoder_embed_dim": 64,
-        "decoder_depth": 2,
-        "decoder_num_heads": 2,
-        "num_classes": 10,
-        "classifier_embed_dim": 96,
-        "classifier_depth": 2,
-        "classifier_num_heads": 3,
-    },
-    "tiny-imagenet": {
-        "img_size": 64,
-        "patch_size": 8,
-        "embed_dim": 192,
-        "depth": 12,
-        "num_heads": 3,
-        "decoder_embed_dim": 128,
-        "decoder_depth": 4,
-        "decoder_num_heads": 4,
-        "num_classes": 200,
-        "classifier_embed_dim": 192,
-        "classifier_depth": 3,
-        "classifier_num_heads": 3,
-    },
+    "scenes": _mae((32, 4), (96, 4, 3), (64, 2, 2), (96, 2, 3), 10),
+    "tiny-imagenet": _mae((64, 8), (192, 12, 3), (128, 4, 4), (192, 3, 3), 200),
     # The source model of CIFAR-10-C, and two that two processor cores can train.
     "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
     "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
@@ -126,9 +91,14 @@ _FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
 
 
 def build(architecture: Mapping[str, Any]) -> Any:
-    """A freshly initialised `MaskedAutoencoder` or classifier; `family` in the sizes says which.
+    """Return a freshly initialised network of given sizes.
 
-    Raises ValueError for an unknown family or sizes that do not divide.
+    Their entry `family` says which kind; without one it is a `MaskedAutoencoder`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown family or sizes that do not divide.
     """
     sizes = dict(architecture)
     family = sizes.pop("family", "mae")
@@ -138,10 +108,19 @@ def build(architecture: Mapping[str, Any]) -> Any:
 
 
 def create(name: str, **overrides: Any) -> Any:
-    """A freshly initialised model of a preset's sizes.
+    """Return a freshly initialised network of a preset's sizes.
 
-    name       one of `PRESETS`; `overrides` replace single sizes
-    Raises ValueError for an unknown name or sizes that do not divide.
+    Parameters
+    ----------
+    name
+        One of `PRESETS`.
+    **overrides
+        Sizes that differ from the preset's.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or sizes that do not divide.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown model preset {name!r}; known are {', '.join(PRESETS)}")

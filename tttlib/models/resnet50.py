@@ -17,11 +17,19 @@ from torchvision.models.resnet import Bottleneck, ResNet
 class ResNet50(ResNet):
     """Four stages of `layers` bottlenecks and a linear classifier.
 
-    num_classes  C
-    layers       bottlenecks of each stage; the paper's table 1 has (3,4,6,3)
+    Images enter in [0,1]; `mean` and `std` [1,3,1,1] are 0 and 1 in a fresh model.
 
-    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model.
-    Raises ValueError unless four positive counts are given.
+    Parameters
+    ----------
+    num_classes
+        Number C of classes.
+    layers
+        Bottlenecks of each stage; the paper's table 1 has (3,4,6,3).
+
+    Raises
+    ------
+    ValueError
+        Unless four positive counts are given.
     """
 
     mean: Tensor
@@ -37,7 +45,7 @@ class ResNet50(ResNet):
         self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> pooled features [B,2048]."""
+        """Return pooled features [B,2048] of images [B,3,H,W] in [0,1]."""
         x = self.relu(self.bn1(self.conv1((images - self.mean) / self.std)))  # [B,64,H/2,W/2]
         x = self.maxpool(x)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -45,7 +53,7 @@ class ResNet50(ResNet):
         return x.mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> logits [B,C]."""
+        """Return logits [B,C] of images [B,3,H,W] in [0,1]."""
         return self.fc(self.features(images))
 
     classify = forward

@@ -9,26 +9,38 @@ Known difference: none in the arithmetic; RobustBench's buffers `mu` and `sigma`
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tttlib.models.normalised import NormalisedNetwork
 
 EXPANSION = 4  # output channels of a block per plane
 STEM = 64
 
 
-class ResNeXt(nn.Module):
+class ResNeXt(NormalisedNetwork):
     """ResNeXt-`depth` `cardinality`x`base_width`d: three stages of (depth-2)/9 bottlenecks.
 
-    depth        9 n + 2
-    cardinality  groups of the 3x3 convolution
-    base_width   channels of one group in the first stage (doubled in each later one)
-    num_classes  C
-    stem         kernel and stride of the first convolution; (7, 4) gives 64-pixel images a
-                 sixteenth of the cost
+    Images enter in [0,1]. AugMix trained with a `mean` and `std` of 0.5.
 
-    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model; AugMix trained
-    with 0.5 and 0.5. Raises ValueError for a depth that gives no whole number of blocks.
+    Parameters
+    ----------
+    depth
+        9 n + 2 for n bottlenecks in each stage.
+    cardinality
+        Groups of the 3x3 convolution.
+    base_width
+        Channels of one group in the first stage, doubled in each later one.
+    num_classes
+        Number C of classes.
+    stem
+        Kernel and stride of the first convolution; (7, 4) gives 64-pixel images a sixteenth of the
+        cost.
+
+    Raises
+    ------
+    ValueError
+        For a depth that gives no whole number of blocks.
     """
 
     def __init__(
@@ -40,7 +52,7 @@ class ResNeXt(nn.Module):
         num_classes: int = 100,
         stem: tuple[int, int] = (3, 1),
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         if depth < 11 or (depth - 2) % 9:
             raise ValueError(f"depth must be 9 n + 2 with n >= 1 (11, 20, 29 …), not {depth}")
         if cardinality < 1 or base_width < 1:
@@ -49,8 +61,6 @@ class ResNeXt(nn.Module):
             )
         kernel, stride = stem
         blocks = (depth - 2) // 9
-        self.num_classes = num_classes
-        self.classes: tuple[str, ...] = ()
         self.conv_1_3x3 = nn.Conv2d(3, STEM, kernel, stride, padding=kernel // 2, bias=False)
         self.bn_1 = nn.BatchNorm2d(STEM)
         outside, stages = STEM, []
@@ -62,25 +72,19 @@ class ResNeXt(nn.Module):
             stages.append(nn.Sequential(first, *rest))
         self.stage_1, self.stage_2, self.stage_3 = stages
         self.classifier = nn.Linear(outside, num_classes)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015, by the outputs
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.initialise_convolutions()
         nn.init.kaiming_normal_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
     def features(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> pooled features [B,1024]."""
-        x = F.relu(self.bn_1(self.conv_1_3x3((images - self.mean) / self.std)))  # [B,64,H,W]
+        """Return pooled features [B,1024] of images [B,3,H,W] in [0,1]."""
+        x = F.relu(self.bn_1(self.conv_1_3x3(self.normalize(images))))  # [B,64,H,W]
         for stage in (self.stage_1, self.stage_2, self.stage_3):
             x = stage(x)  # last: [B,1024,H/4,W/4]
         return x.mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> logits [B,C]."""
+        """Return logits [B,C] of images [B,3,H,W] in [0,1]."""
         return self.classifier(self.features(images))
 
     classify = forward

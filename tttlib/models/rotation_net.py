@@ -13,22 +13,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tttlib.models.normalised import NormalisedNetwork, blocks_of_depth
+
 TURNS = 4  # rotations by 0, 90, 180 and 270 degrees
 
 
-class RotationNet(nn.Module):
+class RotationNet(NormalisedNetwork):
     """Wide residual network with GroupNorm, a class head and a rotation head.
 
-    depth        6 n + 4
-    width        widening factor: groups of 16, 32 and 64 channels, times it
-    num_classes  C
-    stem_stride  2 halves the image at once
-    split        the branches part after this group, 1, 2 or 3. The rotation branch has its own
-                 copies of later groups; with 3 only a linear layer
-    norm_groups  channel groups of every GroupNorm
+    Images enter in [0,1].
 
-    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model. Raises
-    ValueError for sizes that do not fit.
+    Parameters
+    ----------
+    depth
+        6 n + 4 for n blocks in each group.
+    width
+        Widening factor: groups of 16, 32 and 64 channels, times it.
+    num_classes
+        Number C of classes.
+    stem_stride
+        2 halves the image at once.
+    split
+        The branches part after this group, 1, 2 or 3. The rotation branch has its own copies of
+        later groups; with 3 it has only a linear layer.
+    norm_groups
+        Channel groups of every GroupNorm.
+
+    Raises
+    ------
+    ValueError
+        For sizes that do not fit.
     """
 
     def __init__(
@@ -41,18 +55,14 @@ class RotationNet(nn.Module):
         split: int = 2,
         norm_groups: int = 8,
     ) -> None:
-        super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"depth must be 6 n + 4 with n >= 1 (10, 16, 22, 28 …), not {depth}")
-        if width < 1:
-            raise ValueError(f"width must be 1 or more, not {width}")
+        super().__init__(num_classes)
+        blocks = blocks_of_depth(depth, width)
         if split not in (1, 2, 3):
             raise ValueError(f"split must be 1, 2 or 3 (groups that are shared), not {split}")
         if norm_groups < 1 or 16 % norm_groups:
             raise ValueError(f"norm_groups must divide 16, not {norm_groups}")
-        blocks = (depth - 4) // 6
         channels = (16, 16 * width, 32 * width, 64 * width)
-        self.num_classes, self.split = num_classes, split
+        self.split = split
         self.conv1 = nn.Conv2d(3, 16, 3, stem_stride, padding=1, bias=False)
         for k in (1, 2, 3):
             self.add_module(f"block{k}", _group(channels, k, blocks, norm_groups))
@@ -63,35 +73,29 @@ class RotationNet(nn.Module):
         if split < 3:
             self.rotation_norm = nn.GroupNorm(norm_groups, channels[3])
         self.rotation_fc = nn.Linear(channels[3], TURNS)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015, by the outputs
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.initialise_convolutions()
         nn.init.zeros_(self.fc.bias)
         nn.init.zeros_(self.rotation_fc.bias)
 
     def shared(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> what both branches see [B,16 width 2^(split-1),h,w]."""
-        x = self.conv1((images - self.mean) / self.std)
+        """Return what both branches see, [B,16 width 2^(split-1),h,w], of images in [0,1]."""
+        x = self.conv1(self.normalize(images))
         for k in range(1, self.split + 1):
             x = self.get_submodule(f"block{k}")(x)
         return x
 
     def encode(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> pooled features [B,64 width] of the class branch."""
+        """Return pooled features [B,64 width] of the class branch for images [B,3,H,W]."""
         return self.class_features(self.shared(images))
 
     def classify(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> class logits [B,C]."""
+        """Return class logits [B,C] of images [B,3,H,W] in [0,1]."""
         return self.fc(self.encode(images))
 
     forward = classify
 
     def rotation_logits(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> logits [B,4] of the turn, in quarter circles (`rotated`)."""
+        """Return logits [B,4] of the turn of images [B,3,H,W], in quarter circles (`rotated`)."""
         x = self.shared(images)
         if self.split == 3:
             return self.rotation_fc(self.class_features(x))
@@ -100,16 +104,16 @@ class RotationNet(nn.Module):
         return self.rotation_fc(_pooled(x, self.rotation_norm))
 
     def class_features(self, x: Tensor) -> Tensor:
-        """What `shared` gave -> pooled features [B,64 width] of the class branch."""
+        """Return pooled features [B,64 width] of the class branch, given what `shared` returned."""
         for k in range(self.split + 1, 4):
             x = self.get_submodule(f"block{k}")(x)
         return _pooled(x, self.norm)
 
 
 def rotated(images: Tensor, turns: Tensor) -> Tensor:
-    """Square images [B,C,H,H], image i turned counter-clockwise by `turns[i]` quarter circles.
+    """Turn square images [B,C,H,H], image i counter-clockwise by `turns[i]` quarter circles.
 
-    Without a copy per turn: each of the four is a flip, a transposition or both.
+    No copy is made per turn: each of the four is a flip, a transposition or both.
     """
     turns = turns.to(images.device)[:, None, None, None]
     x = torch.where(turns >= 2, images.flip(2, 3), images)  # half a circle
@@ -121,7 +125,7 @@ def _pooled(x: Tensor, norm: nn.Module) -> Tensor:
 
 
 def _group(channels: tuple[int, ...], k: int, blocks: int, norm_groups: int) -> nn.Sequential:
-    """Group k of 1, 2, 3: the first block widens, and from the second group on halves the image."""
+    """Build group k of 1, 2, 3: its first block widens and, from group 2 on, halves the image."""
     inside, outside = channels[k - 1], channels[k]
     first = _Block(inside, outside, 1 if k == 1 else 2, norm_groups)
     return nn.Sequential(

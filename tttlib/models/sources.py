@@ -16,11 +16,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Source:
     """What a released file does not say about itself.
 
-    file            the file as its publishers call it, for messages
-    mean, std       per channel, of images in [0,1]; 0 and 1 where the model takes raw pixels
-    classes         dataset whose classes the logits are, see `class_names`
-    clean_accuracy  published, in [0,1], or None
-    accuracy_on     where that number comes from
+    Attributes
+    ----------
+    file
+        The file as its publishers call it, for messages.
+    mean, std
+        Per channel, for images in [0,1]; 0 and 1 where the model takes raw pixels.
+    classes
+        Dataset whose classes the logits are, see `class_names`.
+    clean_accuracy, accuracy_on
+        Published accuracy in [0,1], or None, and where that number comes from.
     """
 
     file: str
@@ -71,7 +76,7 @@ STANDARD_R50 = (0.7672, "ImageNet validation, RobustBench")  # when the file is 
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
-    """Names in label order of "cifar10", "cifar100" (fine labels) or "imagenet".
+    """Return the class names of "cifar10", "cifar100" (fine labels) or "imagenet" in order.
 
     ImageNet's are in synset order (n01440764 first) and not unique: two cranes, two maillots.
     """

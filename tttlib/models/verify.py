@@ -1,4 +1,4 @@
-"""Sanity gate: is a loaded model as good on clean images as its card, or its publisher, says?
+"""A check that a loaded model is as good on clean images as its card, or its publisher, says.
 
 Most wrong numbers come from loaders (normalisation, class order, another subset), and nearly all
 of these mistakes cost far more than a point of clean accuracy.
@@ -22,16 +22,24 @@ TOLERANCE = 0.01
 
 @torch.no_grad()
 def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str, Any]:
-    """Clean accuracy of `model` on `dataset`, compared with `model.card["clean_accuracy"]`.
+    """Measure the clean accuracy of `model` and compare it with `model.card["clean_accuracy"]`.
 
-    Returns dataset, n, accuracy, low, high (Wilson interval, 95 %), expected, expected_on and ok;
-    accuracies in [0,1]. `ok` is None when the card expects nothing. It is False, and a WARNING is
-    logged, when accuracy and expectation differ by more than one point AND the interval excludes
-    the expectation. Both, because with few images a point is noise (400 images: plus or minus 3 to
-    5 points), and with very many the interval excludes differences that decoding or resizing make.
-    So a small sample can only find gross mistakes: verify on a whole test set where you can.
+    They disagree when they differ by more than one point AND the interval excludes what the card
+    says. Both, because with few images a point is noise (400 images: plus or minus 3 to 5 points),
+    and with very many the interval excludes differences that decoding or resizing make. So a small
+    sample can only find gross mistakes: verify on a whole test set where you can.
 
-    Raises ValueError for no images or another number of classes.
+    Returns
+    -------
+    dict
+        dataset, n, accuracy, low, high (Wilson interval, 95 %), expected, expected_on and ok;
+        accuracies in [0,1]. `ok` is None when the card expects nothing. It is False, and a warning
+        is logged, when the two disagree.
+
+    Raises
+    ------
+    ValueError
+        For no images or another number of classes.
     """
     if len(dataset) == 0 or len(dataset.classes) != model.num_classes:
         raise ValueError(
@@ -49,7 +57,7 @@ def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str,
     model.train(was_training)
     low, high = map(float, binomtest(correct, n).proportion_ci(0.95, method="wilson"))
     expected = model.card.get("clean_accuracy")
-    found = {
+    outcome = {
         "dataset": f"{dataset.name} {dataset.split}",
         "n": n,
         "accuracy": correct / n,
@@ -59,33 +67,37 @@ def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str,
         "expected_on": model.card.get("clean_accuracy_on"),
         "ok": None if expected is None else agrees(correct / n, (low, high), expected),
     }
-    _report(model, found)
-    return found
+    _report(model, outcome)
+    return outcome
 
 
 def agrees(accuracy: float, interval: tuple[float, float], expected: float) -> bool:
-    """Within one point, or inside the interval (low, high); see `verify`."""
+    """Tell whether two accuracies agree: within one point, or inside the interval (low, high)."""
     low, high = interval
     return abs(accuracy - expected) <= TOLERANCE + 1e-9 or low <= expected <= high
 
 
-def mismatch(found: dict[str, Any]) -> str:
-    """What a result row of a model says that failed; found: what `verify` returned."""
+def mismatch(outcome: dict[str, Any]) -> str:
+    """Return what the result rows of a model say that failed, given what `verify` returned."""
     return "clean accuracy {:.2%} on {dataset}, {:.2%} expected".format(
-        found["accuracy"], found["expected"], dataset=found["dataset"]
+        outcome["accuracy"], outcome["expected"], dataset=outcome["dataset"]
     )
 
 
-def _report(model: Any, found: dict[str, Any]) -> None:
+def _report(model: Any, outcome: dict[str, Any]) -> None:
     name = model.card.get("name", "unnamed")
     measured = "{:.2%} [{:.2%}, {:.2%}] of {n} images of {dataset}".format(
-        found["accuracy"], found["low"], found["high"], n=found["n"], dataset=found["dataset"]
+        outcome["accuracy"],
+        outcome["low"],
+        outcome["high"],
+        n=outcome["n"],
+        dataset=outcome["dataset"],
     )
-    if found["ok"] is None:
+    if outcome["ok"] is None:
         logger.info("%s: clean accuracy %s; nothing to compare with", name, measured)
         return
-    expected = f"{found['expected']:.2%} ({found['expected_on'] or 'its card'})"
-    if found["ok"]:
+    expected = f"{outcome['expected']:.2%} ({outcome['expected_on'] or 'its card'})"
+    if outcome["ok"]:
         logger.info("%s: clean accuracy %s, expected %s", name, measured, expected)
     else:
         logger.warning(

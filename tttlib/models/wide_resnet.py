@@ -7,57 +7,58 @@ pre-activation block of figure 1). Keys of the state dict are those of RobustBen
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tttlib.models.normalised import NormalisedNetwork, blocks_of_depth
 
-class WideResNet(nn.Module):
+
+class WideResNet(NormalisedNetwork):
     """WRN-`depth`-`width`: three groups of (depth-4)/6 blocks, 16k, 32k and 64k channels wide.
 
-    depth        6 n + 4
-    width        the k of the paper
-    num_classes  C
-    stem_stride  2 halves the image at once (64-pixel images at a quarter of the cost)
+    Images enter in [0,1]. The released network takes raw pixels, so its `mean` and `std` are 0
+    and 1.
 
-    Images enter in [0,1]; `.mean` and `.std` [1,3,1,1] are 0 and 1 in a fresh model: the released
-    network takes raw pixels. Raises ValueError for a depth that gives no whole number of blocks.
+    Parameters
+    ----------
+    depth
+        6 n + 4 for n blocks in each group.
+    width
+        The k of the paper.
+    num_classes
+        Number C of classes.
+    stem_stride
+        2 halves the image at once (64-pixel images at a quarter of the cost).
+
+    Raises
+    ------
+    ValueError
+        For a depth that gives no whole number of blocks.
     """
 
     def __init__(
         self, *, depth: int = 28, width: int = 10, num_classes: int = 10, stem_stride: int = 1
     ) -> None:
-        super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"depth must be 6 n + 4 with n >= 1 (10, 16, 22, 28 …), not {depth}")
-        if width < 1:
-            raise ValueError(f"width must be 1 or more, not {width}")
-        blocks = (depth - 4) // 6
+        super().__init__(num_classes)
+        blocks = blocks_of_depth(depth, width)
         channels = (16, 16 * width, 32 * width, 64 * width)
-        self.num_classes = num_classes
         self.conv1 = nn.Conv2d(3, 16, 3, stem_stride, padding=1, bias=False)
         self.block1 = _Group(channels[0], channels[1], blocks, stride=1)
         self.block2 = _Group(channels[1], channels[2], blocks, stride=2)
         self.block3 = _Group(channels[2], channels[3], blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(channels[3])
         self.fc = nn.Linear(channels[3], num_classes)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al. 2015, by the outputs
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.initialise_convolutions()
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> pooled features [B,64 width]."""
-        x = self.conv1((images - self.mean) / self.std)  # [B,16,H,W]
+        """Return pooled features [B,64 width] of images [B,3,H,W] in [0,1]."""
+        x = self.conv1(self.normalize(images))  # [B,16,H,W]
         x = self.block3(self.block2(self.block1(x)))  # [B,64k,H/4,W/4]
         return F.relu(self.bn1(x)).mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] -> logits [B,C]."""
+        """Return logits [B,C] of images [B,3,H,W] in [0,1]."""
         return self.fc(self.features(images))
 
     classify = forward

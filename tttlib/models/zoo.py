@@ -8,7 +8,6 @@ clean accuracy. `load` takes a bundled name or the path of such a pair anywhere.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from tttlib.models import checkpoints
 from tttlib.models.checkpoints import CheckpointError, weights_hash
 from tttlib.models.presets import PRESETS, build, create
+from tttlib.runtime.files import atomic_write
 from tttlib.runtime.paths import released, weights_file
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _NEEDED = ("architecture", "mean", "std", "classes")
 
 
 def bundled() -> tuple[str, ...]:
-    """Names of the checkpoints that travel with the package."""
+    """Return the names of the checkpoints that travel with the package."""
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
@@ -52,23 +52,38 @@ def load(
     device: str | torch.device = "cpu",
     preset: str | None = None,
     head: str | Path | None = None,
+    average: bool | None = None,
     verify: ImageSet | None = None,
     **sizes: Any,
 ) -> Any:
-    """A trained model in eval mode, float32, with `.mean`, `.std`, `.classes` and `.card`.
+    """Load a trained network in eval mode, float32, with `.mean`, `.std`, `.classes` and `.card`.
 
     Networks with BatchNorm have their weights channels last, the faster layout on processors; they
     take images of either layout.
 
-    name_or_path  a bundled name (`bundled()`), the path of a .safetensors file with its card, or
-                  with `preset` the path of a released checkpoint, which has none. In one word, for
-                  notebooks and command lines: "PRESET:FILE" or "PRESET:FILE+HEAD". Files that are
-                  not found from here are looked for in the folder of the datasets
-    preset, head, sizes  see `checkpoints.load`
-    verify        clean images on which the accuracy is measured and compared with the card's; the
-                  outcome is kept in `.card["verified"]`, a mismatch is a logged warning (`verify`)
-    Raises ValueError (unknown name or preset, card and preset at once), FileNotFoundError (path or
-    card) or CheckpointError (unreadable file; missing, extra or wrongly shaped keys; NaN).
+    Parameters
+    ----------
+    name_or_path
+        A bundled name (`bundled()`), the path of a .safetensors file with its card, or with
+        `preset` the path of a released checkpoint, which has none. In one word, for notebooks and
+        command lines: "PRESET:FILE" or "PRESET:FILE+HEAD". Files that are not found from here are
+        looked for in the folder of the datasets.
+    device
+        Where the network is to be.
+    preset, head, average, **sizes
+        See `checkpoints.load`.
+    verify
+        Clean images on which the accuracy is measured and compared with the card's. The outcome is
+        kept in `.card["verified"]`, and a mismatch is a logged warning.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or preset, or a card and a preset at once.
+    FileNotFoundError
+        For a missing file or card.
+    CheckpointError
+        For an unreadable file, keys that are missing, extra or of the wrong shape, and NaN.
     """
     if preset is None and head is None and (words := released(name_or_path)) is not None:
         preset, name_or_path, head = words
@@ -79,11 +94,12 @@ def load(
                 f"{path} has a card, which says what it is; leave preset={preset!r} out"
             )
         head = None if head is None else weights_file(head)
-        model = checkpoints.load(path, preset, head=head, **sizes).to(device)
+        model = checkpoints.load(path, preset, head=head, average=average, **sizes).to(device)
     else:
-        if head is not None or sizes:
+        given = {"head": head, "average": average, **sizes}
+        if names := [name for name, value in given.items() if value is not None]:
             raise ValueError(
-                f"{', '.join(['head'] * (head is not None) + list(sizes))} can only be given with "
+                f"{', '.join(names)} can only be given with "
                 f"preset=…; without it the card of {path} says everything"
             )
         model = _load_with_card(path).to(device)
@@ -115,7 +131,7 @@ def _load_with_card(path: Path) -> Any:
         ) from error
     checkpoints.fit(
         model,
-        checkpoints.tensors(path),
+        checkpoints.tensors(path).state,
         path,
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
@@ -126,28 +142,29 @@ def _load_with_card(path: Path) -> Any:
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
-    """Write `path` (.safetensors, fp16) and its card, each complete or not at all."""
+    """Write and return `path` (.safetensors, fp16) and its card, each complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous()
         for k, v in model.state_dict().items()
     }
-    temporary = path.with_suffix(".safetensors.tmp")
-    save_file(tensors, temporary)
-    text = json.dumps(dict(card), indent=1)
-    card_temporary = path.with_suffix(".json.tmp")
-    card_temporary.write_text(text + "\n")
-    temporary.chmod(card_temporary.stat().st_mode)  # the writer makes it readable to the owner only
-    os.replace(card_temporary, path.with_suffix(".json"))
-    os.replace(temporary, path)
+    text = json.dumps(dict(card), indent=1) + "\n"
+    with atomic_write(path) as weights, atomic_write(path.with_suffix(".json")) as words:
+        save_file(tensors, weights)
+        words.write_text(text, encoding="utf-8")
+        weights.chmod(words.stat().st_mode)  # the writer makes it readable to the owner only
     return path
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card beside a .safetensors file.
+    """Return the card beside a .safetensors file.
 
-    Raises FileNotFoundError when there is none, CheckpointError when it is no JSON object or lacks
-    a field.
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    CheckpointError
+        When it is no JSON object or lacks a field.
     """
     card = path.with_suffix(".json")
     if not card.is_file():
@@ -157,13 +174,13 @@ def read_card(path: Path) -> dict[str, Any]:
             "(preset='wrn-28-10')"
         )
     try:
-        found = json.loads(card.read_text())
-        missing = [key for key in _NEEDED if key not in found]
+        content = json.loads(card.read_text(encoding="utf-8-sig"))
+        missing = [key for key in _NEEDED if key not in content]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise CheckpointError(f"{card} is no JSON object ({error}); fetch it again") from error
-    if not isinstance(found, dict) or missing:
+    if not isinstance(content, dict) or missing:
         raise CheckpointError(f"{card} lacks {', '.join(missing or _NEEDED)}; fetch it again")
-    return found
+    return content
 
 
 def _locate(name_or_path: str | Path) -> Path:

@@ -7,7 +7,6 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
 from tttlib.plots.adaptation import error_by_block, importance_by_stage, selection_by_size
 from tttlib.plots.animation import save_animation, trajectory_animation
-from tttlib.plots.beyond import early_stopping_grid, gains_along
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
@@ -30,6 +29,7 @@ from tttlib.plots.style import (
     use_style,
 )
 from tttlib.plots.training_curves import training_curves
+from tttlib.plots.tuning import early_stopping_grid, gains_along
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [

@@ -1,58 +1,59 @@
-"""Accuracies and their differences. Fractions enter, per cent are drawn."""
+"""Accuracies and their differences. Fractions are given, per cent are drawn."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tttlib.plots.layout import (
+    ASIDE,
+    dodged,
+    error_bars,
+    label_panels,
+    legend_below,
+    name_rows,
+    panels,
+)
 from tttlib.plots.style import PAGE, PALETTE, pretty
+
+GAINED = "accuracy gained by TTT, points (95 % interval, same images)"
 
 
 def accuracy_by_step(
     summary: pd.DataFrame, *, panel: str = "domain", line: str = "model", columns: int = 3
 ) -> Figure:
-    """Accuracy after each step with its interval: one panel per `panel`, one curve per `line`.
+    """Draw the accuracy after each step with its interval.
 
-    summary  columns step, mean, low, high (fractions), `panel`, `line`
+    Parameters
+    ----------
+    summary
+        Columns step, mean, low, high (fractions), `panel` and `line`.
+    panel, line
+        The columns that name a panel and a curve.
+    columns
+        Panels in a row.
     """
     names = list(dict.fromkeys(summary[panel]))
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(PAGE, 1.9 * rows), sharex=True, squeeze=False
-    )
+    figure, axes = panels(len(names), columns, 1.9, sharex=True)
     for axis, name in zip(axes.flat, names, strict=False):
-        for i, (label, curve) in enumerate(
-            summary[summary[panel] == name].groupby(line, sort=False)
-        ):
-            _band(axis, curve, PALETTE[i], str(label))
+        _curves(axis, summary[summary[panel] == name], line)
         axis.set_title(pretty(str(name)))
         axis.set_ylim(0, 100)
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("accuracy, %")
-    for axis in axes[-1]:
-        axis.set_xlabel("TTT steps")
+    label_panels(axes, "TTT steps", "accuracy, %")
     if summary[line].nunique() > 1:
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        legend_below(figure, axes.flat[0])
     return figure
 
 
 def accuracy_curves(summary: pd.DataFrame, *, line: str, title: str = "") -> Figure:
-    """One panel of accuracy by step, one curve with interval per value of `line`."""
+    """Draw one panel of accuracy by step, one curve with interval per value of column `line`."""
     figure, axis = plt.subplots(figsize=(PAGE * 0.62, 2.7))
-    for i, (label, curve) in enumerate(summary.groupby(line, sort=False)):
-        _band(axis, curve, PALETTE[i], str(label))
+    _curves(axis, summary, line)
     axis.set(xlabel="TTT steps", ylabel="accuracy, %", title=title)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.legend(**ASIDE)
     return figure
-
-
-GAINED = "accuracy gained by TTT, points (95 % interval, same images)"
 
 
 def gains(
@@ -63,11 +64,18 @@ def gains(
     label: str = GAINED,
     linear_within: float | None = None,
 ) -> Figure:
-    """Paired differences in points with intervals, one line per `row`, dodged by `hue`.
+    """Draw paired differences in points with intervals, several side by side in each row.
 
-    differences    columns difference, low, high (fractions), `row`, `hue`
-    label          of the axis: what the difference is
-    linear_within  points on either side of zero; the axis is logarithmic beyond them
+    Parameters
+    ----------
+    differences
+        Columns difference, low, high (fractions), `row` and `hue`.
+    row, hue
+        The columns that name a row and a colour.
+    label
+        Of the axis: what the difference is.
+    linear_within
+        Points on either side of zero; the axis is logarithmic beyond them.
     """
     rows, hues = list(dict.fromkeys(differences[row])), list(dict.fromkeys(differences[hue]))
     height = 0.7 + 0.17 * len(rows) * (len(hues) + 0.7)
@@ -76,23 +84,22 @@ def gains(
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = differences[differences[hue] == name].set_index(row).reindex(rows)
-        y = np.arange(len(rows)) + (i - (len(hues) - 1) / 2) * 0.7 / max(1, len(hues))
-        middle = 100 * part["difference"]
-        error = np.abs([middle - 100 * part["low"], 100 * part["high"] - middle])
-        axis.errorbar(middle, y, xerr=error, fmt="o", ms=3.5, lw=1.2, color=PALETTE[i], label=name)
-    axis.set_yticks(range(len(rows)), [pretty(str(r)) for r in rows])
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
+        axis.errorbar(
+            100 * part["difference"], dodged(len(rows), i, len(hues)),
+            xerr=error_bars(part, "difference"), fmt="o", ms=3.5, lw=1.2, color=PALETTE[i],
+            label=name,
+        )  # fmt: skip
+    name_rows(axis, [pretty(str(r)) for r in rows])
     axis.set_xlabel(label)
     if linear_within is not None:
         _logarithmic_beyond(axis, linear_within)
     if len(hues) > 1:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.legend(**ASIDE)
     return figure
 
 
 def _logarithmic_beyond(axis: Axes, linear: float) -> None:
-    """The x axis linear within +-`linear`, with a tick for each factor of ten beyond."""
+    """Make the x axis linear within +-`linear`, with a tick for each factor of ten beyond."""
     left, right = (1.5 * limit if abs(limit) > linear else limit for limit in axis.get_xlim())
     axis.set_xscale("symlog", linthresh=linear, linscale=1.5)
     axis.set_xlim(left, right)
@@ -103,7 +110,8 @@ def _logarithmic_beyond(axis: Axes, linear: float) -> None:
     axis.set_xlabel(f"{axis.get_xlabel()} (logarithmic beyond {linear:g})")
 
 
-def _band(axis: Axes, curve: pd.DataFrame, color: object, label: str) -> None:
-    x = curve["step"].to_numpy()
-    axis.plot(x, 100 * curve["mean"], color=color, label=label, linewidth=1.4)
-    axis.fill_between(x, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15, lw=0)
+def _curves(axis: Axes, summary: pd.DataFrame, line: str) -> None:
+    for i, (name, curve) in enumerate(summary.groupby(line, sort=False)):
+        x, color = curve["step"].to_numpy(), PALETTE[i]
+        axis.plot(x, 100 * curve["mean"], color=color, label=str(name), linewidth=1.4)
+        axis.fill_between(x, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15, lw=0)

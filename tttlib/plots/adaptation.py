@@ -6,19 +6,24 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tttlib.plots.style import PAGE, PALETTE, pretty
-
-MARKS = "osD^vPX*<>hd"
+from tttlib.plots.layout import legend_below, panels
+from tttlib.plots.style import MARKERS, PAGE, PALETTE, pretty
 
 
 def error_by_block(
     errors: pd.DataFrame, *, reference: str = "source", minus: str = "bn1"
 ) -> Figure:
-    """Error along the stream, one line per method, the reference broad and grey.
+    """Draw the error along the stream, one line per method, the reference broad and grey.
 
-    errors  columns method, block, domain, error (fractions)
-    minus   below, the others' error minus this method's, where there is one; the panel ends where
-            few points lie beyond, so lines that leave it are much worse
+    Parameters
+    ----------
+    errors
+        Columns method, block, domain, error (fractions).
+    reference
+        The method that does not adapt.
+    minus
+        A second panel shows the others' error minus this method's, where there is one. It ends
+        where few points lie beyond, so lines that leave it are much worse.
     """
     table = 100 * errors.pivot_table(index="block", columns="method", values="error", sort=False)
     below = minus in table and table.shape[1] > 2
@@ -26,7 +31,7 @@ def error_by_block(
         1 + below, 1, figsize=(PAGE, 2.6 + 2.2 * below), sharex=True, squeeze=False
     )
     for i, name in enumerate(table):
-        look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "marker": MARKS[i], "ms": 4}
+        look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "marker": MARKERS[i], "ms": 4}
         if name == reference:
             look = {"color": "0.75", "lw": 4}
         axes[0, 0].plot(table.index, table[name], label=str(name), **look)
@@ -47,12 +52,15 @@ def error_by_block(
 
 
 def importance_by_stage(stages: pd.DataFrame) -> Figure:
-    """Mean learning-rate importance (bars) and share of tensors with none (dots) by stage.
+    """Draw mean learning-rate importance (bars) and share of tensors with none (dots) by stage.
 
-    stages  columns domain, stage, mean, zeros (fraction); a panel per domain
+    Parameters
+    ----------
+    stages
+        Columns domain, stage, mean, zeros (fraction); each domain has its panel.
     """
     domains = list(dict.fromkeys(stages["domain"]))
-    figure, axes = plt.subplots(1, len(domains), figsize=(PAGE, 2.4), sharey=True, squeeze=False)
+    figure, axes = panels(len(domains), len(domains), 2.4, sharey=True)
     for axis, domain in zip(axes.flat, domains, strict=True):
         part = stages[stages["domain"] == domain]
         axis.bar(part["stage"], part["mean"], color=PALETTE[0], label="mean importance")
@@ -62,22 +70,26 @@ def importance_by_stage(stages: pd.DataFrame) -> Figure:
         axis.set_title(pretty(str(domain)))
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", visible=False)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, axes.flat[0])
     return figure
 
 
 def selection_by_size(tensors: pd.DataFrame, threshold: float) -> Figure:
-    """PALM's score of each tensor over its number of elements, and the line below which it adapts.
+    """Draw PALM's score of each tensor over its number of elements, and its threshold.
 
-    tensors    columns stage, elements, score (L1 norm) and selected (share of batches); a hollow
-               mark rests in most
-    threshold  eta
+    Parameters
+    ----------
+    tensors
+        Columns stage, elements, score (L1 norm) and selected (share of batches). A tensor that
+        rests in most batches has a hollow mark.
+    threshold
+        Eta, below which a tensor adapts.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.7, 2.8))
     for i, (stage, part) in enumerate(tensors.groupby("stage", sort=False)):
         usual = part["selected"] > 0.5
-        look = {"marker": MARKS[i % len(MARKS)], "color": PALETTE[i % len(PALETTE)], "ls": "none"}
+        marker, color = MARKERS[i % len(MARKERS)], PALETTE[i % len(PALETTE)]
+        look = {"marker": marker, "color": color, "ls": "none"}
         axis.plot(part["elements"][usual], part["score"][usual], label=str(stage), **look)
         axis.plot(part["elements"][~usual], part["score"][~usual], mfc="none", **look)
     axis.axhline(threshold, color="black", lw=0.8, ls="--", label="eta")

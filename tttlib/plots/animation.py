@@ -1,10 +1,10 @@
-"""Latents that move: the paths of test-time training as an animation."""
+"""The paths of latents during test-time training as an animation."""
 
 from __future__ import annotations
 
 import base64
 import html
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +14,24 @@ from IPython.display import HTML
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
+from tttlib.plots.latents import component
+from tttlib.plots.layout import ASIDE
+from tttlib.plots.saving import write_caption
 from tttlib.plots.style import COLUMN, PALETTE
+from tttlib.runtime.files import atomic_write
 
 
 def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> FuncAnimation:
-    """Latents during TTT, one frame per step, colour is the class; lines are the paths so far.
+    """Animate latents during TTT, one frame per step, colour is the class.
 
-    table  columns pc1, pc2, step, class, id; as `trajectories`
+    Lines are the paths so far.
+
+    Parameters
+    ----------
+    table
+        Columns pc1, pc2, step, class, id, as for `trajectories`.
+    explained
+        Shares of variance of the two components.
     """
     figure, axis = plt.subplots(figsize=(COLUMN * 1.3, COLUMN))
     steps, classes = sorted(table["step"].unique()), list(dict.fromkeys(table["class"]))
@@ -33,9 +44,8 @@ def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> Fun
     for values, limit in ((xs, axis.set_xlim), (ys, axis.set_ylim)):
         margin = 0.05 * np.ptp(values) + 1e-9
         limit(values.min() - margin, values.max() + margin)
-    axis.set_xlabel(f"PC 1 ({100 * explained[0]:.0f} %)")
-    axis.set_ylabel(f"PC 2 ({100 * explained[1]:.0f} %)")
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set(xlabel=component(1, explained), ylabel=component(2, explained))
+    axis.legend(**ASIDE, fontsize=7)
 
     def draw(k: int) -> list:
         for i, path in enumerate(paths):
@@ -52,13 +62,15 @@ def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> Fun
 def save_animation(
     animation: FuncAnimation, run_dir: str | Path, name: str, caption: str, *, fps: int = 5
 ) -> HTML:
-    """Write `<run_dir>/figures/<name>.gif` and its caption; returns the picture for a notebook."""
-    folder = Path(run_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.gif"
-    animation.save(temporary, writer=PillowWriter(fps=fps), dpi=100)
-    (folder / f"{name}.txt").write_text(caption + "\n", encoding="utf-8")
-    os.replace(temporary, folder / f"{name}.gif")
+    """Write ``<run_dir>/figures/<name>.gif`` and its caption; return it as HTML for a notebook."""
+    path = Path(run_dir) / "figures" / f"{name}.gif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:  # the writer goes by the suffix of the name
+        animation.save(Path(folder) / path.name, writer=PillowWriter(fps=fps), dpi=100)
+        picture = (Path(folder) / path.name).read_bytes()
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(picture)
+    write_caption(path.with_suffix(".txt"), caption)
     plt.close(animation._fig)  # type: ignore[attr-defined]
-    data = base64.b64encode((folder / f"{name}.gif").read_bytes()).decode()
+    data = base64.b64encode(picture).decode()
     return HTML(f'<img alt="{html.escape(caption)}" src="data:image/gif;base64,{data}">')

@@ -1,4 +1,4 @@
-"""What is connected to what."""
+"""Diagrams of networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tttlib.plots.style import PAGE, PALETTE
 
 
 def y_network() -> Figure:
-    """The Y-shaped network: what is trained on the test image (colour) and what stays (grey)."""
+    """Draw the Y-shaped network: what is trained on the test image (colour), what stays (grey)."""
     figure, axis = plt.subplots(figsize=(PAGE, 2.6))
     axis.set(xlim=(0, 100), ylim=(0, 40))
     axis.axis("off")
@@ -32,14 +32,14 @@ def y_network() -> Figure:
         )  # fmt: skip
         axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8)
     arrows = [
-        ((16.6, 20), (23.4, 20), "black"),
-        ((44.6, 22), (53.4, 31), "black"),
-        ((44.6, 18), (53.4, 8), "black"),
-        ((72.6, 31), (77.4, 31), "black"),
-        ((72.6, 8), (77.4, 8), "black"),
+        ((16.6, 20), (23.4, 20)),
+        ((44.6, 22), (53.4, 31)),
+        ((44.6, 18), (53.4, 8)),
+        ((72.6, 31), (77.4, 31)),
+        ((72.6, 8), (77.4, 8)),
     ]
-    for start, end, color in arrows:
-        axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=color))
+    for ends in arrows:
+        axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=9, color="black"))
     back = FancyArrowPatch(
         (84, 36.8), (34, 27.6), connectionstyle="arc3,rad=0.22", arrowstyle="-|>",
         mutation_scale=11, color=moving, linestyle="--", lw=1.3,

@@ -15,6 +15,8 @@ from tttlib import streams
 from tttlib.data import ImageSet
 from tttlib.evaluate.step_by_step import Steps, adaptation_steps
 from tttlib.models import MaskedAutoencoder
+from tttlib.plots.layout import name_rows
+from tttlib.plots.pictures import draw
 from tttlib.plots.style import PAGE, PALETTE, pretty
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -22,12 +24,25 @@ _KEPT = 64  # adapted images that are remembered
 
 
 class Explorer:
-    """What there is to see of `images` under `corruptions` along TTT, computed when first asked.
+    """Images under corruptions along test-time training, computed when first looked at.
 
-    images    position 0 … len-1 is chosen
-    steps     updates that are made at once, so that moving along them costs nothing
-    settings  of `evaluate.adaptation_steps`: batch_size, lr, optimizer, seed …
-    Raises ValueError for no images, an unknown corruption or fewer than one step.
+    Parameters
+    ----------
+    model
+        The network to adapt.
+    images
+        The images; an image is chosen by its position, 0 … len-1.
+    corruptions
+        Names of the corruptions to choose from.
+    steps
+        Updates that are made at once, so that moving along them costs nothing.
+    batch_size, lr, seed, settings
+        For `evaluate.adaptation_steps`.
+
+    Raises
+    ------
+    ValueError
+        For no images, an unknown corruption or fewer than one step.
     """
 
     def __init__(
@@ -48,14 +63,14 @@ class Explorer:
                 f"images, corruptions {list(corruptions)} and {steps} steps"
             )
         for name in corruptions:
-            streams.corrupted(images, [0], name, 5)  # tells what is wrong
+            streams.corrupted(images, [0], name, 5)  # raises what is wrong
         self.model, self.images, self.corruptions = model, images, tuple(corruptions)
         self.steps, self.seed = steps, seed
         self.settings = {"batch_size": batch_size, "lr": lr, **settings}
         self._seen: dict[tuple[int, str, float], tuple[Tensor, Steps]] = {}
 
     def adapted(self, image: int, corruption: str, severity: float) -> tuple[Tensor, Steps]:
-        """The corrupted image [3,H,W] in [0,1] and what TTT on it gave; remembered."""
+        """Return the corrupted image [3,H,W] in [0,1] and what TTT on it gave; remember both."""
         key = (image, corruption, severity)
         if key not in self._seen:
             one = self.images.subset([image])
@@ -63,40 +78,42 @@ class Explorer:
                 one, [corruption], severity=severity, batch_size=1, seed=self.seed
             )
             batch = next(iter(stream))
-            found = adaptation_steps(
+            adapted = adaptation_steps(
                 self.model, batch.images[0], steps=self.steps, image_id=int(one.ids[0]),
                 seed=self.seed, **self.settings,
             )  # fmt: skip
             while len(self._seen) >= _KEPT:
                 del self._seen[next(iter(self._seen))]
-            self._seen[key] = (batch.images[0], found)
+            self._seen[key] = (batch.images[0], adapted)
         return self._seen[key]
 
     def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:
-        """Input, masked input, reconstruction, and the class probabilities after `step` updates.
+        """Draw input, masked input, reconstruction, and class probabilities after `step` updates.
 
-        Raises ValueError for a step outside 0 … `steps`.
+        Raises
+        ------
+        ValueError
+            For a step outside 0 … `steps`.
         """
         if not 0 <= step <= self.steps:
             raise ValueError(f"step must be 0 to {self.steps}, not {step}")
-        shown, found = self.adapted(image, corruption, severity)
+        corrupted, adapted = self.adapted(image, corruption, severity)
         figure, axes = plt.subplots(
             1, 4, figsize=(PAGE, 2.1), width_ratios=(1, 1, 1, 1.3), layout="constrained"
         )
         pictures = {
-            f"{pretty(corruption)},\nseverity {severity:g}": shown,
-            "masked": found.masked,
-            f"step {step}:\nloss {found.losses[step]:.3f}": found.reconstructions[step],
+            f"{pretty(corruption)},\nseverity {severity:g}": corrupted,
+            "masked": adapted.masked,
+            f"step {step}:\nloss {adapted.losses[step]:.3f}": adapted.reconstructions[step],
         }
         for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
-            axis.imshow(picture.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+            draw(axis, picture)
             axis.set_title(title, fontsize=8)
-            axis.axis("off")
-        self._bars(axes[3], found.probabilities[step], int(self.images.labels[image]))
+        self._bars(axes[3], adapted.probabilities[step], int(self.images.labels[image]))
         return figure
 
     def png(self, image: int, corruption: str, severity: float, step: int) -> bytes:
-        """`figure` as a PNG file."""
+        """Return `figure` as the content of a PNG file."""
         figure = self.figure(image, corruption, severity, step)
         file = BytesIO()
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
@@ -104,7 +121,7 @@ class Explorer:
         return file.getvalue()
 
     def widget(self) -> ipywidgets.VBox:
-        """Controls (image, corruption, severity, step) and the picture that follows them."""
+        """Return controls (image, corruption, severity, step) and the picture that follows them."""
         labels = [self.images.classes[i] for i in self.images.labels]
         wide = {"layout": ipywidgets.Layout(width="420px")}
         image = ipywidgets.Dropdown(
@@ -122,28 +139,26 @@ class Explorer:
         picture = ipywidgets.Image(format="png")
         controls = (image, corruption, severity, step)
 
-        def draw(change: object = None) -> None:
+        def redraw(change: object = None) -> None:
             picture.value = self.png(*(control.value for control in controls))
 
         for control in controls:
-            control.observe(draw, names="value")
-        draw()
+            control.observe(redraw, names="value")
+        redraw()
         return _View([*controls, picture])
 
     def _bars(self, axis: plt.Axes, probabilities: Tensor, label: int) -> None:
-        """The five likeliest classes, and the true one where it is none of them."""
+        """Draw the five likeliest classes, and the true one where it is none of them."""
         likely = probabilities.argsort(descending=True)[:5].tolist()
         likely += [label] * (label not in likely)
         values = [100 * float(probabilities[i]) for i in likely]
         colors = [PALETTE[2] if i == label else "#9a9a9a" for i in likely]
         axis.barh(range(len(likely)), values, color=colors)
         names = [self.images.classes[i][:18] + " ✓" * (i == label) for i in likely]
-        axis.set_yticks(range(len(likely)), names, fontsize=7)
-        axis.invert_yaxis()
+        name_rows(axis, names, fontsize=7)
         axis.set(xlim=(0, 100))
         axis.set_title("probability, %", fontsize=8)
         axis.tick_params(axis="x", labelsize=7)
-        axis.grid(axis="y", visible=False)
 
 
 class _View(ipywidgets.VBox):
@@ -156,8 +171,8 @@ class _View(ipywidgets.VBox):
 def explore(
     model: MaskedAutoencoder, images: ImageSet, corruptions: Sequence[str], **settings: Any
 ) -> ipywidgets.VBox:
-    """Sliders over image, corruption, severity and TTT step; see `Explorer`.
+    """Return sliders over image, corruption, severity and TTT step; see `Explorer`.
 
-    Needs JupyterLab (or another front end with widgets); elsewhere use `Explorer.figure`.
+    They need JupyterLab (or another front end with widgets); elsewhere use `Explorer.figure`.
     """
     return Explorer(model, images, corruptions, **settings).widget()

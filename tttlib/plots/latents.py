@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import fill
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from tttlib.plots.layout import ASIDE, dodged, legend_below, panels
 from tttlib.plots.style import DOMAIN_COLORS, PAGE, PALETTE, pretty
 
 
 def latent_scatter(
     table: pd.DataFrame, explained: Sequence[float], *, styles: str = "class"
 ) -> Figure:
-    """CLS latents on two principal components: colour is the corruption, marker the class.
+    """Draw CLS latents on two principal components: colour is the corruption, marker the class.
 
-    table      columns pc1, pc2, domain and `styles`
-    explained  shares of variance of the two components
+    Parameters
+    ----------
+    table
+        Columns pc1, pc2, domain and `styles`.
+    explained
+        Shares of variance of the two components.
+    styles
+        The column that chooses the marker.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.62, 3.4))
     names = list(dict.fromkeys(table[styles]))
@@ -29,21 +35,27 @@ def latent_scatter(
                 part["pc1"], part["pc2"], s=14, marker=marker, alpha=0.7, linewidths=0.8,
                 color=DOMAIN_COLORS.get(domain), label=f"{pretty(domain)}, {name}",
             )  # fmt: skip
-    axis.set(xlabel=_component(1, explained), ylabel=_component(2, explained))
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    axis.set(xlabel=component(1, explained), ylabel=component(2, explained))
+    axis.legend(**ASIDE, fontsize=7)
     return figure
 
 
 def trajectories(table: pd.DataFrame, explained: Sequence[float], steps: Sequence[int]) -> Figure:
-    """Latents during TTT on shared axes: one panel per step, colour is the class.
+    """Draw latents during TTT on shared axes: one panel per step, colour is the class.
 
-    table  columns pc1, pc2, step, class, id
+    Parameters
+    ----------
+    table
+        Columns pc1, pc2, step, class, id.
+    explained
+        Shares of variance of the two components.
+    steps
+        The steps to draw.
     """
-    figure, axes = plt.subplots(
-        1, len(steps), figsize=(PAGE, PAGE / len(steps) + 0.7), sharex=True, sharey=True
-    )
+    n = len(steps)
+    figure, axes = panels(n, n, PAGE / n, extra=0.7, sharex=True, sharey=True)
     classes = list(dict.fromkeys(table["class"]))
-    for axis, step in zip(axes, steps, strict=True):
+    for axis, step in zip(axes[0], steps, strict=True):
         for color, name in zip(PALETTE, classes, strict=False):
             mine = table[table["class"] == name]
             for _, path in mine[mine["step"] <= step].groupby("id"):
@@ -51,33 +63,40 @@ def trajectories(table: pd.DataFrame, explained: Sequence[float], steps: Sequenc
             now = mine[mine["step"] == step]
             axis.scatter(now["pc1"], now["pc2"], s=9, color=color, linewidths=0, label=name)
         axis.set_title(f"step {step}")
-        axis.set_xlabel(_component(1, explained))
-    axes[0].set_ylabel(_component(2, explained))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(classes))
+        axis.set_xlabel(component(1, explained))
+    axes[0, 0].set_ylabel(component(2, explained))
+    legend_below(figure, axes[0, 0])
     return figure
 
 
 def shares(table: pd.DataFrame, *, value: str, chance: str, group: str = "factor") -> Figure:
-    """Bars of a share by corruption set for each `group` (colour), with a tick at its chance level.
+    """Draw bars of a share by corruption set, with a tick at the chance level of each.
 
-    table  columns domain_set, `group`, `value`, `chance` (fractions)
+    Parameters
+    ----------
+    table
+        Columns domain_set, `group`, `value` and `chance` (fractions).
+    value, chance
+        The columns of the share and of its chance level.
+    group
+        The column that chooses the colour.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, 2.4))
     groups, sets = list(dict.fromkeys(table[group])), list(dict.fromkeys(table["domain_set"]))
     width = 0.8 / len(groups)
     for i, name in enumerate(groups):
         part = table[table[group] == name].set_index("domain_set").reindex(sets)
-        x = np.arange(len(sets)) + (i - (len(groups) - 1) / 2) * width
+        x = dodged(len(sets), i, len(groups), 0.8)
         axis.bar(x, 100 * part[value], width * 0.9, color=PALETTE[i], label=str(name))
         low, high = x - width * 0.45, x + width * 0.45
         axis.hlines(100 * part[chance], low, high, color="black", lw=1.2)
     axis.set_xticks(range(len(sets)), [fill(str(s), 14) for s in sets], fontsize=7)
     axis.set_ylabel("linear separability, %")
     axis.grid(axis="x", visible=False)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="line: chance")
+    axis.legend(**ASIDE, title="line: chance")
     return figure
 
 
-def _component(number: int, explained: Sequence[float]) -> str:
+def component(number: int, explained: Sequence[float]) -> str:
+    """Return the label of the axis of a principal component: PC 1 (70 %)."""
     return f"PC {number} ({100 * explained[number - 1]:.0f} %)"

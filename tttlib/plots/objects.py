@@ -1,4 +1,4 @@
-"""Accuracy against the object's size and place, and classes that gain or lose."""
+"""Accuracy against the size of the object, and classes that gain or lose."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from tttlib.plots.layout import ASIDE, dodged, error_bars, legend_below, name_rows
+from tttlib.plots.pictures import draw, without_frame
 from tttlib.plots.style import PAGE, PALETTE, pretty
 
 COLORS = {"before": PALETTE[1], "after": PALETTE[0], "gain": PALETTE[2]}
@@ -28,10 +30,16 @@ MOST_EXAMPLES = 24
 
 
 def class_scatter(classes: pd.DataFrame, relations: pd.DataFrame) -> Figure:
-    """Class accuracy before, after and gained (columns) against mean and variance of area (rows).
+    """Draw class accuracy before, after and gained (columns) against the area of objects (rows).
 
-    classes    of `size_tables.per_class`; bars are its intervals
-    relations  of `size_tables.class_relations`; Pearson's r with interval stands over each panel
+    The rows are for mean and variance of the area.
+
+    Parameters
+    ----------
+    classes
+        From `size_tables.per_class`; bars are its intervals.
+    relations
+        From `size_tables.class_relations`; Pearson's r with interval stands over each panel.
     """
     figure, axes = plt.subplots(2, 3, figsize=(PAGE, 4.4), sharex="row")
     pearson = relations[relations["method"] == "pearson"]
@@ -56,10 +64,16 @@ def accuracy_by_size(
     *,
     label: str = "area ratio of the object, %",
 ) -> Figure:
-    """Accuracy before and after (left) and gain (right) in bins of size, with intervals.
+    """Draw accuracy before and after (left) and gain (right) in bins of size, with intervals.
 
-    table      of `size_tables.by_bin`; sizes are fractions and drawn in per cent
-    unadapted  the same with `before` of more images: a grey band
+    Parameters
+    ----------
+    table
+        From `size_tables.by_bin`; sizes are fractions and drawn in per cent.
+    unadapted
+        The same with `before` of more images: a grey band.
+    label
+        Of the x axes.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9), sharex=True)
     x = 100 * table["middle"].to_numpy()
@@ -78,15 +92,19 @@ def accuracy_by_size(
     for axis in (left, right):
         axis.set_xlabel(label)
         axis.set_xlim(left=0)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    legend_below(figure, left)
     return figure
 
 
 def forest(table: pd.DataFrame, *, hue: str = "outcome") -> Figure:
-    """Odds ratios of a standard deviation more, with intervals, on a logarithmic axis.
+    """Draw odds ratios of a standard deviation more, with intervals, on a logarithmic axis.
 
-    table  of `size_tables.regressions`; the intercept and terms without an interval are left out
+    Parameters
+    ----------
+    table
+        From `size_tables.regressions`; the intercept and terms without an interval are left out.
+    hue
+        The column that names a colour.
     """
     shown = table[(table["term"] != "intercept") & np.isfinite(table["low"])]
     terms, hues = list(dict.fromkeys(shown["term"])), list(dict.fromkeys(shown[hue]))
@@ -94,28 +112,33 @@ def forest(table: pd.DataFrame, *, hue: str = "outcome") -> Figure:
     axis.axvline(1, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = shown[shown[hue] == name].set_index("term").reindex(terms)
-        y = np.arange(len(terms)) + (i - (len(hues) - 1) / 2) * 0.3
-        middle = part["odds_ratio"]
-        error = np.abs([middle - part["odds_low"], part["odds_high"] - middle])
-        color = COLORS.get(name, PALETTE[i])
-        axis.errorbar(middle, y, xerr=error, fmt="o", ms=3.5, lw=1.2, color=color, label=name)
+        axis.errorbar(
+            part["odds_ratio"], dodged(len(terms), i, len(hues), 0.3 * len(hues)),
+            xerr=error_bars(part, "odds_ratio", "odds_low", "odds_high", scale=1), fmt="o", ms=3.5,
+            lw=1.2, color=COLORS.get(name, PALETTE[i]), label=name,
+        )  # fmt: skip
     axis.set_xscale("log", subs=[2, 5])
     for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         which(StrMethodFormatter("{x:g}"))
-    axis.set_yticks(range(len(terms)), [pretty(str(t)) for t in terms])
+    name_rows(axis, [pretty(str(t)) for t in terms])
     axis.set_ylim(len(terms) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)
     axis.set_xlabel("odds ratio of a right answer (95 % interval)")
     if hues:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.legend(**ASIDE)
     return figure
 
 
 def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> Figure:
-    """Gain of each class, lowest first, its interval, and where chance puts each rank (grey).
+    """Draw the gain of each class, lowest first, its interval, and what chance gives each rank.
 
-    table  of `statistics.class_intervals`, label indexes `names`
-    band   [C,2] of `statistics.class_test`
+    Parameters
+    ----------
+    table
+        From `statistics.class_intervals`; its label indexes `names`.
+    band
+        From `statistics.class_test`, shape [C, 2]; a grey band.
+    names
+        The names of the classes.
     """
     c = len(table)
     figure, axis = plt.subplots(figsize=(PAGE, 3.0))
@@ -124,11 +147,11 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
     axis.fill_between(
         rank, low, high, color="#bbbbbb", alpha=0.6, lw=0, label="95 % of permutations"
     )
-    error = 100 * np.abs([table["gain"] - table["low"], table["high"] - table["gain"]])
     axis.axhline(0, color="black", linewidth=0.8)
     axis.errorbar(
-        rank, 100 * table["gain"], yerr=error, fmt="o", ms=3 if c <= 100 else 1.5,
-        lw=0.8 if c <= 100 else 0.3, color=COLORS["gain"], label="class, 95 % interval",
+        rank, 100 * table["gain"], yerr=error_bars(table, "gain"), fmt="o",
+        ms=3 if c <= 100 else 1.5, lw=0.8 if c <= 100 else 0.3, color=COLORS["gain"],
+        label="class, 95 % interval",
     )  # fmt: skip
     if c <= 60:
         shown = [names[int(i)] for i in table["label"]]
@@ -138,18 +161,32 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
     axis.set_xlim(-0.7, c - 0.3)
     axis.set_ylabel("gain, points")
     axis.grid(axis="x", visible=False)
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, axis)
     return figure
 
 
 def object_examples(
     images: Tensor, boxes: Tensor | None, titles: Sequence[str], kinds: Sequence[str] = ()
 ) -> Figure:
-    """Images [N,3,H,W] in [0,1], N at most 24, with their box; a frame in the colour of its kind.
+    """Draw images with their boxes, each in a frame whose colour says its kind.
 
-    titles  above each image; kinds of at most four different ones, told in the legend
-    Without images the figure says that there are none. Raises ValueError for more than 24.
+    Without images the figure says that there are none.
+
+    Parameters
+    ----------
+    images
+        At most 24 images [N,3,H,W] in [0,1].
+    boxes
+        Their boxes [N,4] in pixels, or None.
+    titles
+        What stands above each image.
+    kinds
+        The kind of each image, of at most four different ones; a legend explains them.
+
+    Raises
+    ------
+    ValueError
+        For more than 24 images.
     """
     n = len(images)
     if n > MOST_EXAMPLES:
@@ -165,16 +202,13 @@ def object_examples(
         rows, columns, figsize=(PAGE * max(columns, 4) / 8, 1.32 * rows + 0.35), squeeze=False
     )
     colors = dict(zip(dict.fromkeys(kinds), (PALETTE[3], PALETTE[2], *PALETTE[4:6]), strict=False))
-    for i, axis in enumerate(axes.flat):
-        axis.set(xticks=[], yticks=[])
-        axis.grid(visible=False)
-        for spine in axis.spines.values():
-            spine.set_visible(i < n and bool(kinds))
-            spine.set(linewidth=2, color=colors[kinds[i]] if i < len(kinds) else "none")
-        if i >= n:
-            continue
-        axis.imshow(images[i].permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+    for axis in axes.flat:
+        without_frame(axis)
+    for i, axis in enumerate(axes.flat[:n]):
+        draw(axis, images[i])
         axis.set_title(titles[i], fontsize=6, loc="center", fontweight="normal")
+        if kinds:
+            axis.spines[:].set(visible=True, linewidth=2, color=colors[kinds[i]])
         if boxes is not None:
             x1, y1, x2, y2 = (boxes[i] - 0.5).tolist()
             for width, color in ((1.6, "black"), (0.8, "white")):
@@ -187,19 +221,11 @@ def object_examples(
 
 
 def _errorbar(
-    axis: Axes,
-    x: ArrayLike,
-    table: pd.DataFrame,
-    name: str,
-    *,
-    lw: float,
-    ms: float,
+    axis: Axes, x: ArrayLike, table: pd.DataFrame, name: str, *, lw: float, ms: float
 ) -> None:
-    """Column `name` with `<name>_low` and `<name>_high` (fractions), in per cent."""
-    middle = 100 * table[name].astype("float64")
-    low, high = 100 * table[f"{name}_low"], 100 * table[f"{name}_high"]
-    error = np.maximum([middle - low, high - middle], 0)
+    """Draw column `name` with ``<name>_low`` and ``<name>_high`` (fractions), in per cent."""
     axis.errorbar(
-        np.asarray(x), middle, yerr=error, fmt="o", ms=ms, lw=lw,
+        np.asarray(x), 100 * table[name].astype("float64"),
+        yerr=error_bars(table, name, f"{name}_low", f"{name}_high"), fmt="o", ms=ms, lw=lw,
         elinewidth=lw, color=COLORS[name], label=f"{name} TTT",
     )  # fmt: skip

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.layout import error_bars, label_panels, legend_below, panels
+from tttlib.plots.style import PALETTE, pretty
 
 
 def along_stream(
@@ -20,20 +21,23 @@ def along_stream(
     heldout: pd.DataFrame | None = None,
     edges: Sequence[int] = (),
 ) -> Figure:
-    """Moving average of the accuracy along streams, and the held-out accuracy as points.
+    """Draw the moving average of the accuracy along streams, and the held-out accuracy as points.
 
-    curves   columns position, mean (fractions), `panel`, `line`
-    heldout  columns position, mean, low, high, `panel`, `line`
-    edges    positions at which the stream changes, drawn as vertical lines
+    Parameters
+    ----------
+    curves
+        Columns position, mean (fractions), `panel` and `line`.
+    panel, line
+        The columns that name a panel and a curve.
+    heldout
+        Columns position, mean, low, high, `panel` and `line`.
+    edges
+        Positions at which the stream changes, drawn as vertical lines.
     """
-    panels = list(dict.fromkeys(curves[panel]))
+    names = list(dict.fromkeys(curves[panel]))
     lines = list(dict.fromkeys([*curves[line], *([] if heldout is None else heldout[line])]))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(PAGE, 1.0 + 1.7 * rows), squeeze=False, sharex=True
-    )
-    for axis, name in zip(axes.flat, panels, strict=False):
+    figure, axes = panels(len(names), min(3, len(names)), 1.7, extra=1.0, sharex=True)
+    for axis, name in zip(axes.flat, names, strict=False):
         for edge in edges:
             axis.axvline(edge, color="0.7", lw=0.8)
         for i, label in enumerate(lines):
@@ -41,68 +45,50 @@ def along_stream(
             axis.plot(curve["position"], 100 * curve["mean"], **_look(label, i))
             if heldout is not None:
                 points = heldout[(heldout[panel] == name) & (heldout[line] == label)]
-                error = [
-                    100 * (points["mean"] - points["low"]),
-                    100 * (points["high"] - points["mean"]),
-                ]
                 axis.errorbar(
-                    points["position"], 100 * points["mean"], yerr=error, fmt="o-", ms=3.5,
-                    lw=0.8, color=_look(label, i)["color"],
+                    points["position"], 100 * points["mean"], yerr=error_bars(points, "mean"),
+                    fmt="o-", ms=3.5, lw=0.8, color=_look(label, i)["color"],
                 )  # fmt: skip
         axis.set_title(pretty(str(name)))
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("accuracy, %")
-    for axis in axes[-1]:
-        axis.set_xlabel("images seen")
+    label_panels(axes, "images seen", "accuracy, %")
     handles = [plt.Line2D([], [], **_look(x, i), label=pretty(str(x))) for i, x in enumerate(lines)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(lines)))
     return figure
 
 
-def _look(label: str, i: int) -> dict[str, Any]:
-    """The source is broad and grey, so that a method that does nothing still shows on it."""
-    if label == "source":
-        return {"color": "0.7", "lw": 3.2}
-    return {"color": PALETTE[i], "lw": 1.2}
-
-
 def cost(summary: pd.DataFrame, *, panel: str = "domain") -> Figure:
-    """Accuracy against image passes: the source, standard TTT at several steps, online TTT.
+    """Draw accuracy against image passes: the source, standard TTT at several steps, online TTT.
 
-    summary  columns method ("source", "standard", "online"), passes (masked copies an image),
-             mean, low, high (fractions), `panel`
+    Parameters
+    ----------
+    summary
+        Columns method ("source", "standard", "online"), passes (masked copies an image), mean, low,
+        high (fractions) and `panel`.
+    panel
+        The column that names a panel.
     """
-    panels = list(dict.fromkeys(summary[panel]))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(PAGE, 0.8 + 1.7 * rows), squeeze=False, sharex=True
-    )
+    names = list(dict.fromkeys(summary[panel]))
+    figure, axes = panels(len(names), min(3, len(names)), 1.7, extra=0.8, sharex=True)
     styles = {"source": ("o", "0.35"), "standard": ("s", PALETTE[0]), "online": ("D", PALETTE[1])}
-    for axis, name in zip(axes.flat, panels, strict=False):
+    ticks = sorted(set(summary["passes"]))
+    for axis, name in zip(axes.flat, names, strict=False):
         for method, (marker, color) in styles.items():
             points = summary[(summary[panel] == name) & (summary["method"] == method)]
-            error = [
-                100 * (points["mean"] - points["low"]),
-                100 * (points["high"] - points["mean"]),
-            ]
             axis.errorbar(
-                points["passes"], 100 * points["mean"], yerr=error, fmt=marker + "-", ms=4, lw=1,
-                color=color, label=method,
+                points["passes"], 100 * points["mean"], yerr=error_bars(points, "mean"),
+                fmt=marker + "-", ms=4, lw=1, color=color, label=method,
             )  # fmt: skip
         axis.set_title(pretty(str(name)))
         axis.set_xscale("symlog", base=2, linthresh=1)
-        ticks = sorted(set(summary["passes"]))
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=6.5)
         axis.minorticks_off()
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("accuracy, %")
-    for axis in axes[-1]:
-        axis.set_xlabel("masked copies an image")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    label_panels(axes, "masked copies an image", "accuracy, %")
+    legend_below(figure, axes.flat[0])
     return figure
+
+
+def _look(label: str, i: int) -> dict[str, Any]:
+    """Make the source broad and grey, so that a method that does nothing still shows on it."""
+    if label == "source":
+        return {"color": "0.7", "lw": 3.2}
+    return {"color": PALETTE[i], "lw": 1.2}

@@ -8,20 +8,15 @@ import seaborn as sns
 COLUMN = 3.4  # width of one text column, inches
 PAGE = 7.2  # width of a page, inches
 PALETTE = sns.color_palette("colorblind")
+MARKERS = "osD^vPX*<>hd"
 _DOMAINS = (
-    "clean",
-    "gaussian_noise",
-    "motion_blur",
-    "zoom_blur",
-    "contrast",
-    "pixelate",
-    "defocus_blur",
-)
+    "clean", "gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate", "defocus_blur",
+)  # fmt: skip
 DOMAIN_COLORS = dict(zip(_DOMAINS, ["#555555", *PALETTE[:6]], strict=True))
 
 
 def use_style() -> None:
-    """The study's look; call once at the top of a notebook."""
+    """Set the look of the study's figures; call this once at the top of a notebook."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     mpl.rcParams.update(
         {
@@ -41,5 +36,5 @@ def use_style() -> None:
 
 
 def pretty(name: str) -> str:
-    """gaussian_noise -> gaussian noise."""
+    """Return a name as words: gaussian_noise -> gaussian noise."""
     return name.replace("_", " ")

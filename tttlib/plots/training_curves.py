@@ -6,23 +6,24 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.models.training.recipes import Loss
-from tttlib.plots.style import PAGE, PALETTE
+from tttlib.plots.layout import label_panels, panels
+from tttlib.plots.style import PALETTE
 
 _PHASES = get_args(Loss)
 
 
 def training_curves(cards: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Losses of the bundled networks' cards: one panel each, one curve a phase.
+    """Draw the losses of the bundled networks: one panel each, one curve per phase.
 
-    cards  name -> card with `losses` (a list for each phase, means over 50 steps) and `recipe`
+    Parameters
+    ----------
+    cards
+        Name -> card with `losses` (a list for each phase, means over 50 steps) and `recipe`.
     """
-    columns = 3
-    rows = -(-len(cards) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(PAGE, 1.9 * rows), squeeze=False)
+    figure, axes = panels(len(cards), 3, 1.9)
     for axis, (name, card) in zip(axes.flat, cards.items(), strict=False):
         start = 0
         for losses, phase in zip(card["losses"], card["recipe"]["phases"], strict=True):
@@ -33,10 +34,5 @@ def training_curves(cards: Mapping[str, Mapping[str, Any]]) -> Figure:
             start += len(losses)
         axis.set_title(name)
         axis.legend()
-    for axis in axes.flat[len(cards) :]:
-        axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("training loss")
-    for axis in axes[-1]:
-        axis.set_xlabel("step")
+    label_panels(axes, "step", "training loss")
     return figure

@@ -10,7 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tttlib.plots.style import PAGE, PALETTE
+from tttlib.plots.layout import ASIDE, dodged, error_bars, legend_below, name_rows, panels
+from tttlib.plots.style import MARKERS, PAGE, PALETTE
 
 FACTOR_COLORS = {
     "corruption": PALETTE[0],
@@ -31,23 +32,31 @@ def variance_lines(
     factors: Sequence[str] = ("corruption", "class"),
     most: int = 5,
 ) -> Figure:
-    """One panel per value of `panel`, shares of variance along `x` with intervals.
+    """Draw shares of variance with intervals along `x`, in one panel per value of `panel`.
 
-    table  columns factor, share, low, high (fractions), `x`, `panel`, in the order to be drawn
-    most   panels: of more values, this many evenly spread, the last one included
+    Parameters
+    ----------
+    table
+        Columns factor, share, low, high (fractions), `x` and `panel`, in the order to be drawn.
+    x, panel
+        The columns of the axis and of what names a panel.
+    factors
+        The factors to draw.
+    most
+        Number of panels: of more values, this many evenly spread, the last one included.
     """
     names = list(dict.fromkeys(table[panel]))
     spread = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
     names, places = [names[i] for i in spread], list(dict.fromkeys(table[x]))
-    figure, axes = plt.subplots(1, len(names), figsize=(PAGE, 2.3), sharey=True, squeeze=False)
+    figure, axes = panels(len(names), len(names), 2.3, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
-        here = table[table[panel] == name]
+        part = table[table[panel] == name]
         for factor in factors:
-            curve = here[here["factor"] == factor].set_index(x).reindex(places)
+            curve = part[part["factor"] == factor].set_index(x).reindex(places)
             at, color = range(len(places)), FACTOR_COLORS[factor]
             axis.plot(
                 at, 100 * curve["share"], color=color, marker=_MARKERS[factor], ms=3.5, lw=1.3,
-                label=_spoken(factor),
+                label=_words(factor),
             )  # fmt: skip
             axis.fill_between(at, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.6)
@@ -56,8 +65,7 @@ def variance_lines(
         axis.set_xlabel("after block" if x == "layer" else x)
         axis.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("share of variance, %")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -68,41 +76,47 @@ def variance_points(
     factors: Sequence[str] = ("corruption", "class", "corruption x class", "image", "rest"),
     label: str = "share of variance, %",
 ) -> Figure:
-    """Shares of variance, or their changes, with intervals: a row per factor, dodged by `hue`.
+    """Draw shares of variance, or their changes, with intervals: a row per factor.
 
-    table  columns factor, share, low, high (fractions) and `hue`; "before" is grey, so that the
-           others keep their colours in a figure without it
+    Parameters
+    ----------
+    table
+        Columns factor, share, low, high (fractions) and `hue`.
+    hue
+        The column that names a colour. Its value "before" is grey, so that the others keep their
+        colours in a figure without it.
+    factors
+        The factors to draw.
+    label
+        Of the axis.
     """
     hues = list(dict.fromkeys(table[hue]))
     looks = dict(
-        zip((h for h in hues if h != "before"), zip(PALETTE, "osD^vPX", strict=False), strict=False)
+        zip((h for h in hues if h != "before"), zip(PALETTE, MARKERS, strict=False), strict=False)
     )
     height = 0.8 + 0.11 * len(factors) * (len(hues) + 0.8)
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, height))
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = table[table[hue] == name].set_index("factor").reindex(factors)
-        y = np.arange(len(factors)) + (i - (len(hues) - 1) / 2) * 0.7 / len(hues)
-        middle = 100 * part["share"]
-        error = np.abs([middle - 100 * part["low"], 100 * part["high"] - middle])
         color, marker = looks.get(name, ("#777777", "x"))
         axis.errorbar(
-            middle, y, xerr=error, fmt=marker, ms=3.5, lw=1.2, color=color, label=str(name)
-        )
-    axis.set_yticks(range(len(factors)), [_spoken(f) for f in factors])
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
+            100 * part["share"], dodged(len(factors), i, len(hues)),
+            xerr=error_bars(part, "share"), fmt=marker, ms=3.5, lw=1.2, color=color,
+            label=str(name),
+        )  # fmt: skip
+    name_rows(axis, [_words(f) for f in factors])
     axis.set_xlabel(label)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    axis.legend(**ASIDE, fontsize=7)
     return figure
 
 
-def _spoken(factor: str) -> str:
+def _words(factor: str) -> str:
     return factor.replace(" x ", " × ").replace(" - ", " minus ")
 
 
 def _ticks(axis: Axes, places: Sequence[object]) -> None:
-    """Names under the positions; of many every other one, the last one always."""
+    """Write names under the positions; of many every third one, the last one always."""
     names = ["end" if p == "norm" else str(p).removeprefix("block ") for p in places]
     step = 1 if len(names) <= 6 else 3
     shown = sorted({*range(0, len(names) - step + 1, step), len(names) - 1})

@@ -1,8 +1,9 @@
-"""The obvious implementation of the corruptions: an image at a time, NumPy, SciPy, OpenCV, PIL.
+"""The corruptions the obvious way: one image at a time with NumPy, SciPy, OpenCV and Pillow.
 
-What `tttlib bench corruptions` compares against, with the same parameters and the same steps. Only
-the benchmark and the tests use it; it needs the development extra (OpenCV comes with the `frost`
-extra). Source: Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261.
+Parameters and steps are those of `tttlib.corruptions`, which the tests hold to this module and
+`tttlib bench corruptions` compares with it. It needs OpenCV, which comes with the `frost` extra.
+
+Source: Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261.
 """
 
 from __future__ import annotations
@@ -18,17 +19,23 @@ from PIL import Image
 from scipy import ndimage
 from skimage import color, filters
 
-from tttlib import corruptions
 from tttlib.corruptions import weather
+from tttlib.corruptions.recipes import EXTRA_NAMES, NAMES, recipe_of
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, random: RandomState) -> np.ndarray:
-    """One corrupted image. image: uint8 [H,W,3], RGB -> uint8 [H,W,3]."""
-    recipe = corruptions._RECIPES[name]
-    side = min(image.shape[:2])
-    table = recipe.parameters[min(recipe.parameters, key=lambda size: abs(size - side))]
-    parameters = table[severity - 1]
-    parameters = parameters if isinstance(parameters, tuple) else (parameters,)
+    """Return the corrupted copy of an RGB image, uint8 [H,W,3].
+
+    Parameters
+    ----------
+    image
+        uint8 [H,W,3], RGB.
+    name, severity
+        One of the corruptions and a severity from 1 to 5.
+    random
+        Draws the random fields, in the order of the released scripts.
+    """
+    parameters = recipe_of(name).levels(min(image.shape[:2]))[severity - 1]
     return (np.clip(_FUNCTIONS[name](image, random, *parameters), 0, 1) * 255).astype(np.uint8)
 
 
@@ -79,7 +86,7 @@ def _glass_blur(
 
 
 def _smear(image: np.ndarray, angle: float, radius: float, sigma: float) -> np.ndarray:
-    """ImageMagick's motion blur; image [H,W,...] of whole grey levels."""
+    """Blur an image [H,W,...] of whole grey levels as ImageMagick does."""
     size = 2 * math.ceil(radius) + 1
     weights = np.exp(-(np.arange(size) ** 2) / (2 * sigma**2))
     weights /= weights.sum()
@@ -158,7 +165,7 @@ def _fog(image: np.ndarray, random: RandomState, amount: float, decay: float) ->
 
 
 def _plasma(side: int, decay: float, random: RandomState) -> np.ndarray:
-    """Diamond-square on a periodic grid, [side,side] in [0,1]."""
+    """Return a diamond-square fractal on a periodic grid, [side,side] in [0,1]."""
     grid, step, wobble = np.zeros((side, side)), side, 100.0
 
     def mean(total: np.ndarray) -> np.ndarray:
@@ -270,5 +277,5 @@ def _spatter(
 
 
 _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
-    name: globals()[f"_{name}"] for name in (*corruptions.NAMES, *corruptions.EXTRA_NAMES)
+    name: globals()[f"_{name}"] for name in (*NAMES, *EXTRA_NAMES)
 }

@@ -5,8 +5,9 @@ with one setting. A finished unit is read, not run again, so every experiment is
 """
 
 from tttlib.results.folders import gather, result_files
-from tttlib.results.literature import beside_published, compare_with_published, published
-from tttlib.results.store import Store, load, provenance, unit_key
+from tttlib.results.literature import beside_published, published
+from tttlib.results.result_file import provenance
+from tttlib.results.store import Store, load, unit_key
 from tttlib.results.summaries import paired_difference, summarise
 from tttlib.results.tabulation import tabulate
 from tttlib.results.typeset import latex
@@ -14,7 +15,6 @@ from tttlib.results.typeset import latex
 __all__ = [
     "Store",
     "beside_published",
-    "compare_with_published",
     "gather",
     "latex",
     "load",

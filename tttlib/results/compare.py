@@ -1,7 +1,7 @@
 """Two runs, or a run and recorded numbers, cell by cell: what moved, what is missing, what is new.
 
 A cell is one setting of one experiment (every field that tells settings apart, see
-`results.fields.keys`; seeds are averaged over) and one measured quantity, with its mean and n; or
+`columns.keys`; seeds are averaged over) and one measured quantity, with its mean and n; or
 one number of a table of the run.
 
 Equal code on the same machine, with the same versions and thread count, gives the same rows, so the
@@ -12,6 +12,7 @@ each cell (`goldens`).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from tttlib.results import columns, gather
-from tttlib.results.mixing import short
+from tttlib.results.columns import short
+
+log = logging.getLogger(__name__)
 
 RTOL, ATOL = 1e-5, 1e-7
 """Of float32 means summed in another order."""
@@ -32,7 +35,14 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 class Comparison(NamedTuple):
-    """cells: cell, quantity, state (one of `STATES`), A, B, n A, n B, difference, tolerance."""
+    """What moved between two runs.
+
+    Attributes
+    ----------
+    cells
+        One row per cell: cell, quantity, state (one of `STATES`), A, B, n A, n B, difference,
+        tolerance.
+    """
 
     cells: pd.DataFrame
 
@@ -42,8 +52,9 @@ class Comparison(NamedTuple):
         return bool(self.cells["state"].isin(["moved", "missing"]).any())
 
     def counts(self) -> dict[str, int]:
-        found = self.cells["state"].value_counts()
-        return {state: int(found.get(state, 0)) for state in STATES}
+        """Return the number of cells in each state."""
+        counts = self.cells["state"].value_counts()
+        return {state: int(counts.get(state, 0)) for state in STATES}
 
 
 def cells_of(
@@ -52,24 +63,43 @@ def cells_of(
     experiments: Sequence[str] | None = None,
     tables: bool = True,
 ) -> pd.DataFrame:
-    """The cells of a run: columns cell, quantity, n, mean, scale (mean of absolute values) and
-    answers (True where right or wrong is counted).
+    """Return the cells of a run; a warning is logged for units of a sweep that are left out.
 
-    by           columns that name a cell, where an experiment has them; None: all settings
-    experiments  only these; None: all
-    tables       also the numbers of <run>/tables/*.csv
-    Raises ValueError when none is found.
+    Parameters
+    ----------
+    run
+        A run, sweep or results folder.
+    by
+        Columns that name a cell, where an experiment has them; None: all settings.
+    experiments
+        Only these; None: all.
+    tables
+        Whether to add the numbers of ``<run>/tables/*.csv``.
+
+    Returns
+    -------
+    DataFrame
+        Columns cell, quantity, n, mean, scale (mean of absolute values) and answers (True where
+        right or wrong is counted).
+
+    Raises
+    ------
+    ValueError
+        When the run has no cell.
     """
-    found, _ = gather([run])
-    parts = []
-    for name, part in found.items():
-        if experiments is None or name in experiments:
-            parts.append(_of_rows(name, part.rows, part.units, by))
+    gathered, left_out = gather([run])
+    for note in left_out:
+        log.warning(note)
+    parts = [
+        _of_rows(name, part.rows, part.units, by)
+        for name, part in gathered.items()
+        if experiments is None or name in experiments
+    ]
     if tables:
         parts += [_of_table(path) for path in sorted(Path(run).glob("tables/*.csv"))]
     parts = [p for p in parts if len(p)]
     if not parts:
-        known = ", ".join(found)
+        known = ", ".join(gathered)
         raise ValueError(f"{run} has no rows of {', '.join(experiments or ())}; it has {known}")
     return pd.concat(parts, ignore_index=True)
 
@@ -77,10 +107,10 @@ def cells_of(
 def compare(
     a: pd.DataFrame, b: pd.DataFrame, *, rtol: float = RTOL, atol: float = ATOL
 ) -> Comparison:
-    """What moved from A to B (`cells_of` or `goldens.read`).
+    """Compare the cells A and B (`cells_of` or `goldens.read`).
 
     A cell is the same when |B - A| <= tolerance and both have one n. The tolerance is A's column
-    `tolerance` where it has one, else atol + rtol * scale.
+    `tolerance` where it has one, otherwise atol + rtol * scale.
     """
     both = a.merge(b, on=["cell", "quantity"], how="outer", suffixes=(" A", " B"), indicator=True)
     table = both[["cell", "quantity"]].assign(
@@ -98,28 +128,18 @@ def compare(
 
 
 def readable(cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """What the names of all cells share, and the table without it; the furthest moved first."""
-    names = cells["cell"].map(_parts)
+    """Return what the names of all cells share, and the table without it, furthest moved first."""
+    names = cells["cell"].str.split("; ")
     shared = [p for p in names.iloc[0] if names.map(lambda n, p=p: p in n).all()]
     if len(cells) == 1:
         shared = []
-    shown = names.map(lambda n: ", ".join(p for p in n if p not in shared))
-    table = cells.assign(cell=shown)
+    table = cells.assign(cell=names.map(lambda n: ", ".join(p for p in n if p not in shared)))
     far = (table["difference"].abs() / table["tolerance"]).fillna(float("inf"))
     table = table.loc[far.sort_values(ascending=False, kind="stable").index]
-    n = [short(x) if x == y else f"{short(x)} -> {short(y)}" for x, y in _pairs(table)]
-    table = table.assign(n=n)[
-        ["state", "cell", "quantity", "n", "A", "B", "difference", "tolerance"]
-    ]
-    return ", ".join(shared), table
-
-
-def _pairs(table: pd.DataFrame) -> list[tuple[float, float]]:
-    return list(zip(table["n A"], table["n B"], strict=True))
-
-
-def _parts(name: str) -> list[str]:
-    return name.split("; ")
+    pairs = zip(table["n A"], table["n B"], strict=True)
+    n = [short(a) if a == b else f"{short(a)} -> {short(b)}" for a, b in pairs]
+    shown = ["state", "cell", "quantity", "n", "A", "B", "difference", "tolerance"]
+    return ", ".join(shared), table.assign(n=n)[shown]
 
 
 def _of_rows(
@@ -134,7 +154,7 @@ def _of_rows(
     )
     keys = [f" {n}" for n in names]
     groups = named.groupby(keys, sort=True) if keys else named.groupby(lambda _: "")
-    found = []
+    parts = []
     for value in values:
         count, mean = groups[value].count(), groups[value].mean()
         answers = pd.api.types.is_bool_dtype(rows[value])
@@ -142,8 +162,8 @@ def _of_rows(
         table = pd.DataFrame({"n": count, "mean": mean.astype(float), "scale": scale})
         table["cell"] = [_name(experiment, names, key) for key in table.index]
         table["quantity"], table["answers"] = value, answers
-        found.append(table[table["n"] > 0])
-    return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
+        parts.append(table[table["n"] > 0])
+    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def _named(rows: pd.DataFrame, units: pd.DataFrame, name: str) -> pd.Series:
@@ -160,7 +180,7 @@ def _name(experiment: str, names: Sequence[str], key: object) -> str:
 
 
 def _of_table(path: Path) -> pd.DataFrame:
-    """The numbers of a table; its rows are named by their texts, those alike are counted."""
+    """Return the numbers of a table; its rows are named by their texts, equal ones are counted."""
     table = pd.read_csv(path)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
     intervals = [c for c in texts if table[c].map(lambda v: bool(_INTERVAL.search(str(v)))).any()]
@@ -179,18 +199,14 @@ def _of_table(path: Path) -> pd.DataFrame:
         + ("; " + names if naming else names)
         + again.map(lambda k: f"; row {k + 1}" if k else "")
     )
-    found = []
+    cells = []
     for c in table:
         if c in naming or c == "verdict":
             continue
-        numbers = (
-            table[c].map(lambda v: [float(x) for x in _NUMBER.findall(str(v))])
-            if c in intervals
-            else table[c].map(lambda v: [float(v)])
-        )
-        for name, several in zip(names, numbers, strict=True):
-            for k, value in enumerate(several):
-                quantity = str(c) if len(several) == 1 else f"{c} ({k + 1})"
-                found.append((name, quantity, 1, value, abs(value), False))
-    made = pd.DataFrame(found, columns=COLUMNS)
+        for name, cell in zip(names, table[c], strict=True):
+            texts = _NUMBER.findall(str(cell)) if c in intervals else [cell]
+            for k, value in enumerate(float(str(text)) for text in texts):
+                quantity = str(c) if len(texts) == 1 else f"{c} ({k + 1})"
+                cells.append((name, quantity, 1, value, abs(value), False))
+    made = pd.DataFrame(cells, columns=COLUMNS)
     return made[made["mean"].notna()]

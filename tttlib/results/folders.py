@@ -9,110 +9,134 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from tttlib.results import columns
+from tttlib.results import columns, unit_state
 from tttlib.results.columns import KEY
-from tttlib.results.store import provenance, read_table, unit_key
+from tttlib.results.result_file import joined, provenance, read_table
+from tttlib.results.store import unit_key
+
+_PATTERNS = ("*.parquet", "results/*.parquet", "units/*/results/*.parquet")
 
 
 class Gathered(NamedTuple):
     """The units of one experiment.
 
-    rows   all their rows, with a column `unit_key`
-    units  one row per unit, by key: its fields, see `columns.of_unit`
+    Attributes
+    ----------
+    rows
+        All rows of the units, with a column `unit_key`.
+    units
+        One row per unit, by key: its fields, see `columns.of_unit`.
     """
 
     rows: pd.DataFrame
     units: pd.DataFrame
 
     def where(self, kept: pd.Series) -> Gathered:
-        """The rows that `kept` marks, and the units that still have some."""
+        """Return the rows that `kept` marks, and the units that still have some."""
         rows = self.rows[kept]
         return Gathered(rows, self.units[self.units.index.isin(rows[KEY].unique())])
 
     def values(self, name: str) -> pd.Series:
-        """A column of the rows, or a field of their units."""
+        """Return a column of the rows, or a field of their units, for every row."""
         if name in self.rows:
             return self.rows[name]
         return self.rows[KEY].map(self.units[name])
 
     def knows(self, name: str) -> bool:
+        """Return whether `name` is a column of the rows or a field of the units."""
         return name in self.rows or name in self.units
 
 
-def result_files(folders: Sequence[str | Path]) -> list[Path]:
-    """The Parquet files of folders: F/*, F/results/* and F/units/*/results/* of each F.
+class _Unit(NamedTuple):
+    path: Path
+    table: pa.Table
+    origin: dict[str, Any]
 
-    Files that are being written have other names. Raises FileNotFoundError for a folder that is not
-    there or has none.
+
+def result_files(folders: Sequence[str | Path]) -> list[Path]:
+    """Return the Parquet files of folders: F/*, F/results/* and F/units/*/results/* of each F.
+
+    Files that are being written have other names. Units of a sweep that are not done are left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a folder that does not exist or holds no finished unit.
     """
-    found: list[Path] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}; name a run, a sweep or a results folder")
-        patterns = ("*.parquet", "results/*.parquet", "units/*/results/*.parquet")
-        files = [p for pattern in patterns for p in sorted(folder.glob(pattern))]
-        files = [p for p in files if not p.name.startswith(".")]
-        if not files:
-            raise FileNotFoundError(
-                f"no finished units in {folder}: looked for {', '.join(patterns)}; "
-                "run the experiment, or name the folder of one run"
-            )
-        found += files
-    return list(dict.fromkeys(path.resolve() for path in found))
+    return _files(folders)[0]
 
 
 def gather(folders: Sequence[str | Path]) -> tuple[dict[str, Gathered], list[str]]:
-    """The units of every experiment in `folders`, and notes on what was left out.
+    """Return the units of every experiment in `folders`, and notes on what was left out.
 
-    A unit that lies in several folders with the same rows is read once; with other rows it is
-    refused (ValueError).
+    A unit that lies in several folders with the same rows is read once.
+
+    Raises
+    ------
+    FileNotFoundError
+        As `result_files`.
+    ValueError
+        For a unit that lies in several folders with different rows.
     """
-    seen: dict[str, tuple[Path, pa.Table, dict[str, Any]]] = {}
+    files, notes = _files(folders)
+    units: dict[str, _Unit] = {}
     copies = 0
-    for path in result_files(folders):
+    for path in files:
         origin, table = provenance(path), read_table(path).replace_schema_metadata(None)
-        key = unit_key(origin["unit"])
-        if key in seen:
-            _check_copy(seen[key], (path, table, origin))
+        unit, key = _Unit(path, table, origin), unit_key(origin["unit"])
+        if key in units:
+            _check_copy(units[key], unit)
             copies += 1
         else:
-            seen[key] = (path, table, origin)
+            units[key] = unit
     experiments: dict[str, list[str]] = {}
-    for key, (_, _, origin) in seen.items():
-        experiments.setdefault(origin["unit"]["experiment"], []).append(key)
-    found = {name: _joined(name, keys, seen) for name, keys in sorted(experiments.items())}
-    notes = [f"{copies} files repeat the rows of another one; they count once"] if copies else []
-    return found, notes
+    for key, unit in units.items():
+        experiments.setdefault(unit.origin["unit"]["experiment"], []).append(key)
+    if copies:
+        notes.append(f"{copies} files repeat the rows of another one; they count once")
+    return {name: _together(name, keys, units) for name, keys in sorted(experiments.items())}, notes
 
 
-def _joined(name: str, keys: Iterable[str], seen: dict[str, tuple]) -> Gathered:
-    tables, units = [], {}
+def _files(folders: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    files: list[Path] = []
+    notes: list[str] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}; name a run, a sweep or a results folder")
+        present = [path for pattern in _PATTERNS for path in sorted(folder.glob(pattern))]
+        complete, reasons = unit_state.completed(
+            folder, [path for path in present if not path.name.startswith(".")]
+        )
+        if not complete:
+            reason = "; ".join([*reasons, f"looked for {', '.join(_PATTERNS)}"])
+            raise FileNotFoundError(
+                f"no finished units in {folder}: {reason}; "
+                "run the experiment, or name the folder of one run"
+            )
+        files += complete
+        notes += reasons
+    return list(dict.fromkeys(files)), notes
+
+
+def _together(name: str, keys: Iterable[str], units: dict[str, _Unit]) -> Gathered:
+    tables, fields = [], {}
     for key in keys:
-        _, table, origin = seen[key]
-        units[key] = columns.of_unit(origin)
+        _, table, origin = units[key]
+        fields[key] = columns.of_unit(origin)
         tables.append(table.append_column(KEY, pa.array([key] * len(table), pa.string())))
-    try:
-        rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"units of experiment {name!r} have columns of one name and different types ({error}); "
-            "name folders of one kind"
-        ) from error
-    return Gathered(rows, pd.DataFrame.from_dict(units, orient="index"))
+    rows = joined(tables, f"experiment {name!r}", "name folders of one kind")
+    return Gathered(rows, pd.DataFrame.from_dict(fields, orient="index"))
 
 
-def _check_copy(
-    a: tuple[Path, pa.Table, dict[str, Any]], b: tuple[Path, pa.Table, dict[str, Any]]
-) -> None:
-    """Two files of one unit must say the same."""
-    (first, rows_a, origin_a), (second, rows_b, origin_b) = a, b
-    if rows_a.to_pandas().equals(rows_b.to_pandas()):
+def _check_copy(a: _Unit, b: _Unit) -> None:
+    """Refuse two files of one unit that hold different rows."""
+    if a.table.to_pandas().equals(b.table.to_pandas()):
         return
-    fields_a, fields_b = columns.of_unit(origin_a), columns.of_unit(origin_b)
+    fields_a, fields_b = columns.of_unit(a.origin), columns.of_unit(b.origin)
     differing = [n for n in {**fields_a, **fields_b} if fields_a.get(n) != fields_b.get(n)]
     name = differing[0] if differing else "utc"
-    values = [{**o, **f}.get(name) for o, f in ((origin_a, fields_a), (origin_b, fields_b))]
+    first, second = ({**u.origin, **f}.get(name) for u, f in ((a, fields_a), (b, fields_b)))
     raise ValueError(
-        f"{first} and {second} are the same unit with other rows; {name} is {values[0]!r} and "
-        f"{values[1]!r}: leave one of the folders out, or delete one of the files"
+        f"{a.path} and {b.path} are the same unit with other rows; {name} is {first!r} and "
+        f"{second!r}: leave one of the folders out, or delete one of the files"
     )

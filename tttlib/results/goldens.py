@@ -21,7 +21,6 @@ answer in twenty, at least one; for other numbers 0.2 % of the mean absolute val
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +32,7 @@ from scipy import stats
 from tttlib.results.columns import LEADING
 from tttlib.results.compare import ATOL, RTOL, Comparison, cells_of, compare
 from tttlib.runtime import environment
+from tttlib.runtime.files import atomic_write
 
 BY = (*LEADING, "name", "layer", "factor", "state", "kind")
 """What names a cell; other settings (learning rates, masks) are averaged over."""
@@ -44,14 +44,14 @@ COVERAGE = 0.999
 ROUNDING = 2e-3
 """Relative: float32 sums in another order, over a few steps of learning."""
 
-_RULE = (
+_RULE = (  # stored in the file
     "value: first run; tolerance: 99.9 % t range of the difference of two seeds, spread pooled "
     "over cells, at least one answer in twenty or 0.2 %"
 )
 
 
 def flips(n: pd.Series) -> pd.Series:
-    """The share of n answers that may change: those whose two best classes are as good as equal."""
+    """Return the share of n answers that may change: their two best classes are nearly equal."""
     return (n // 20).clip(lower=1) / n
 
 
@@ -64,10 +64,24 @@ def make(
 ) -> pd.DataFrame:
     """Write the goldens of runs that differ in their seed, and return their cells.
 
-    runs         the first gives the values; one alone has the floor as tolerance
-    experiments  None: all but `LEFT_OUT`
     Cells that not all runs have are left out (a setting that was chosen by tuning, for instance); n
-    is kept where all runs agree on it. Raises ValueError for no runs, and a run without cells.
+    is kept where all runs agree on it.
+
+    Parameters
+    ----------
+    runs
+        The first gives the values; one alone has the floor as tolerance.
+    file
+        The JSON file to write.
+    by
+        What names a cell.
+    experiments
+        Only these; None: all but `LEFT_OUT`.
+
+    Raises
+    ------
+    ValueError
+        For no runs, and for a run without cells.
     """
     if not runs:
         raise ValueError("goldens need at least one run")
@@ -89,49 +103,52 @@ def make(
 
 
 def read(file: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Cells for `compare`, and `by` and `experiments` with which a run's are to be made.
+    """Return cells for `compare`, and the options of `cells_of` that make those of a run.
 
-    Raises ValueError for a file that holds no goldens.
+    Raises
+    ------
+    ValueError
+        For a file that holds no goldens.
     """
     try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
         cells = [
             (cell, quantity, *values)
-            for cell, quantities in found["cells"].items()
+            for cell, quantities in content["cells"].items()
             for quantity, values in quantities.items()
         ]
         table = pd.DataFrame(cells, columns=["cell", "quantity", "n", "mean", "tolerance"])
-        how = {"by": found["by"], "experiments": found["experiments"], "tables": False}
+        options = {"by": content["by"], "experiments": content["experiments"], "tables": False}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{file} holds no goldens ({type(error).__name__}: {error}); make them with "
             "tttlib compare --make-golden FILE RUN …"
         ) from error
-    return table.assign(scale=table["mean"].abs(), answers=False), how
+    return table.assign(scale=table["mean"].abs(), answers=False), options
 
 
 def compare_paths(
     a: str | Path, b: str | Path, *, rtol: float | None = None, atol: float | None = None
 ) -> Comparison:
-    """`compare.compare` of two runs, or of goldens (a .json file, on either side) and a run.
+    """Compare two runs, or goldens (a .json file, on either side) and a run.
 
-    Raises ValueError for tolerances beside goldens, which have their own.
+    Raises
+    ------
+    ValueError
+        For tolerances beside goldens, which have their own.
     """
     if Path(b).suffix == ".json":
         a, b = b, a
     if Path(a).suffix != ".json":
-        tolerances = {
-            "rtol": RTOL if rtol is None else rtol,
-            "atol": ATOL if atol is None else atol,
-        }
-        return compare(cells_of(a), cells_of(b), **tolerances)
+        rtol, atol = RTOL if rtol is None else rtol, ATOL if atol is None else atol
+        return compare(cells_of(a), cells_of(b), rtol=rtol, atol=atol)
     if rtol is not None or atol is not None:
         raise ValueError(f"{a} has a tolerance for every cell: leave --rtol and --atol out")
-    expected, how = read(a)
-    found = cells_of(b, **how)
-    if how["experiments"] is None:
-        found = found[~_experiments(found).isin(LEFT_OUT)]
-    return compare(expected, found)
+    expected, options = read(a)
+    cells = cells_of(b, **options)
+    if options["experiments"] is None:
+        cells = cells[~_experiments(cells).isin(LEFT_OUT)]
+    return compare(expected, cells)
 
 
 def _experiments(cells: pd.DataFrame) -> pd.Series:
@@ -157,7 +174,7 @@ def _tolerances(cells: pd.DataFrame, means: np.ndarray) -> pd.Series:
 
 
 def _inner(cell: str) -> str:
-    """What a quantity is of: the parts of a name that are not in `LEADING`."""
+    """Return what a quantity belongs to: the parts of a name that are not in `LEADING`."""
     return "; ".join(p for p in cell.split("; ")[1:] if p.partition("=")[0] not in LEADING)
 
 
@@ -168,7 +185,7 @@ def _write(
     experiments: Sequence[str] | None,
     runs: int,
 ) -> None:
-    """JSON with one line a cell, so that differences of two versions can be read."""
+    """Write JSON with one line per cell, so that differences of two versions can be read."""
     origin = environment.describe()
     head = {
         "tolerance": _RULE,
@@ -180,14 +197,13 @@ def _write(
         "experiments": None if experiments is None else list(experiments),
     }
     lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
-    found: dict[str, dict[str, list]] = {}
+    values: dict[str, dict[str, list]] = {}
     for cell, quantity, n, mean, tolerance in cells.itertuples(index=False):
         count = None if pd.isna(n) else int(n)
-        values = [count, float(f"{mean:.7g}"), float(f"{tolerance:.3g}")]
-        found.setdefault(cell, {})[quantity] = values
-    inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items()))
+        numbers = [count, float(f"{mean:.7g}"), float(f"{tolerance:.3g}")]
+        values.setdefault(cell, {})[quantity] = numbers
+    inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(values.items()))
     text = "\n".join(["{", *lines, ' "cells": {', inner, " }", "}"]) + "\n"
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
+    with atomic_write(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

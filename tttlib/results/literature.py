@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 import pandas as pd
 
-from tttlib.results.mixing import short
-from tttlib.results.summaries import need_columns
+from tttlib.results.columns import short
 
 
 def published(name: str) -> pd.DataFrame:
-    """A published table: source, citation, method, domain, severity, metric, value (%), protocol.
+    """Return a published table.
 
-    Raises ValueError for an unknown name, listing the known ones.
+    Its columns are source, citation, method, domain, severity, metric, value (%), protocol.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message lists the known ones.
     """
     folder = resources.files("tttlib") / "published"
     known = sorted(f.name[:-4] for f in folder.iterdir() if f.name.endswith(".csv"))
@@ -25,45 +29,42 @@ def published(name: str) -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def compare_with_published(
-    summary: pd.DataFrame, name: str, on: Sequence[str] = ("method", "domain")
-) -> pd.DataFrame:
-    """`summary` (accuracy as fractions) in per cent beside the published values matched on `on`.
-
-    Adds columns published, published_method, difference, source and protocol. A row that nothing
-    was published for keeps empty ones; published rows without a match are left out. To compare with
-    a method of another name, give `summary` a column `published_method` and name it in `on`.
-    """
-    table = published(name)
-    table = table[table["metric"] == "accuracy"]
-    table = table.assign(published_method=table["method"])
-    on = list(on)
-    need_columns(summary, [*on, "mean", "low", "high"])
-    need_columns(table, on)
-    kept = [c for c in ("value", "published_method", "source", "protocol") if c not in on]
-    ours = summary.assign(**{c: 100 * summary[c] for c in ("mean", "low", "high")})
-    merged = ours.merge(table[[*on, *kept]], on=on, how="left", validate="m:1").rename(
-        columns={"value": "published"}
-    )
-    return merged.assign(difference=merged["mean"] - merged["published"])
-
-
 def beside_published(
     table: pd.DataFrame,
     name: str,
     fixed: Mapping[str, Any] | None = None,
     where: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """A summary of accuracies in per cent, with published ones beside it.
+    """Return a summary of accuracies in per cent, with published ones beside it.
 
-    fixed  what all rows of `table` share, such as the method
-    where  which of the published rows (column -> value) count
     Rows match on the method (also by our name of it), domain and severity, as far as the published
     table has them and `where` does not choose them. Published errors are turned into accuracies.
-    Adds columns published, difference and source. Raises ValueError when several published numbers
-    match one row, naming a column that tells them apart.
+
+    Parameters
+    ----------
+    table
+        A summary with columns mean, low and high (fractions).
+    name
+        Name of the published table.
+    fixed
+        What all rows of `table` share, such as the method.
+    where
+        Which of the published rows (column -> value) count.
+
+    Returns
+    -------
+    DataFrame
+        `table` in per cent with the columns published, difference and source; they are empty where
+        nothing was published.
+
+    Raises
+    ------
+    ValueError
+        When several published numbers match one row (the message names a column that tells them
+        apart), for a table without domains, and for an unknown name, column or value.
     """
-    theirs = _accuracies(name, where or {})
+    where = where or {}
+    theirs = _accuracies(name, where)
     ours = table.assign(**{c: 100 * table[c] for c in ("mean", "low", "high")})
     ours = ours.assign(**{c: v for c, v in (fixed or {}).items() if c not in ours})
     pairs = {
@@ -71,28 +72,29 @@ def beside_published(
         "domain": "domain",
         "severity": "severity",
     }
-    pairs = {a: b for a, b in pairs.items() if a in ours and b in theirs and a not in (where or {})}
+    pairs = {a: b for a, b in pairs.items() if a in ours and b in theirs and a not in where}
     if "domain" not in pairs:
         raise ValueError("published numbers are by domain: name it in --by, or leave --by out")
     keys = list(pairs)
     left = ours[keys].map(short)
     right = theirs[[*pairs.values()]].map(short).set_axis(keys, axis="columns")
     right = right.assign(published=theirs["accuracy"], source=theirs["source"])
-    twice = theirs[right.duplicated(keys, keep=False)]
-    if len(twice):
-        told = next(str(c) for c in theirs if c not in pairs.values() and twice[c].nunique() > 1)
-        values = ", ".join(twice[told].map(short).unique())
+    repeated = theirs[right.duplicated(keys, keep=False)]
+    if len(repeated):
+        varies = (c for c in theirs if c not in pairs.values() and repeated[c].nunique() > 1)
+        column = str(next(varies))
+        values = ", ".join(repeated[column].map(short).unique())
         raise ValueError(
-            f"{name} has several numbers for one row: {told} is {values}; pick one with "
-            f"--published-where {told}=…"
+            f"{name} has several numbers for one row: {column} is {values}; pick one with "
+            f"--published-where {column}=…"
         )
-    found = left.merge(right, on=keys, how="left").set_index(table.index)
-    found = ours[table.columns].assign(published=found["published"], source=found["source"])
-    return found.assign(difference=found["mean"] - found["published"])
+    matched = left.merge(right, on=keys, how="left").set_index(table.index)
+    merged = ours[table.columns].assign(published=matched["published"], source=matched["source"])
+    return merged.assign(difference=merged["mean"] - merged["published"])
 
 
 def _accuracies(name: str, where: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of a published table with these values, with a column `accuracy` in per cent."""
+    """Return the rows of a published table with these values; `accuracy` is in per cent."""
     table = published(name)
     table = table[table["metric"].isin(["accuracy", "error"])]
     for column, wanted in where.items():

@@ -1,25 +1,36 @@
-"""What must not be summed up together: the same image twice, and different protocols."""
+"""What must not be averaged together: the same image twice, and different protocols."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from tttlib.results import columns
-from tttlib.results.columns import KEY
+from tttlib.results.columns import KEY, short
 from tttlib.results.folders import Gathered
 
 _SHOWN = 4  # values in a message
 
 
 def check(part: Gathered, by: Sequence[str], allowed: Sequence[str] = ()) -> None:
-    """ValueError when a group of `by` mixes settings or holds an image twice.
+    """Refuse a table whose means would mix settings or count an image twice.
 
-    allowed  fields that may have several values in a group
-    One message names the field, its values and what to do. Units of several code versions pass, see
-    `notes`.
+    Units of several code versions pass, see `notes`.
+
+    Parameters
+    ----------
+    part
+        The units of one experiment.
+    by
+        The columns of the table.
+    allowed
+        Fields that may have several values in a group.
+
+    Raises
+    ------
+    ValueError
+        With the name of the field, its values and what to do.
     """
     settings = columns.keys(part.rows, part.units)
     identity = [name for name in map(str, part.units) if columns.is_identity(name)]
@@ -33,18 +44,18 @@ def check(part: Gathered, by: Sequence[str], allowed: Sequence[str] = ()) -> Non
 
 
 def notes(part: Gathered) -> list[str]:
-    """Which of `columns.NOTED` the units do not share, with how many units have which value."""
-    found = []
+    """Say which of `columns.NOTED` the units do not share, and how many units have which value."""
+    lines = []
     for name in columns.NOTED:
         counts = part.units[name].value_counts(dropna=False)
         if len(counts) > 1:
-            said = ", ".join(f"{short(value)} ({n} units)" for value, n in counts.items())
-            found.append(f"mixed {name}: {said}")
-    return found
+            values = ", ".join(f"{short(value)} ({n} units)" for value, n in counts.items())
+            lines.append(f"mixed {name}: {values}")
+    return lines
 
 
 def _distinct(part: Gathered, names: Sequence[str]) -> pd.DataFrame:
-    """The combinations of values that occur, one row each."""
+    """Return the combinations of values that occur, one row each."""
     names = list(dict.fromkeys(names))
     rows = part.rows[[n for n in names if n in part.rows]].drop_duplicates()
     others = [n for n in names if n not in part.rows]
@@ -60,60 +71,43 @@ def _check_one_value(table: pd.DataFrame, name: str, by: list[str]) -> None:
         distinct = sorted(values.unique())
         if len(distinct) < 2:
             continue
-        said = ", ".join(distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
-        where = ", ".join(
-            f"{b} = {v}" for b, v in zip(by, key if isinstance(key, tuple) else (key,), strict=True)
-        )
+        shown = ", ".join(distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
+        key = key if isinstance(key, tuple) else (key,)
+        where = ", ".join(f"{b} = {v}" for b, v in zip(by, key, strict=True))
         raise ValueError(
-            f"one mean would mix several {name}: {said}{f' ({where})' if where else ''}; pick one "
+            f"one mean would mix several {name}: {shown}{f' ({where})' if where else ''}; pick one "
             f"with --where {name}={_quoted(distinct[0])}, show them apart with --by, or accept it "
             f"with --allow-mixed {name}"
         )
 
 
 def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[str]) -> None:
-    """No image under one setting in two units."""
+    """Refuse an image that occurs under one setting in two units."""
     names = [n for n in (*settings, "seed", *columns.AVERAGED) if part.knows(n)]
     names += [n for n in map(str, part.units) if columns.is_identity(n)]
-    names = [n for n in dict.fromkeys(names) if n not in allowed]
-    table = part.rows[[KEY, "id"]].assign(**{n: part.values(n) for n in names if n in part.rows})
-    table = table.drop_duplicates()
-    others = [n for n in names if n not in part.rows]
-    table = table.join(part.units[others].map(short), on=KEY) if others else table
+    table = _distinct(part, [KEY, "id", *(n for n in names if n not in allowed)])
     key = [c for c in table.columns if c != KEY]
-    twice = table[table.duplicated(key, keep=False)]
-    if twice.empty:
+    others = [c for c in key if c not in part.rows]
+    table = table.assign(**{c: table[c].map(short) for c in others})
+    repeated = table[table.duplicated(key, keep=False)]
+    if repeated.empty:
         return
-    first = twice.iloc[0]
-    same = (twice[key].map(short) == first[key].map(short)).all(axis=1)
-    a, b = twice.loc[same, KEY].unique()[:2]
-    one, other = part.units.loc[a], part.units.loc[b]
-    differing = [
-        n for n in (*columns.WHICH_IMAGES, *part.units) if n in one and _differ(one[n], other[n])
-    ]
+    first = repeated.iloc[0]
+    same = (repeated[key].map(short) == first[key].map(short)).all(axis=1)
+    a, b = repeated.loc[same, KEY].unique()[:2]
+    one, other = part.units.loc[a].map(short), part.units.loc[b].map(short)
+    fields = dict.fromkeys(n for n in (*columns.WHICH_IMAGES, *part.units) if n in one)
+    differing = [n for n in fields if one[n] != other[n]]
     if set(differing) & set(allowed):
         return
     name = differing[0] if differing else "unit"
-    values = ("", "") if name == "unit" else (one[name], other[name])
+    values = (one[name], other[name]) if differing else ("", "")
     shown = ", ".join(f"{n} = {short(first[n])}" for n in ("id", "domain", "step") if n in first)
     raise ValueError(
-        f"the same image and setting twice ({shown}), in units {a} with {name} = "
-        f"{short(values[0])} and {b} with {name} = {short(values[1])}; pick one with "
-        f"--where {name}={_quoted(short(values[1]))}, or count both with --allow-mixed {name}"
+        f"the same image and setting twice ({shown}), in units {a} with {name} = {values[0]} and "
+        f"{b} with {name} = {values[1]}; pick one with --where {name}={_quoted(values[1])}, or "
+        f"count both with --allow-mixed {name}"
     )
-
-
-def _differ(a: Any, b: Any) -> bool:
-    return short(a) != short(b)
-
-
-def short(value: Any) -> str:
-    """A value in a message; what a unit does not say is "none"."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return "none"
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)
 
 
 def _quoted(text: str) -> str:

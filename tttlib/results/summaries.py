@@ -22,36 +22,42 @@ def summarise(
     seed: int = 0,
     resamples: int = 2000,
 ) -> pd.DataFrame:
-    """n, mean, low and high of column `value` for each group of `by` (in order of appearance).
+    """Return n, mean, low and high of a column for each group of rows.
 
-    clusters  columns naming what makes rows dependent, for instance ("photograph", "digit"); rows
-              of one image (`id`, where there is such a column) are never taken for independent.
-    low, high  bounds of the bootstrap interval, see `statistics.bootstrap`; a mean of right or
-              wrong is a fraction in [0,1], not per cent.
+    Parameters
+    ----------
+    rows
+        Result rows.
+    by
+        The columns that name a group; groups come in order of appearance.
+    value
+        The column to average.
+    clusters
+        Columns that name what makes rows dependent, for instance ("photograph", "digit"). Rows of
+        one image (`id`, where there is such a column) are never taken as independent.
+    level, seed, resamples
+        Of the bootstrap interval, see `statistics.bootstrap`.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `by`, n, mean, low, high. A mean of right or wrong is a fraction in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For a column that the rows lack.
     """
     from tttlib import statistics  # here: it needs torch, which takes seconds to import
 
     by = [by] if isinstance(by, str) else list(by)
-    need_columns(rows, [*by, value, *clusters])
-    _warn_of_mismatch(rows)
+    _prepare(rows, [*by, value, *clusters])
+    options: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     records = []
     for key, group in _groups(rows, by):
-        interval = statistics.bootstrap(
-            group[value].astype("float64").to_numpy(),
-            _factors(group, clusters),
-            level=level,
-            seed=seed,
-            resamples=resamples,
-        )
-        records.append({**key, **interval._asdict()})
+        values, factors = _numbers(group, value), _factors(group, clusters)
+        records.append({**key, **statistics.bootstrap(values, factors, **options)._asdict()})
     return pd.DataFrame(records, columns=[*by, "n", "mean", "low", "high"])
-
-
-def _warn_of_mismatch(rows: pd.DataFrame) -> None:
-    """Rows of a model that failed its sanity gate are never summed up in silence."""
-    if "model_mismatch" in rows:
-        for (model, doubt), _ in rows.groupby(["model", "model_mismatch"]):  # drops empty ones
-            log.warning("do not trust the rows of %s: %s", model, doubt)
 
 
 def paired_difference(
@@ -67,20 +73,39 @@ def paired_difference(
     seed: int = 0,
     resamples: int = 2000,
 ) -> pd.DataFrame:
-    """Mean of method minus baseline over the same images, for each group of `by` and each method.
+    """Return the mean of method minus baseline over the same images, per group and method.
 
-    method_column, baseline  the column that tells the methods apart (also "step", with 0) and its
-                             value for the reference
-    match     columns that together identify one image seen once
-    Returns columns by…, `method_column`, n, difference, low, high (fractions).
-    Raises ValueError when method and baseline did not see the same images, or one of them twice.
+    Parameters
+    ----------
+    rows
+        Result rows.
+    by
+        The columns that name a group.
+    method_column, baseline
+        The column that tells the methods apart (also "step", with 0) and its value for the
+        reference.
+    match
+        Columns that together identify one image seen once.
+    value, clusters, level, seed, resamples
+        As in `summarise`.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `by`, `method_column`, n, difference, low, high (fractions).
+
+    Raises
+    ------
+    ValueError
+        When method and baseline did not see the same images, or saw one of them twice; for an
+        unknown baseline and a column that the rows lack.
     """
     from tttlib import statistics  # here: it needs torch, which takes seconds to import
 
     by = [by] if isinstance(by, str) else list(by)
     match = list(match)
-    need_columns(rows, [*by, method_column, *match, value, *clusters])
-    _warn_of_mismatch(rows)
+    _prepare(rows, [*by, method_column, *match, value, *clusters])
+    options: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     records = []
     for key, group in _groups(rows, by):
         methods = {m: r.set_index(match) for m, r in group.groupby(method_column, sort=False)}
@@ -88,26 +113,31 @@ def paired_difference(
             known = ", ".join(repr(m) for m in methods)
             raise ValueError(f"no baseline {method_column} = {baseline!r} in {key}; it has {known}")
         reference = methods.pop(baseline)
+        factors = _factors(reference.reset_index(), clusters)
         for method, seen in methods.items():
             _check_same_images(reference, seen, f"{method_column} {baseline!r} and {method!r}")
-            seen = seen.loc[reference.index]
-            interval = statistics.paired(
-                reference[value].astype("float64").to_numpy(),
-                seen[value].astype("float64").to_numpy(),
-                _factors(reference.reset_index(), clusters),
-                level=level,
-                seed=seed,
-                resamples=resamples,
-            )
-            found = {"n": interval.n, "difference": interval.mean}
-            found |= {"low": interval.low, "high": interval.high}
-            records.append({**key, method_column: method, **found})
+            pair = (_numbers(reference, value), _numbers(seen.loc[reference.index], value))
+            interval = statistics.paired(*pair, factors, **options)._asdict()
+            interval["difference"] = interval.pop("mean")
+            records.append({**key, method_column: method, **interval})
     columns = [*by, method_column, "n", "difference", "low", "high"]
     return pd.DataFrame(records, columns=columns)
 
 
+def _prepare(rows: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuse missing columns; warn of models that failed their sanity gate."""
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ValueError(
+            f"no column {missing[0]!r} in the rows; they have {', '.join(map(str, rows.columns))}"
+        )
+    if "model_mismatch" in rows:
+        for (model, doubt), _ in rows.groupby(["model", "model_mismatch"]):  # drops empty ones
+            log.warning("do not trust the rows of %s: %s", model, doubt)
+
+
 def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Each group with the values that name it; without `by` all rows are one group."""
+    """Yield each group with the values that name it; without `by` all rows are one group."""
     if not by:
         yield {}, rows
         return
@@ -115,40 +145,38 @@ def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any],
         yield dict(zip(by, key, strict=True)), group
 
 
+def _numbers(group: pd.DataFrame, value: str) -> np.ndarray:
+    return group[value].astype("float64").to_numpy()
+
+
 def _factors(group: pd.DataFrame, clusters: Sequence[str]) -> list[np.ndarray]:
-    """The columns that make rows dependent; the image itself when several rows show one image."""
+    """Return the columns that make rows dependent.
+
+    Without `clusters` that is the image itself, when several rows show one image.
+    """
     names = list(clusters)
     if not names and "id" in group and group["id"].duplicated().any():
         names = ["id"]
     return [group[name].to_numpy() for name in names]
 
 
-def need_columns(rows: pd.DataFrame, names: Sequence[str]) -> None:
-    """ValueError, listing what there is, when a column is missing."""
-    missing = [name for name in names if name not in rows]
-    if missing:
-        raise ValueError(
-            f"no column {missing[0]!r} in the rows; they have {', '.join(map(str, rows.columns))}"
-        )
-
-
-def _check_same_images(a: pd.DataFrame, b: pd.DataFrame, what: str) -> None:
+def _check_same_images(a: pd.DataFrame, b: pd.DataFrame, methods: str) -> None:
     for side in (a, b):
         if not side.index.is_unique:
-            twice = side.index[side.index.duplicated()]
+            repeated = side.index[side.index.duplicated()]
             raise ValueError(
-                f"{what}: {_first(twice)} occurs more than once; "
+                f"{methods}: {_first(repeated)} occurs more than once; "
                 "group by what differs, or add it to match"
             )
     odd = a.index.symmetric_difference(b.index)
     if len(odd):
         raise ValueError(
-            f"{what} did not see the same images: {len(odd)} of {len(a.index.union(b.index))} were "
-            f"seen by one only, for instance {_first(odd)}"
+            f"{methods} did not see the same images: {len(odd)} of {len(a.index.union(b.index))} "
+            f"were seen by one only, for instance {_first(odd)}"
         )
 
 
 def _first(index: pd.Index) -> str:
-    """First entry of an index in words: domain=contrast, id=7."""
+    """Return the first entry of an index in words: domain=contrast, id=7."""
     row = index[:1].to_frame().iloc[0]
     return ", ".join(f"{name}={value}" for name, value in row.items())

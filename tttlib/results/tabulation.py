@@ -1,4 +1,4 @@
-"""Tables over many units: chosen rows summed up over the settings that vary."""
+"""Tables over many units: chosen rows averaged by the settings that vary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tttlib.results import columns, mixing
-from tttlib.results.columns import KEY
+from tttlib.results.columns import KEY, short
 from tttlib.results.folders import Gathered, gather
 from tttlib.results.summaries import summarise
 
@@ -23,13 +23,21 @@ LAST = "last"
 class Summary(NamedTuple):
     """Mean, interval and n of one experiment's rows.
 
-    table  columns: those of `by`, quantity, n, mean, low, high (fractions where it is right or
-           wrong); `quantity` only where there are several. Rows that are no images (shares of
-           variance, verdicts) have their own intervals: those of `by`, n, and the means of all
-           measured columns
-    value  the column summed up; None where there are several
-    fixed  the settings that all rows share
-    notes  what a reader must know of how the rows came about
+    Attributes
+    ----------
+    experiment
+        Its name.
+    value
+        The averaged column; None where there are several.
+    table
+        The columns of `by`, quantity, n, mean, low, high (fractions where a value is right or
+        wrong); `quantity` only where there are several. Rows that are no images (shares of
+        variance, verdicts) have their own intervals: the columns of `by`, n, and the means of all
+        measured columns.
+    fixed
+        The settings that all rows share.
+    notes
+        What a reader must know of how the rows came about.
     """
 
     experiment: str
@@ -49,54 +57,74 @@ def tabulate(
     level: float = 0.95,
     refused: list[ValueError] | None = None,
 ) -> list[Summary]:
-    """One summary for each experiment in `folders` (runs, sweeps, results folders).
+    """Return one summary for each experiment in `folders` (runs, sweeps, results folders).
 
-    by     columns or fields of the units; None: those settings that vary
-    where  name -> value, or list of values; `columns.of_unit` names what units know. "step": "last"
-           takes the last answers of each unit
-    value  column to sum up; None: `correct`, or where there is none every measured one
-    refused  takes the refusals of single experiments, which are raised without it
-    Intervals are bootstrap ones over images, clustered where the dataset says so. Raises ValueError
-    for a mean that would mix settings or count an image twice (`mixing.check`), for unknown names,
-    and when no row is left.
+    Intervals are bootstrap ones over images, clustered where the dataset says so.
+
+    Parameters
+    ----------
+    folders
+        Folders as `result_files` takes them.
+    by
+        Columns, or fields of the units; None: those settings that vary.
+    where
+        Name -> value, or list of values; `columns.of_unit` names what units know. "step": "last"
+        takes the last answers of each unit.
+    value
+        The column to average; None: `correct`, or every measured one where there is none.
+    allow_mixed
+        Fields that may differ within a mean.
+    level
+        Of the intervals.
+    refused
+        Collects the errors of single experiments, which are raised without it.
+
+    Raises
+    ------
+    ValueError
+        For a mean that would mix settings or count an image twice (`mixing.check`), for unknown
+        names, and when no row is left.
     """
-    found, copies = gather(folders)
-    chosen = select(found, where or {})
+    gathered, left_out = gather(folders)
+    chosen = select(gathered, where or {})
     _check_names(chosen, [*(by or ()), *([value] if value else [])])
     summaries = []
     for experiment, part in chosen.items():
-        wanted = [name for name in by if part.knows(name)] if by is not None else varying(part)
+        shown = [name for name in by if part.knows(name)] if by is not None else varying(part)
         values = _values(part, value)
-        if not values or (by and not wanted):
+        if not values or (by and not shown):
             log.info("%s has nothing to show for this", experiment)
             continue
         try:
-            mixing.check(part, wanted, allow_mixed)
+            mixing.check(part, shown, allow_mixed)
         except ValueError as error:
             if refused is None:
                 raise
             refused.append(ValueError(f"{experiment}: {error}"))
             continue
-        table = _in_order(_summed_up(part, wanted, values, level), wanted)
-        fixed = _fixed(part, wanted)
+        table = _in_order(_averaged(part, shown, values, level), shown)
         only = values[0] if len(values) == 1 else None
-        summaries.append(Summary(experiment, only, table, fixed, [*copies, *mixing.notes(part)]))
+        notes = [*left_out, *mixing.notes(part)]
+        summaries.append(Summary(experiment, only, table, _fixed(part, shown), notes))
     if not summaries and not refused:
         raise ValueError(f"no experiment has what was asked for; there are {', '.join(chosen)}")
     return summaries
 
 
-def select(found: Mapping[str, Gathered], where: Mapping[str, Any]) -> dict[str, Gathered]:
-    """The experiments' rows with these values; experiments without any are left out.
+def select(experiments: Mapping[str, Gathered], where: Mapping[str, Any]) -> dict[str, Gathered]:
+    """Return the experiments' rows with these values; experiments without any are left out.
 
-    Raises ValueError for an unknown name, and when no row is left.
+    Raises
+    ------
+    ValueError
+        For an unknown name, and when no row is left.
     """
     chosen = {
         name: Gathered(
             part.rows.assign(experiment=name) if "experiment" not in part.rows else part.rows,
             part.units,
         )
-        for name, part in found.items()
+        for name, part in experiments.items()
     }
     _check_names(chosen, list(where))
     for name, wanted in where.items():
@@ -106,18 +134,21 @@ def select(found: Mapping[str, Gathered], where: Mapping[str, Any]) -> dict[str,
             if not part.knows(name):
                 continue
             mask = _matches(part, name, wanted)
-            legal |= {mixing.short(v) for v in part.values(name).unique()[:100]}
+            legal |= {short(v) for v in part.values(name).unique()[:100]}
             if mask.any():
                 left[experiment] = part.where(mask)
         if not left:
-            said = ", ".join(sorted(legal)[:20]) or "none"
-            raise ValueError(f"no rows with {name} = {wanted!r}; there are {said}")
+            known = ", ".join(sorted(legal)[:20]) or "none"
+            raise ValueError(f"no rows with {name} = {wanted!r}; there are {known}")
         chosen = left
     return chosen
 
 
 def varying(part: Gathered) -> list[str]:
-    """The settings with several values; behind `LEADING` only those that part the rows further."""
+    """Return the settings with several values.
+
+    Those that are not in `columns.LEADING` count only when they divide the rows further.
+    """
     names = [
         n for n in columns.keys(part.rows, part.units) if part.values(n).map(repr).nunique() > 1
     ]
@@ -138,14 +169,14 @@ def _matches(part: Gathered, name: str, wanted: Any) -> pd.Series:
     values = part.values(name)
     if name == "step" and wanted == LAST:
         return values == part.rows.groupby(KEY)["step"].transform("max")
-    accepted = {mixing.short(w) for w in (wanted if isinstance(wanted, list) else [wanted])}
-    return values.map(mixing.short).isin(accepted)
+    accepted = {short(w) for w in (wanted if isinstance(wanted, list) else [wanted])}
+    return values.map(short).isin(accepted)
 
 
-def _check_names(found: Mapping[str, Gathered], names: Sequence[str]) -> None:
+def _check_names(experiments: Mapping[str, Gathered], names: Sequence[str]) -> None:
     for name in names:
-        if not any(part.knows(name) for part in found.values()):
-            legal = {n for p in found.values() for n in (*p.rows.columns, *p.units.columns)}
+        if not any(part.knows(name) for part in experiments.values()):
+            legal = {n for p in experiments.values() for n in (*p.rows.columns, *p.units.columns)}
             raise ValueError(f"no column or field {name!r}; there are {', '.join(sorted(legal))}")
 
 
@@ -156,36 +187,35 @@ def _values(part: Gathered, value: str | None) -> list[str]:
     return [value] if value in part.rows else []
 
 
-def _summed_up(part: Gathered, by: list[str], values: list[str], level: float) -> pd.DataFrame:
+def _averaged(part: Gathered, by: list[str], values: list[str], level: float) -> pd.DataFrame:
     rows = part.rows.assign(**{n: part.values(n) for n in by if n not in part.rows})
     if "id" not in rows:
         return _as_they_are(rows, by, values)
     clusters = [c for c in columns.CLUSTERS if c in rows]
-    tables = []
-    for value in values:
-        there = rows[rows[value].notna()]
-        if there.empty:
-            continue
-        table = summarise(there, by, value=value, clusters=clusters, level=level)
-        tables.append(table.assign(quantity=value))
+    measured = {value: rows[rows[value].notna()] for value in values}
+    tables = [
+        summarise(part, by, value=value, clusters=clusters, level=level).assign(quantity=value)
+        for value, part in measured.items()
+        if len(part)
+    ]
     table = pd.concat(tables, ignore_index=True)
     shown = [*by, *(["quantity"] if len(values) > 1 else []), "n", "mean", "low", "high"]
     return table[shown]
 
 
 def _in_order(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Sorted by the settings, numbers as numbers, clean first."""
+    """Sort by the settings, numbers as numbers, clean first."""
 
     def rank(column: pd.Series) -> pd.Series:
         if pd.api.types.is_numeric_dtype(column):
             return column
-        return column.map(lambda v: "" if v == "clean" else mixing.short(v))
+        return column.map(lambda v: "" if v == "clean" else short(v))
 
     return table.sort_values(by, key=rank, kind="stable", ignore_index=True) if by else table
 
 
 def _as_they_are(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
-    """Means of rows that are no single images; n is their own where each group is one row."""
+    """Average rows that are no single images; n is their own where each group is one row."""
     groups = rows.groupby(by, sort=False, dropna=False) if by else rows.groupby(lambda _: 0)
     table = groups[values].mean()
     own = groups["n"].first() if "n" in rows and len(table) == len(rows) else groups.size()
@@ -196,4 +226,4 @@ def _as_they_are(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.Dat
 def _fixed(part: Gathered, by: list[str]) -> dict[str, Any]:
     names = [n for n in columns.keys(part.rows, part.units) if n not in by and n != "experiment"]
     values = {n: part.values(n).unique() for n in names}
-    return {n: v[0] for n, v in values.items() if len(v) == 1 and mixing.short(v[0]) != "none"}
+    return {n: v[0] for n, v in values.items() if len(v) == 1 and short(v[0]) != "none"}

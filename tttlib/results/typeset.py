@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from tttlib.results.mixing import short
+from tttlib.results.columns import short
+
+_SPECIAL = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def latex(table: pd.DataFrame, caption: str = "") -> str:
-    """A table for LaTeX with the package booktabs."""
-    numeric = [pd.api.types.is_numeric_dtype(table[c]) for c in table]
-    lines = [r"\begin{tabular}{" + "".join("r" if n else "l" for n in numeric) + "}", r"\toprule"]
-    lines += [" & ".join(_escaped(str(c)) for c in table) + r" \\", r"\midrule"]
-    lines += [
-        " & ".join(_escaped(short(v)) for v in row) + r" \\"
-        for row in table.itertuples(index=False)
-    ]
+    """Return a table for LaTeX with the package booktabs; all texts are escaped."""
+    alignment = "".join("r" if pd.api.types.is_numeric_dtype(table[c]) else "l" for c in table)
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+    lines += [_row(table.columns), r"\midrule", *map(_row, table.itertuples(index=False))]
     lines += [r"\bottomrule", r"\end{tabular}"]
     if caption:
-        inner = ["\\centering", f"\\caption{{{_escaped(caption)}}}", *lines]
-        lines = [r"\begin{table}", *inner, r"\end{table}"]
+        heading = [r"\begin{table}", r"\centering", rf"\caption{{{caption.translate(_SPECIAL)}}}"]
+        lines = [*heading, *lines, r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
-_SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_SPECIAL.get(c, c) for c in text)
+def _row(cells: Iterable[object]) -> str:
+    return " & ".join(short(cell).translate(_SPECIAL) for cell in cells) + r" \\"

@@ -1,1 +1,1 @@
-"""What the package asks of the machine: devices, memory, clock, user folders, safe writes."""
+"""What the package needs from the machine: devices, memory, clock, user folders, safe writes."""

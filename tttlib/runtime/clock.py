@@ -1,4 +1,4 @@
-"""The time as records tell it."""
+"""The time as result files record it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import datetime
 
 
 def now() -> str:
-    """UTC in ISO format, to the second."""
+    """Return the present time in UTC, in ISO format, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Which device, and which number format is the faster one there."""
+"""The device that work runs on, and the number format that is faster there."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from torch import Tensor
 
 
 def best_device() -> torch.device:
-    """The first CUDA device, else the CPU."""
+    """Return the first CUDA device, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def read_back(x: Tensor) -> Callable[[], list[Any]]:
-    """Start copying `x` to the host; the function returned waits for that and gives a list.
+    """Start to copy a tensor of any shape to the host, and return a function that waits for it.
 
-    What is queued on a GPU in between keeps it busy while the host waits. `x` may have
-    any shape.
+    Work that is queued on a GPU in between keeps it busy while the host waits.
+
+    Returns
+    -------
+    callable
+        Waits for the copy and returns the values as (nested) lists.
     """
     if x.device.type != "cuda":
         return x.tolist
@@ -37,10 +41,16 @@ def read_back(x: Tensor) -> Callable[[], list[Any]]:
     return wait
 
 
-def bf16_helps(device: torch.device) -> bool:
-    """Return whether matrix products in bfloat16 are to be preferred to float32 on this device.
+def synchronise(device: torch.device) -> None:
+    """Wait until everything that is queued on a CUDA device is done; other devices never queue."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
-    They are when a product takes less than 0.7 of the float32 time, measured once per device.
+
+def bf16_helps(device: torch.device) -> bool:
+    """Return whether matrix products in bfloat16 are much faster than in float32 on this device.
+
+    They are if a product takes less than 0.7 of the float32 time, measured once per device.
     Processors without bfloat16 units emulate it many times slower, so small products are compared
     first. The environment variable ``TTTLIB_BF16`` decides instead where it is set: "1" for
     bfloat16, "0" for float32.

@@ -1,4 +1,4 @@
-"""What a number was computed with: commit of the code, versions, device."""
+"""What a number was computed with: the commit of the code, the versions and the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", 
 
 @functools.cache
 def describe() -> dict[str, Any]:
-    """Code version, libraries and hardware of this process (the git state as first asked for)."""
+    """Return code version, libraries and hardware of this process.
+
+    The git state is that of the first call.
+    """
     import torch
 
     cuda = torch.cuda.is_available()
@@ -34,7 +37,10 @@ def describe() -> dict[str, Any]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout this package lies in and whether tracked files differ; else None."""
+    """Return the commit of the checkout that holds this package, and whether tracked files differ.
+
+    Both are None if the package is installed elsewhere or git cannot be asked.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
@@ -50,7 +56,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def _processor() -> str:
-    """Model name of the CPU, as far as the system tells."""
+    """Return the model name of the CPU, or what the system says instead."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which replaces `path` when the block ends well.
 
     The temporary name is unique, so two processes that write one file do not disturb each other:
@@ -22,6 +22,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     ----------
     path
         The file to write. Its folder must exist.
+    durable
+        Whether to wait for the disk. False suits thousands of small files that can be made again.
 
     Yields
     ------
@@ -33,7 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        _to_disk(temporary)
+        if durable:
+            _to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

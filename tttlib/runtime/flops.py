@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count(work: Callable[[], object]) -> int:
-    """FLOPs of `work`, which is run once."""
+    """Run `work` once and return the floating-point operations of its products and convolutions."""
     mapping = {torch.ops.aten.baddbmm_: _in_place}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         work()
@@ -17,5 +17,5 @@ def count(work: Callable[[], object]) -> int:
 
 
 def _in_place(out: torch.Size, a: torch.Size, b: torch.Size, **_: object) -> int:
-    """FLOPs of out [S,n,m] += a [S,n,k] b [S,k,m]: the counter knows the other form only."""
+    """Return the FLOPs of out [S,n,m] += a [S,n,k] b [S,k,m], which the counter does not know."""
     return 2 * a[0] * a[1] * a[2] * b[2]

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def reset_peak(device: torch.device) -> None:
-    """Count the peak from now on; where the system cannot, from the start of the process."""
+    """Count the peak from now on, or from the start of the process where the system cannot."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -22,12 +22,12 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """Bytes at the peak (0 where unknown)."""
+    """Return the bytes at the peak, or 0 where the system does not tell."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
 
 
 def now(device: torch.device) -> int:
-    """Bytes at this moment (0 where unknown)."""
+    """Return the bytes at this moment, or 0 where the system does not tell."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else _status("VmRSS")
 
 

@@ -1,4 +1,4 @@
-"""Which folders of the user's hold datasets and weights, and what can be made from them again."""
+"""The user's folders: of datasets and weights, and of what can be made from them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHTS = re.compile(r"(.+_)?models?|head")
 
 
 def data_root(root: str | Path | None) -> Path:
-    """Folder of the datasets: the argument, else $TTTLIB_DATA, else the user's cache."""
+    """Return the folder of the datasets: `root`, else $TTTLIB_DATA, else the user's cache."""
     if root is not None:
         return Path(root).expanduser()
     if os.environ.get("TTTLIB_DATA"):
@@ -24,26 +24,26 @@ def data_root(root: str | Path | None) -> Path:
 
 
 def cache_root() -> Path:
-    """Folder for what can be made again (decoded images): $TTTLIB_CACHE, else the user's cache."""
+    """Return the folder for what can be made again: $TTTLIB_CACHE, else the user's cache."""
     return Path(os.environ.get("TTTLIB_CACHE") or pooch.os_cache("tttlib")).expanduser()
 
 
 def released(text: str | Path) -> tuple[str, str, str | None] | None:
-    """Preset, file and head of "PRESET:FILE" or "PRESET:FILE+HEAD"; None for anything else."""
+    """Split "PRESET:FILE" or "PRESET:FILE+HEAD" into its parts; None for any other text."""
     named = re.fullmatch(r"([a-z][\w-]+):([^+]+)(?:\+(.+))?", str(text))
     return (named[1], named[2], named[3]) if named else None
 
 
 def weights_file(path: str | Path) -> Path:
-    """`path` from here, or else in the folder of the datasets."""
+    """Return `path` as seen from the current folder, or else in the folder of the datasets."""
     path = Path(path).expanduser()
     return path if path.is_file() or path.is_absolute() else data_root(None) / path
 
 
 def from_here(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with paths that hold from any folder, for a notebook that runs in its own.
+    """Return parameters whose paths hold from any folder, for a notebook that runs in its own.
 
-    Relative ones are meant from the current folder: `root`, "folder:PATH" as `dataset`, and files
+    Relative paths are meant from the current folder: `root`, "folder:PATH" as `dataset`, and files
     of weights (alone, as PRESET:FILE+HEAD, or in a list) where such a file exists.
     """
     return {name: _from_here(name, value) for name, value in parameters.items()}
@@ -60,11 +60,11 @@ def _from_here(name: str, value: Any) -> Any:
         return f"folder:{Path(value.removeprefix('folder:')).expanduser().resolve()}"
     if WEIGHTS.fullmatch(name):
         preset, file, head = released(value) or ("", value, None)
-        files = "+".join(_found_here(one) for one in (file, head) if one is not None)
+        files = "+".join(_existing(one) for one in (file, head) if one is not None)
         return f"{preset}:{files}" if preset else files
     return value
 
 
-def _found_here(file: str) -> str:
+def _existing(file: str) -> str:
     path = Path(file).expanduser()
     return str(path.resolve()) if path.is_file() else file

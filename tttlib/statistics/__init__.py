@@ -1,19 +1,14 @@
-"""Intervals, relations, projections, separability: the uncertainty behind tables and figures."""
+"""Intervals, tests, correlations and projections behind the tables and figures."""
 
-from tttlib.statistics.classes import ClassTest, class_intervals, class_test, lowest
+from tttlib.statistics.class_gains import ClassTest, class_intervals, class_test, lowest
+from tttlib.statistics.correlation import Correlation, correlate, reliability
 from tttlib.statistics.covariance import StreamingCovariance
-from tttlib.statistics.fluctuation import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.intervals import Interval, bootstrap, paired
-from tttlib.statistics.logistic import logistic
+from tttlib.statistics.logistic_regression import logistic
+from tttlib.statistics.moving_averages import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.multiplicity import benjamini_hochberg, corrected, holm
+from tttlib.statistics.power import smallest_correlation, smallest_difference
 from tttlib.statistics.projection import Projection, pca
-from tttlib.statistics.relation import (
-    Correlation,
-    correlate,
-    reliability,
-    smallest_correlation,
-    smallest_difference,
-)
 from tttlib.statistics.separation import (
     Separability,
     linear_hits,
@@ -22,7 +17,7 @@ from tttlib.statistics.separation import (
     silhouette,
     silhouette_values,
 )
-from tttlib.statistics.variance import variance_shares
+from tttlib.statistics.variance_components import variance_shares
 
 __all__ = [
     "ClassTest",

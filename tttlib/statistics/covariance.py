@@ -13,17 +13,24 @@ from tttlib.statistics.projection import Projection, oriented
 
 
 class StreamingCovariance:
-    """Mean and scatter of points [*,D] seen batch after batch, in float64; [D,D] is kept.
-
-    n         points seen
-    mean      [D]
-    scatter   [D,D], sum of (x - mean)(x - mean)^T
+    """Mean and scatter of points seen batch after batch, in float64.
 
     Each batch is centred by its own mean before it is squared and joined with what was there, so
     points far from the origin cost no digits. Batches may lie on any device; sums are made there
     and kept on the device of the first one (the CPU where a device has no float64).
 
-    Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    Attributes
+    ----------
+    n
+        Number of points seen.
+    mean
+        Shape [D].
+    scatter
+        Shape [D,D], the sum of (x - mean)(x - mean)^T.
+
+    References
+    ----------
+    Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", COMPSTAT 1982, equations 2.1 (several dimensions: products in place of squares).
     """
 
@@ -33,7 +40,7 @@ class StreamingCovariance:
         self.scatter: Tensor | None = None
 
     def update(self, batch: Tensor | ArrayLike) -> Self:
-        """Add points [B,D]. Raises ValueError for another shape or D, and non-finite values."""
+        """Add points [B,D]; another shape or D, and non-finite values, raise a ValueError."""
         x = batch.detach() if isinstance(batch, Tensor) else torch.as_tensor(np.asarray(batch))
         x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64)
         width = x.shape[1] if self.mean is None and x.ndim == 2 else self._width
@@ -48,10 +55,7 @@ class StreamingCovariance:
         return self
 
     def merge(self, other: StreamingCovariance) -> Self:
-        """Add all points that `other` has seen; `other` stays as it is.
-
-        Raises ValueError for another D.
-        """
+        """Add all points that `other` has seen; another D raises a ValueError."""
         if other.mean is not None and other.scatter is not None:
             if self.mean is not None and other._width != self._width:
                 raise ValueError(f"points [*,{self._width}] do not join [*,{other._width}]")
@@ -59,18 +63,18 @@ class StreamingCovariance:
         return self
 
     def covariance(self) -> NDArray[np.float64]:
-        """Unbiased covariance [D,D]. Raises ValueError for fewer than two points."""
+        """Return the unbiased covariance [D,D]; fewer than two points raise a ValueError."""
         if self.n < 2 or self.scatter is None:
             raise ValueError(f"a covariance needs two points or more, {self.n} were seen")
         return self.scatter.cpu().numpy() / (self.n - 1)
 
     def projection(self, k: int = 2, points: ArrayLike | None = None) -> Projection:
-        """The first `k` principal components, and in them the coordinates of `points` [N,D].
+        """Return the first `k` principal components, and the coordinates of `points` in them.
 
-        Without points the coordinates are empty, [0,k]; `Projection.project` gives them later.
-        As `pca`, from the eigenvectors of the covariance: components that carry less than about
-        1e-16 of the largest variance cannot be told apart. Raises ValueError unless
-        0 < k <= min(n, D) and when all points are equal.
+        Equal to `pca`, but from the eigenvectors of the covariance: components that carry less
+        than about 1e-16 of the largest variance cannot be told apart. `points` has shape [N,D];
+        without it the coordinates are empty, [0,k], and `Projection.project` gives them later.
+        Raises a ValueError unless 0 < k <= min(n, D), and when all points are equal.
         """
         if self.mean is None or self.scatter is None or not 0 < k <= min(self.n, self._width):
             raise ValueError(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 class Projection(NamedTuple):
     """Principal components: coordinates [N,k], components [k,D], explained [k], mean [D].
 
-    `explained` is each component's share of the total variance, in [0,1].
+    `explained` is each component's share of the total variance, in [0, 1].
     """
 
     coordinates: NDArray[np.float64]
@@ -20,23 +20,22 @@ class Projection(NamedTuple):
     mean: NDArray[np.float64]
 
     def project(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Coordinates [M,k] of other points [M,D] in these components."""
+        """Return coordinates [M,k] of other points [M,D] in these components."""
         return (np.asarray(x, dtype=np.float64) - self.mean) @ self.components.T
 
 
 def oriented(components: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Components [k,D] with the sign that makes the largest entry of each positive."""
+    """Return components [k,D] with the sign that makes the largest entry of each positive."""
     largest = np.abs(components).argmax(1)
     return components * np.sign(components[np.arange(len(components)), largest])[:, None]
 
 
 def pca(x: ArrayLike, k: int = 2) -> Projection:
-    """The first `k` principal components of the points `x` [N,D] (one fit per figure).
+    """Return the first `k` principal components of the points `x` [N,D].
 
-    Signs are fixed: the largest entry of each component is positive. Raises ValueError unless
-    0 < k <= min(N, D), for non-finite values, and when all points are equal.
-
-    Source: Pearson 1901; computed as the singular value decomposition of the centred points.
+    Computed as the singular value decomposition of the centred points (Pearson 1901). Signs are
+    fixed: the largest entry of each component is positive. Fit once for each figure. Raises a
+    ValueError unless 0 < k <= min(N, D), for non-finite values, and when all points are equal.
     """
     points = np.asarray(x, dtype=np.float64)
     if points.ndim != 2 or not 0 < k <= min(points.shape):

@@ -24,7 +24,7 @@ class Separability(NamedTuple):
 
 
 def silhouette(x: ArrayLike, labels: ArrayLike) -> float:
-    """Mean silhouette in [-1,1] of the points `x` [N,D] grouped by `labels` [N]; 0: groups overlap.
+    """Return the mean silhouette in [-1, 1] of points `x` [N,D] with `labels` [N]; 0 is overlap.
 
     Source: Rousseeuw, Journal of Computational and Applied Mathematics 20, 1987 (Euclidean).
     """
@@ -33,30 +33,27 @@ def silhouette(x: ArrayLike, labels: ArrayLike) -> float:
 
 
 def silhouette_values(x: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """Silhouette [N] of each point: their mean is `silhouette`; bootstrap them for an interval."""
+    """Return each point's silhouette, [N]; bootstrap them for an interval of their mean."""
     codes = _codes(x, labels)
     return np.asarray(silhouette_samples(np.asarray(x, dtype=np.float64), codes))
 
 
 def separability_table(x: ArrayLike, rows: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
-    """How far each factor (a column of `rows` [N]) organises the points `x` [N,D].
+    """Return how far each factor organises the points `x` [N,D].
 
-    Points of one `id` stay in one fold. Columns factor, n, groups, silhouette, accuracy, chance
-    (fractions) and folds.
+    A factor is a column of `rows` [N]; points of one `id` stay in one fold. Columns factor, n,
+    groups, silhouette, accuracy, chance (fractions) and folds.
     """
-    records = []
-    for factor in factors:
-        found = separability(x, rows[factor], rows["id"])
-        records.append(
-            {
-                "factor": factor,
-                "n": len(rows),
-                "groups": rows[factor].nunique(),
-                "silhouette": silhouette(x, rows[factor]),
-                **found._asdict(),
-            }
-        )
-    return pd.DataFrame(records)
+    return pd.DataFrame(
+        {
+            "factor": factor,
+            "n": len(rows),
+            "groups": rows[factor].nunique(),
+            "silhouette": silhouette(x, rows[factor]),
+            **separability(x, rows[factor], rows["id"])._asdict(),
+        }
+        for factor in factors
+    )
 
 
 def separability(
@@ -67,14 +64,28 @@ def separability(
     folds: int = 5,
     seed: int = 0,
 ) -> Separability:
-    """How well a linear classifier tells `labels` [N] from the points `x` [N,D].
+    """Return how well a linear classifier tells `labels` from the points `x`.
 
     Logistic regression (L2, C = 1) on standardised features, accuracy over stratified folds.
-    groups  [N]: points that share one stay in one fold, for instance the corrupted versions of one
-            source image, which otherwise stand in both the training and the test fold.
 
-    Uses fewer folds where a class has fewer points (or groups) than `folds`. Raises ValueError for
-    fewer than two classes, or when a class has a single point (or group).
+    Parameters
+    ----------
+    x
+        Points, shape [N,D].
+    labels
+        Two or more different ones, shape [N].
+    groups
+        Shape [N]: points that share one stay in one fold, for instance the corrupted versions of
+        one source image, which otherwise stand in both the training and the test fold.
+    folds
+        Fewer are used where a class has fewer points (or groups).
+    seed
+        Of the split into folds.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two classes, or when a class has a single point (or group).
     """
     hits, folds = linear_hits(x, labels, groups, folds=folds, seed=seed)
     _, counts = np.unique(np.asarray(labels), return_counts=True)
@@ -89,10 +100,10 @@ def linear_hits(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[NDArray[np.bool_], int]:
-    """Which points the classifier of `separability` gets right, [N], and the number of folds.
+    """Return which points the classifier of `separability` gets right, [N], and the folds used.
 
-    Their mean is its accuracy; bootstrap them, by group, for an interval. Raises ValueError for
-    unequal lengths, and where `separability` does.
+    Their mean is its accuracy; bootstrap them, by group, for an interval. Unequal lengths raise a
+    ValueError, and so does what `separability` refuses.
     """
     points, codes = np.asarray(x, dtype=np.float64), _codes(x, labels)
     units = np.arange(len(codes)) if groups is None else np.asarray(groups)
@@ -112,7 +123,7 @@ def linear_hits(
 
 
 def _codes(x: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
-    """`labels` as int [N]; ValueError when they do not fit `x` or name fewer than two groups."""
+    """Return `labels` as int [N]; a ValueError when they do not fit `x` or are all equal."""
     names, codes = np.unique(np.asarray(labels), return_inverse=True)
     if len(codes) != len(np.asarray(x)):
         raise ValueError(f"{len(np.asarray(x))} points but {len(codes)} labels")

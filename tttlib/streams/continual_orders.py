@@ -28,21 +28,25 @@ def continual(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """Every image under one domain after the other, in the order given; the dataset's order inside.
+    """Show all images under one domain after the other, in the order of the dataset.
 
-    CoTTA's and PALM's continual setting (CTTA): 15 corruptions, severity 5.
+    With 15 corruptions at severity 5 this is the continual setting (CTTA) of CoTTA and PALM.
+
+    Parameters
+    ----------
+    dataset
+        The clean images.
+    domains
+        Corruptions or "clean", in the order in which they arrive; one block each.
+    severity
+        A number from 1 to 5.
+    batch_size
+        The number of images in a batch.
+    seed
+        The seed of the corruptions.
     """
-    check_cells(dataset, domains)
-    n = len(dataset)
-    plan = pd.DataFrame(
-        {
-            "index": np.tile(np.arange(n), len(domains)),
-            "domain": np.repeat(list(domains), n),
-            "severity": severity,
-            "block": np.repeat(np.arange(len(domains)), n),
-        }
-    )
-    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="continual")
+    cells = [(domain, severity) for domain in domains]
+    return _every_image(dataset, domains, cells, batch_size, seed, "continual")
 
 
 def gradual(
@@ -53,36 +57,58 @@ def gradual(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """Every corruption rises and falls in severity (GTTA); all images at each of its severities.
+    """Let every corruption rise and fall in severity (GTTA), with all images at each severity.
 
-    schedule  "released" (PALM's, LAW's code: 1 to 5 to 1, 135 blocks for 15 corruptions) or "cotta"
-              (its code: the first corruption starts at 5, 131 blocks)
-    A block is one severity of one corruption. Tables average over all blocks, over those of
-    severity 5, or over the rising half (`rising`): PALM's text and code differ in which.
-    Raises ValueError for an unknown schedule.
+    A block is one severity of one corruption. Published tables average over all blocks, over those
+    of severity 5 or over the rising half (`rising`): PALM's text and its code differ in this.
+
+    Parameters
+    ----------
+    schedule
+        "released" (the code of PALM and LAW: 1 to 5 to 1, 135 blocks for 15 corruptions) or
+        "cotta" (the code of CoTTA: the first corruption starts at 5, 131 blocks).
+    dataset, domains, batch_size, seed
+        As in `continual`.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is unknown.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
-    check_cells(dataset, domains)
     first, later = SCHEDULES[schedule]
-    cells = [(d, s) for i, d in enumerate(domains) for s in (later if i else first)]
+    cells = [(d, float(s)) for i, d in enumerate(domains) for s in (later if i else first)]
+    return _every_image(dataset, domains, cells, batch_size, seed, f"gradual, {schedule}")
+
+
+def _every_image(
+    dataset: ImageSet,
+    domains: Sequence[str],
+    cells: Sequence[tuple[str, float]],
+    batch_size: int,
+    seed: int,
+    name: str,
+) -> Stream:
+    """Return a stream of all images in one cell (domain, severity) after the other."""
+    check_cells(dataset, domains)
     n = len(dataset)
     plan = pd.DataFrame(
         {
             "index": np.tile(np.arange(n), len(cells)),
-            "domain": np.repeat([d for d, _ in cells], n),
-            "severity": np.repeat([float(s) for _, s in cells], n),
+            "domain": np.repeat([domain for domain, _ in cells], n),
+            "severity": np.repeat([severity for _, severity in cells], n),
             "block": np.repeat(np.arange(len(cells)), n),
         }
     )
-    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=f"gradual, {schedule}")
+    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name)
 
 
 def rising(rows: pd.DataFrame) -> pd.Series:
-    """Which rows of a gradual stream belong to the rising half of their corruption, bool [N].
+    """Return which rows of a gradual stream belong to the rising half of their corruption.
 
-    A block rises when the severity of the next block of its corruption is not lower, or when it is
-    the peak (the last block at the highest severity so far).
+    A corruption rises up to its peak, the last of its blocks at its highest severity; that block
+    counts as rising. The result is bool [N].
     """
     blocks = rows.drop_duplicates("block").sort_values("block")
     group = blocks.groupby("domain", sort=False)["severity"]
@@ -92,19 +118,23 @@ def rising(rows: pd.DataFrame) -> pd.Series:
 
 
 def orders(domains: Sequence[str], n: int, seed: int = 0) -> list[tuple[str, ...]]:
-    """The order given, then `n` - 1 seeded random orders of the domains, all different.
+    """Return the given order of the domains and `n` - 1 random ones, all different.
 
-    CoTTA averages over ten random orders, of which its repository fixes the seeds.
-    Raises ValueError when there are fewer orders than asked for.
+    CoTTA averages over ten random orders, whose seeds its repository fixes.
+
+    Raises
+    ------
+    ValueError
+        If the domains have fewer than `n` orders.
     """
     if not 1 <= n <= math.factorial(len(domains)):
         raise ValueError(f"{len(domains)} domains do not have {n} different orders")
-    random, found = np.random.default_rng([seed, len(domains), 6]), [tuple(domains)]
-    while len(found) < n:
+    random, chosen = np.random.default_rng([seed, len(domains), 6]), [tuple(domains)]
+    while len(chosen) < n:
         order = tuple(domains[i] for i in random.permutation(len(domains)))
-        if order not in found:
-            found.append(order)
-    return found
+        if order not in chosen:
+            chosen.append(order)
+    return chosen
 
 
 def correlated(
@@ -116,33 +146,43 @@ def correlated(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """`continual` with dependent labels inside each domain.
+    """Show all images under one domain after the other, with dependent labels in each domain.
 
-    concentration  0: sorted by class. Above 0: every class is cut into as many chunks as there are
-                   classes, of Dirichlet(concentration) sizes, and chunk k of all classes arrives
-                   before chunk k + 1; large values approach a shuffled order. Chunks are shuffled.
-    Raises ValueError for a concentration below 0.
+    Parameters
+    ----------
+    concentration
+        0 sorts the images by class. Above 0 every class is cut into as many chunks as there are
+        classes, of Dirichlet(concentration) sizes, and the chunks k of all classes, shuffled,
+        arrive before their chunks k + 1. Large values approach a shuffled order.
+    dataset, domains, severity, batch_size, seed
+        As in `continual`.
 
-    Source: the correlated settings of Marsden et al., "Universal Test-time Adaptation through
-    Weight Ensembling, Diversity Weighting, and Prior Correction", WACV 2024 (after NOTE and LAME).
+    Raises
+    ------
+    ValueError
+        If the concentration is below 0.
+
+    References
+    ----------
+    The correlated settings of Marsden et al., "Universal Test-time Adaptation through Weight
+    Ensembling, Diversity Weighting, and Prior Correction", WACV 2024 (after NOTE and LAME).
     """
     if not concentration >= 0:
         raise ValueError(f"concentration must be 0 or more, not {concentration}")
     stream = continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
     order = _by_class(dataset.labels.numpy(), concentration, np.random.default_rng([seed, 5]))
-    n = len(dataset)
-    plan = stream.plan.assign(index=np.tile(order, len(domains))) if n else stream.plan
+    plan = stream.plan.assign(index=np.tile(order, len(domains)))
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="correlated")
 
 
 def _by_class(labels: np.ndarray, concentration: float, random: np.random.Generator) -> np.ndarray:
-    """Positions sorted by label, or in Dirichlet chunks (see `correlated`)."""
+    """Return the positions sorted by label, or in Dirichlet chunks (see `correlated`)."""
     if concentration == 0:
         return np.argsort(labels, kind="stable")
     classes = np.unique(labels)
     chunks: list[list[np.ndarray]] = [[] for _ in classes]
-    for name in classes:
-        members = random.permutation(np.flatnonzero(labels == name))
+    for label in classes:
+        members = random.permutation(np.flatnonzero(labels == label))
         shares = random.dirichlet(np.full(len(classes), concentration))
         edges = np.round(np.cumsum(shares)[:-1] * len(members)).astype(int)
         for chunk, part in zip(chunks, np.split(members, edges), strict=True):
@@ -152,7 +192,13 @@ def _by_class(labels: np.ndarray, concentration: float, random: np.random.Genera
 
 
 def check_cells(dataset: ImageSet, cells: Sequence[Any]) -> None:
-    """ValueError for no domain, one that occurs twice, and a dataset without images."""
+    """Refuse streams without a domain or an image, and domains that occur twice.
+
+    Raises
+    ------
+    ValueError
+        If `cells` (domains, or pairs of domain and severity) is one of these, or the dataset empty.
+    """
     if not len(cells):
         raise ValueError("a stream needs at least one domain")
     if len(set(cells)) != len(cells):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,23 @@ def consecutive(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """Each image once: a share of the images under the first domain, then one under the next, …
+    """Show each image once: a share of the images under each domain, domain after domain.
 
-    Which image falls to which domain does not depend on the order of `domains`; `mixed` with the
-    same seed shows the same pairs. Report, experiment E4: four blurs, 1,250 images each.
+    Which domain an image falls to does not depend on the order of `domains`, and `mixed` with the
+    same seed shows the same pairs. The online report has four blurs and 1,250 images of each.
+
+    Parameters
+    ----------
+    dataset
+        The clean images.
+    domains
+        Corruptions or "clean", in the order in which they arrive; one block each.
+    severity
+        A number from 1 to 5.
+    batch_size
+        The number of images in a batch.
+    seed
+        The seed of the pairs and of the corruptions.
     """
     plan = _pairs(dataset, [(name, severity) for name in domains], seed)
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="consecutive")
@@ -40,12 +52,22 @@ def mixed(
     every: bool = False,
     clean: float | None = None,
 ) -> Stream:
-    """Domains shuffled into one stream.
+    """Shuffle the domains into one block.
 
-    every  False: each image once, under one domain, the pairs of `consecutive` (report, E4).
-           True: each image under every domain (the mixed-domains setting, MDTTA)
-    clean  in [0,1]: this share of the images arrives without corruption instead
-    Raises ValueError for a share outside [0,1].
+    Parameters
+    ----------
+    every
+        False shows each image once, in the pairs of `consecutive`. True shows each image under
+        every domain (the mixed-domains setting, MDTTA).
+    clean
+        The share of the images that arrives without a corruption instead, in [0,1].
+    dataset, domains, severity, batch_size, seed
+        As in `consecutive`.
+
+    Raises
+    ------
+    ValueError
+        If the share lies outside [0,1].
     """
     if every:
         plan = continual(dataset, domains, severity=severity, batch_size=1, seed=seed).plan
@@ -69,9 +91,16 @@ def levels(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """One corruption, each image once: level after level, or the same pairs shuffled.
+    """Show each image once under one corruption, severity after severity.
 
-    Report, experiment E4b: zoom blur, 1,000 images a level.
+    The online report has zoom blur and 1,000 images of each severity.
+
+    Parameters
+    ----------
+    shuffled
+        Show the same pairs of image and severity in random order.
+    dataset, domain, batch_size, seed
+        As in `consecutive`, with a single domain.
     """
     plan = _pairs(dataset, [(domain, s) for s in severities], seed)
     name = "levels"
@@ -91,10 +120,19 @@ def interpolated(
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
-    """A truly gradual shift: from image to image the severity rises evenly from `low` to `high`.
+    """Raise the severity of one corruption evenly from image to image, each shown once.
 
-    Between two levels the corruption's parameters are interpolated (`corruptions.corrupt`).
-    shuffled  the same pairs of image and severity in random order
+    This is a truly gradual shift: between two whole severities `corruptions.corrupt` interpolates
+    the parameters of the corruption.
+
+    Parameters
+    ----------
+    low, high
+        Severity of the first and of the last image.
+    shuffled
+        Show the same pairs of image and severity in random order.
+    dataset, domain, batch_size, seed
+        As in `consecutive`, with a single domain.
     """
     n = len(dataset)
     random = np.random.default_rng([seed, n, 4])
@@ -113,17 +151,21 @@ def interpolated(
 
 
 def _pairs(dataset: ImageSet, cells: Sequence[tuple[str, float]], seed: int) -> pd.DataFrame:
-    """Each image in one cell (domain, severity), cell after cell; sizes differ by one at most.
+    """Return a plan with each image in one cell (domain, severity), cell after cell.
 
-    The images are dealt to the cells in a canonical order of the cells, so that the order in which
-    they are given changes the order alone.
+    The sizes of the cells differ by one at most. The images are dealt to the sorted cells, so the
+    order in which the cells are given changes nothing but the order of arrival.
     """
     check_cells(dataset, cells)
     order = np.random.default_rng([seed, len(dataset), 1]).permutation(len(dataset))
-    canonical = sorted(set(cells))
-    share = {cell: order[i :: len(canonical)] for i, cell in enumerate(canonical)}
-    parts: list[dict[str, Any]] = []
-    for block, cell in enumerate(cells):
-        name, severity = cell
-        parts.append({"index": share[cell], "domain": name, "severity": severity, "block": block})
+    canonical = sorted(cells)
+    parts = [
+        {
+            "index": order[canonical.index((domain, severity)) :: len(cells)],
+            "domain": domain,
+            "severity": severity,
+            "block": block,
+        }
+        for block, (domain, severity) in enumerate(cells)
+    ]
     return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)

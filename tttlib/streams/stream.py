@@ -1,4 +1,4 @@
-"""A stream: the table of what arrives when, and the batches made from it."""
+"""The table of what arrives when, and the batches that are made from it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,26 @@ MIXED = "mixed"
 
 @dataclass(frozen=True)
 class Batch:
-    """B images, as they arrive.
+    """B images that arrive together.
 
-    images      float32 [B,3,H,W] in [0,1], on the grey levels of 8-bit files
-    labels      int64 [B]
-    domain      corruption or "clean", "mixed" when the images have several
-    severity    0 for clean, nan when the images have several
-    index       int64 [B], positions in the dataset
-    domains     the domain of each image
-    severities  float64 [B]
-    block       number of the stretch of the stream the batch belongs to
+    Attributes
+    ----------
+    images
+        float32 [B,3,H,W] in [0,1], on the grey levels of 8-bit files.
+    labels
+        int64 [B].
+    domain
+        The corruption or "clean"; "mixed" if the images have several.
+    severity
+        0 for clean images, nan if the images have several severities.
+    index
+        int64 [B], the positions in the dataset.
+    domains
+        The domain of each image.
+    severities
+        float64 [B].
+    block
+        The number of the block of the stream that the batch belongs to.
     """
 
     images: Tensor
@@ -47,12 +57,26 @@ class Batch:
 
 
 class Stream(Iterator[Batch]):
-    """Batches of `dataset` in the order of `plan`; an iterator, started anew by `iter`.
+    """An iterator over batches of a dataset in the order of a plan; `iter` starts it anew.
 
-    plan  one row per arrival: index (position in the dataset), domain, severity (0 for clean),
-          block. Batches do not cross blocks, so a block's last batch may be smaller.
-    name  of the order, for records
-    Raises ValueError for an unknown domain, a severity outside 1..5 or a batch_size below 1.
+    Parameters
+    ----------
+    dataset
+        The clean images.
+    plan
+        One row per arrival: index (position in the dataset), domain, severity (0 for clean) and
+        block. Batches do not cross blocks, so the last batch of a block may be smaller.
+    batch_size
+        The number of images in a batch.
+    seed
+        The seed of the corruptions.
+    name
+        The name of the order, for result rows.
+
+    Raises
+    ------
+    ValueError
+        If a domain is unknown, a severity lies outside 1 to 5 or `batch_size` is below 1.
     """
 
     def __init__(
@@ -65,13 +89,13 @@ class Stream(Iterator[Batch]):
         self.plan = plan.assign(severity=plan["severity"].astype(float).mask(clean, 0.0))
         self.plan = self.plan.reset_index(drop=True)
         for domain, severity in self.plan.groupby("domain", sort=False)["severity"]:
-            for extreme in {severity.min(), severity.max()}:  # told before the first batch
+            for extreme in {severity.min(), severity.max()}:  # errors before the first batch
                 corrupted(dataset, [0], str(domain), extreme, seed=seed)
         self._spans = list(_spans(self.plan["block"].to_numpy(), batch_size))
         self._next = 0
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self._spans)
 
     def __iter__(self) -> Stream:
@@ -85,7 +109,7 @@ class Stream(Iterator[Batch]):
         return self.batch(self._next - 1)
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` of the stream, 0 … len - 1."""
+        """Return batch `number` of the stream, counted from 0."""
         rows = self.plan.iloc[slice(*self._spans[number])]
         index = torch.tensor(rows["index"].to_numpy())
         domains, severities = rows["domain"].unique(), rows["severity"].unique()
@@ -101,23 +125,30 @@ class Stream(Iterator[Batch]):
         )
 
     def block_of(self, number: int) -> int:
-        """The block of batch `number`."""
+        """Return the block that batch `number` belongs to."""
         return int(self.plan["block"].iloc[self._spans[number][0]])
 
     def span(self, numbers: Sequence[int]) -> slice:
-        """The rows of the plan that consecutive batches hold."""
+        """Return the rows of the plan that the consecutive batches `numbers` hold."""
         return slice(self._spans[numbers[0]][0], self._spans[numbers[-1]][1])
 
     def images(self) -> Tensor:
-        """Everything that arrives, float32 [N,3,H,W] in [0,1]."""
+        """Return all images of the stream in their order, float32 [N,3,H,W] in [0,1]."""
         return self.images_of(self.plan)
 
     def images_of(self, plan: pd.DataFrame) -> Tensor:
-        """The images of some rows of the plan, float32 [B,3,H,W] in [0,1]."""
-        return self._images(plan).float() / 255
+        """Return the images of some rows of the plan, float32 [B,3,H,W] in [0,1]."""
+        levels = torch.empty((len(plan), *self.dataset.images.shape[1:]), dtype=torch.uint8)
+        plan = plan.reset_index(drop=True)
+        for _, part in plan.groupby(["domain", "severity"], sort=False):
+            name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
+            index = part["index"].to_list()
+            rows = torch.tensor(part.index.to_numpy())
+            levels[rows] = corrupted(self.dataset, index, name, severity, seed=self.seed)
+        return levels.float() / 255
 
     def rows(self) -> pd.DataFrame:
-        """The plan with position, id, label and the dataset's clusters of every arrival."""
+        """Return the plan with position, id, label and the dataset's clusters of every arrival."""
         index = torch.tensor(self.plan["index"].to_numpy())
         columns = {"id": self.dataset.ids, "label": self.dataset.labels, **self.dataset.clusters}
         return self.plan.drop(columns="index").assign(
@@ -125,62 +156,65 @@ class Stream(Iterator[Batch]):
         )
 
     def thinned(self, n: int) -> Stream:
-        """`n` arrivals, evenly spread over this stream, in their order; all when it has fewer.
+        """Return a stream of `n` arrivals, evenly spread over this one and in its order.
 
-        Raises ValueError for an `n` below 1.
+        All arrivals are kept if there are fewer than `n`.
+
+        Raises
+        ------
+        ValueError
+            If `n` is below 1.
         """
         if n < 1:
             raise ValueError(f"n must be 1 or more, not {n}")
         kept = np.unique(np.linspace(0, len(self.plan) - 1, min(n, len(self.plan))).round())
         plan = self.plan.iloc[kept.astype(int)]
-        name = f"{self.name}, {len(plan)} of {len(self.plan)}"
-        return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
+        return self._part(plan, f"{len(plan)} of {len(self.plan)}")
 
     def where(self, *, domain: str) -> Stream:
-        """The arrivals of one domain, in their order. Raises ValueError when there are none."""
+        """Return a stream of the arrivals of one domain, in their order.
+
+        Raises
+        ------
+        ValueError
+            If nothing arrives under this domain.
+        """
         plan = self.plan[self.plan["domain"] == domain]
         if plan.empty:
             known = ", ".join(self.plan["domain"].unique())
             raise ValueError(f"no {domain!r} in this stream; it has {known}")
-        name = f"{self.name}, {domain} alone"
+        return self._part(plan, f"{domain} alone")
+
+    def _part(self, plan: pd.DataFrame, name: str) -> Stream:
+        name = f"{self.name}, {name}"
         return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
 
     def fingerprint(self) -> str:
-        """16 hex digits of what arrives when: plan, ids and seed."""
+        """Return 16 hexadecimal digits of what arrives when: plan, image ids and seed."""
         rows = self.rows()[["id", "domain", "severity", "block"]]
         text = rows.to_csv(index=False) + f"seed {self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _images(self, rows: pd.DataFrame) -> Tensor:
-        """uint8 [B,3,H,W]; one call of the corruption per domain and severity."""
-        made = torch.empty((len(rows), *self.dataset.images.shape[1:]), dtype=torch.uint8)
-        rows = rows.reset_index(drop=True)
-        for _, part in rows.groupby(["domain", "severity"], sort=False):
-            name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
-            index = part["index"].to_list()
-            where = torch.tensor(part.index.to_numpy())
-            made[where] = corrupted(self.dataset, index, name, severity, seed=self.seed)
-        return made
 
 
 def corrupted(
     dataset: ImageSet, index: Sequence[int], name: str, severity: float, *, seed: int = 0
 ) -> Tensor:
-    """The images at positions `index` under a corruption, uint8 [B,3,H,W]; "clean" is the identity.
+    """Return the images at positions `index` under a corruption, uint8 [B,3,H,W].
 
-    Made by `corruptions.corrupt`, or looked up where the dataset has released files.
+    They are made by `corruptions.corrupt`, or read where the dataset has released files. The
+    corruption "clean" leaves the images as they are.
     """
-    where = torch.tensor(index)
+    rows = torch.tensor(index)
     if name == CLEAN:
-        return dataset.images[where]
-    ids = dataset.ids[where]
+        return dataset.images[rows]
+    ids = dataset.ids[rows]
     if dataset.released is not None:
         return dataset.released.images(name, severity, ids)
-    return corruptions.corrupt(dataset.images[where], name, severity, ids=ids, seed=seed)
+    return corruptions.corrupt(dataset.images[rows], name, severity, ids=ids, seed=seed)
 
 
 def _spans(blocks: np.ndarray, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Start and end of every batch: at most batch_size rows of one block."""
+    """Yield first row and end of every batch: at most `batch_size` rows of one block."""
     edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), len(blocks)]
     for start, end in pairwise(edges):
         for first in range(start, end, batch_size):

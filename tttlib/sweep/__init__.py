@@ -6,17 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tttlib.sweep.grid import Unit, expand, read_grid
-from tttlib.sweep.notebooks import (
-    NotebookError,
-    check_parameters,
-    declared_parameters,
-    find_notebook,
-    notebooks_folder,
-    parse_value,
-    read_parameters,
-    run_notebook,
-)
-from tttlib.sweep.running import Summary, SweepError, read_plan, run_sweep, unit_folder
+from tttlib.sweep.notebooks import NotebookError, find_notebook, notebooks_folder, run_notebook
+from tttlib.sweep.orchestrator import Summary, SweepError, read_plan, run_sweep, unit_folder
+from tttlib.sweep.parameters import check_parameters, declared_parameters
+from tttlib.sweep.yaml_input import parse_value, read_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +37,14 @@ __all__ = [
 
 
 def load(out: str | Path) -> pd.DataFrame:
-    """All result rows of a sweep's done units, see `overview.load`."""
-    from tttlib.sweep import overview
+    """Return all result rows of a sweep's done units, see `unit_tables.load`."""
+    from tttlib.sweep import unit_tables  # pandas takes a second to import
 
-    return overview.load(out)
+    return unit_tables.load(out)
 
 
 def overview(out: str | Path) -> pd.DataFrame:
-    """One row per unit of a sweep, see `overview.overview`."""
-    from tttlib.sweep import overview
+    """Return one row per unit of a sweep, see `unit_tables.overview`."""
+    from tttlib.sweep import unit_tables
 
-    return overview.overview(out)
+    return unit_tables.overview(out)

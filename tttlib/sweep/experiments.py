@@ -2,13 +2,14 @@
 
 An experiment is a function of `run_dir` and keyword parameters with defaults, which keeps its rows
 in a `results.Store` under <run_dir>/results. A grid names one of `NAMES`, or "module:function" for
-one of your own that every worker can import.
+one of your own: from a file beside the grid, or an installed package.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,23 @@ def standard(
     chunk: int | None = 50,
     part: int | None = None,
 ) -> None:
-    """Standard TTT (`evaluate.standard`) of `n_images` images under one corruption.
+    """Run standard TTT (`evaluate.standard`) on `n_images` images under one corruption.
 
-    lr       None: the released rule, blr * batch_size / 256 (a `RotationNet`: its own default)
-    parallel images adapted at once; a fixed number, so that the rounding never depends on the
-             machine's load. None leaves it to `ttt.run`
-    chunk    images a unit: unit `part` takes images part*chunk … of the sample. Exact, because no
-             image has a part in another one's training; None: one unit
-    Other settings: None leaves them to `ttt.run`.
+    Parameters
+    ----------
+    lr
+        Learning rate. None: the released rule, blr * batch_size / 256 (a `RotationNet`: its own
+        default).
+    parallel
+        Images adapted at once; a fixed number, so that the rounding never depends on the machine's
+        load. None leaves it to `ttt.run`.
+    chunk, part
+        Unit `part` takes the images part * chunk … of the sample. That is exact, because no image
+        has a part in another one's training. A `chunk` of None makes one unit.
+
+    Notes
+    -----
+    None for any other setting leaves it to `ttt.run`.
     """
     from tttlib import evaluate, streams, ttt
     from tttlib.models import MaskedAutoencoder
@@ -66,14 +76,23 @@ def standard(
         images = images.subset(range(part * chunk, min((part + 1) * chunk, n_images)))
     if lr is None and isinstance(net, MaskedAutoencoder):
         lr = ttt.scaled_lr(blr, batch_size)
-    given: dict[str, Any] = {"lr": lr, "optimizer": optimizer, "mask_ratio": mask_ratio}
-    given |= {"finetune": finetune, "evaluate_at": evaluate_at}
-    given |= {"autocast": autocast, "parallel": parallel}
-    given = {name: value for name, value in given.items() if value is not None}
     stream = streams.continual(images, [corruption], severity=severity, batch_size=1, seed=seed)
-    store = _store(run_dir)
     evaluate.standard(
-        net, stream, store=store, progress=False, steps=steps, batch_size=batch_size, **given
+        net,
+        stream,
+        store=_store(run_dir),
+        progress=False,
+        steps=steps,
+        batch_size=batch_size,
+        **_chosen(
+            lr=lr,
+            optimizer=optimizer,
+            mask_ratio=mask_ratio,
+            finetune=finetune,
+            evaluate_at=evaluate_at,
+            autocast=autocast,
+            parallel=parallel,
+        ),
     )
 
 
@@ -106,12 +125,18 @@ def online(
     n_heldout: int = 0,
     evaluate_every: int = 100,
 ) -> None:
-    """Online TTT (`evaluate.online`) along one stream, which is one unit and cannot be split.
+    """Run online TTT (`evaluate.online`) along one stream, which is one unit and cannot be split.
 
-    order        "consecutive" or "mixed" (each image once, under one of the corruptions), "levels"
-                 or "interpolated" (the first corruption at rising severity)
-    corruptions  None: the 15 of ImageNet-C
-    n_heldout    other images, evaluated every `evaluate_every` arrivals without adapting
+    Parameters
+    ----------
+    order
+        "consecutive" or "mixed" (each image once, under one of the corruptions), "levels" or
+        "interpolated" (the first corruption at rising severity).
+    corruptions
+        None: the 15 of ImageNet-C.
+    n_heldout
+        Number of other images, which are evaluated every `evaluate_every` arrivals without
+        adapting to them.
     """
     from tttlib import evaluate, ttt
     from tttlib import streams as orders
@@ -120,22 +145,18 @@ def online(
 
     net, domains = _model(model, preset, head), corruptions or list(ALL)
     images = _images(dataset, split, root, options, n_images, sample_seed)
-    how: dict[str, Any] = {"severity": severity, "batch_size": 1, "seed": seed}
+    settings: dict[str, Any] = {"severity": severity, "batch_size": 1, "seed": seed}
     heldout = None
     if n_heldout:
         others = _images(dataset, split, root, options, n_heldout, sample_seed, skip=n_images)
-        heldout = orders.consecutive(others, domains, **how)
+        heldout = orders.consecutive(others, domains, **settings)
     if order in ("levels", "interpolated"):
-        how.pop("severity")
-        stream: Stream = getattr(orders, order)(images, domains[0], **how)
+        settings.pop("severity")
+        stream: Stream = getattr(orders, order)(images, domains[0], **settings)
     else:
-        stream = _stream(order, ("consecutive", "mixed"), images, domains, how)
+        stream = _stream(order, ("consecutive", "mixed"), images, domains, settings)
     if lr is None and isinstance(net, MaskedAutoencoder):
         lr = ttt.scaled_lr(blr, batch_size)
-    given: dict[str, Any] = {"lr": lr, "optimizer": optimizer, "mask_ratio": mask_ratio}
-    given |= {"finetune": finetune, "reset_optimizer": reset_optimizer}
-    given |= {"calm": calm, "autocast": autocast}
-    given = {name: value for name, value in given.items() if value is not None}
     evaluate.online(
         net,
         stream,
@@ -145,7 +166,15 @@ def online(
         progress=False,
         steps=steps,
         batch_size=batch_size,
-        **given,
+        **_chosen(
+            lr=lr,
+            optimizer=optimizer,
+            mask_ratio=mask_ratio,
+            finetune=finetune,
+            reset_optimizer=reset_optimizer,
+            calm=calm,
+            autocast=autocast,
+        ),
     )
 
 
@@ -171,21 +200,26 @@ def adaptation(
     source_split: str = "",
     n_source: int = 0,
 ) -> None:
-    """Continual test-time adaptation (`evaluate.adaptation`) along one stream: one unit.
+    """Run continual test-time adaptation (`evaluate.adaptation`) along one stream: one unit.
 
-    order       "continual", "gradual" (ignores `severity`), "mixed" or "correlated"
-    preset, constants  of the method, see `adapt.create`
-    n_source    images of `source_split` for a method that warms up on source data (ecotta)
+    Parameters
+    ----------
+    preset, constants
+        Of the method, see `adapt.create`.
+    order
+        "continual", "gradual" (ignores `severity`), "mixed" or "correlated".
+    n_source
+        Number of images of `source_split` for a method that warms up on source data (ecotta).
     """
     from tttlib import evaluate
     from tttlib.corruptions import NAMES as ALL
 
     images = _images(dataset, split, root, options, n_images, sample_seed)
-    how: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
+    settings: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
     if order == "gradual":
-        how.pop("severity")
+        settings.pop("severity")
     known = ("continual", "gradual", "mixed", "correlated")
-    stream = _stream(order, known, images, corruptions or list(ALL), how)
+    stream = _stream(order, known, images, corruptions or list(ALL), settings)
     given = {}
     if n_source:
         split = source_split or "train"
@@ -220,15 +254,15 @@ def source(
     seed: int = 0,
     batch_size: int = 250,
 ) -> None:
-    """The unadapted model (`evaluate.source`) on `n_images` images under one corruption."""
+    """Evaluate the unadapted model (`evaluate.source`) on `n_images` images of one corruption."""
     from tttlib import evaluate, streams
 
     net = _model(model, preset, head)
     images = _images(dataset, split, root, options, n_images, sample_seed)
-    how: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
-    stream = streams.continual(images, [corruption], **how)
+    settings: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
+    stream = streams.continual(images, [corruption], **settings)
     unit = {"experiment": "source", "method": "source", **evaluate.describe(net, images)}
-    unit |= {"domain": corruption, **how}
+    unit |= {"domain": corruption, **settings}
     protocol = {"prediction": "without adaptation", "corruption": "made in memory, not JPEG"}
     _store(run_dir).run(unit, lambda: evaluate.source(net, stream), protocol=protocol)
 
@@ -251,10 +285,13 @@ class Experiment:
     defaults: Mapping[str, Any]
 
     def parts(self, parameters: Mapping[str, Any]) -> list[dict[str, int]]:
-        """What its units add to the parameters: a `part` for every chunk of images, or nothing.
+        """Return what each unit adds to the parameters: its `part` of the images, or nothing.
 
-        Raises ValueError for sizes that cannot be, and for chunks that would change which images
-        are adapted together: only rounding depends on that, yet a split has to be exact.
+        Raises
+        ------
+        ValueError
+            For sizes that cannot be, and for chunks that would change which images are adapted
+            together: only rounding depends on that, yet a split has to be exact.
         """
         if not {"n_images", "chunk", "part"} <= self.defaults.keys():
             return [{}]
@@ -272,11 +309,22 @@ class Experiment:
         return [{"part": k} for k in range(-(-n // chunk))]
 
 
-def find(name: str) -> Experiment:
-    """An experiment by its name, or by "module:function".
+def find(name: str, folder: str | Path | None = None) -> Experiment:
+    """Find an experiment by its name, or by "module:function".
 
-    Raises ValueError for an unknown name, a function that cannot be imported, and one whose
-    parameters are not keywords with defaults.
+    Parameters
+    ----------
+    name
+        One of `NAMES`, or "module:function".
+    folder
+        A folder whose modules can be imported from now on, after all others; nothing there takes
+        the place of another module.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a function that cannot be imported, and one whose parameters are not
+        keywords with defaults.
     """
     function = _BUILT_IN.get(name)
     if function is None:
@@ -285,6 +333,8 @@ def find(name: str) -> Experiment:
             raise ValueError(
                 f"unknown experiment {name!r}; known are {', '.join(NAMES)}, or module:function"
             )
+        if folder and str(folder) not in sys.path:
+            sys.path.append(str(folder))
         try:
             function = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
@@ -293,6 +343,11 @@ def find(name: str) -> Experiment:
     if any(p.kind is not p.KEYWORD_ONLY or p.default is p.empty for p in parameters):
         raise ValueError(f"experiment {name!r}: all but run_dir must be keywords with defaults")
     return Experiment(name, function, {p.name: p.default for p in parameters})
+
+
+def module_of(name: str) -> str:
+    """Return the name of the module that an experiment lies in."""
+    return __name__ if name in _BUILT_IN else name.partition(":")[0]
 
 
 def _model(name: str, preset: str | None = None, head: str | None = None) -> Any:
@@ -315,14 +370,23 @@ def _images(
     return fingerprints.images(dataset, split, root, options).sample(n, seed, skip=skip)
 
 
+def _chosen(**settings: Any) -> dict[str, Any]:
+    """Return the settings that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def _stream(
-    order: str, known: tuple[str, ...], images: ImageSet, domains: list[str], how: dict[str, Any]
+    order: str,
+    known: tuple[str, ...],
+    images: ImageSet,
+    domains: list[str],
+    settings: dict[str, Any],
 ) -> Stream:
     from tttlib import streams
 
     if order not in known:
         raise ValueError(f"unknown order {order!r}; known are {', '.join(known)}")
-    return getattr(streams, order)(images, domains, **how)
+    return getattr(streams, order)(images, domains, **settings)
 
 
 def _store(run_dir: Path) -> Store:

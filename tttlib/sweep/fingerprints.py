@@ -23,19 +23,22 @@ _BUNDLED = Path(__file__).resolve().parents[1] / "weights"
 
 
 def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """ "data NAME SPLIT" and "weights NAME" -> fingerprint, of all that a unit uses.
+    """Return the fingerprints of all that a unit uses, by "data NAME SPLIT" or "weights NAME".
 
-    Raises what `data.load` raises for data that are unknown, missing or damaged, and ValueError for
-    weights that are neither bundled nor a file.
+    Raises
+    ------
+    ValueError
+        For weights that are neither bundled nor a file. Besides, what `data.load` raises for data
+        that are unknown, missing or damaged.
     """
-    found = {}
+    fingerprints = {}
     dataset = parameters.get("dataset")
     if isinstance(dataset, str) and dataset:
         for split in _splits(parameters):
             options = parameters.get("options")
             images_ = images(dataset, split, parameters.get("root") or "", options)
             name = " ".join(["data", dataset, split, *([_text(options)] if options else [])])
-            found[name] = images_.fingerprint
+            fingerprints[name] = images_.fingerprint
             _check_size(images_, dataset, split, parameters)
     for name in _names(parameters):
         path = _BUNDLED / f"{name}.safetensors"
@@ -43,19 +46,21 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
             raise ValueError(f"no weights {name!r}: no such file, and bundled are {known}")
-        found[f"weights {path.stem}"] = _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
-    return found
+        fingerprints[f"weights {path.stem}"] = _digest(
+            path, path.stat().st_mtime_ns, path.stat().st_size
+        )
+    return fingerprints
 
 
 def signature(parameters: Mapping[str, Any]) -> str:
-    """Equal for units that use the same things."""
+    """Return a text that is equal for units that use the same things."""
     named = ("dataset", "root", "options", "n_images", "split")
     kept = [n for n in parameters if n in named or n.endswith("_split") or WEIGHTS.fullmatch(n)]
     return json.dumps({name: parameters[name] for name in kept}, sort_keys=True)
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """The first thing of one name whose fingerprint differs, in words; empty when none does."""
+    """Name the first thing whose fingerprint differs, in words; empty when none does."""
     for name in before:
         if after.get(name, before[name]) != before[name]:
             return f"{name} (fingerprint {before[name]} before, {after[name]} now)"
@@ -65,7 +70,7 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 def images(
     dataset: str, split: str, root: str = "", options: Mapping[str, Any] | None = None
 ) -> ImageSet:
-    """`data.load`, once in a process."""
+    """Load a dataset (`data.load`), once in a process."""
     return _images(dataset, split, root, _text(options))
 
 
@@ -86,33 +91,33 @@ def _text(options: Mapping[str, Any] | None) -> str:
 
 
 def _splits(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Each split once."""
+    """Yield each split once."""
     named = (v for k, v in parameters.items() if k == "split" or k.endswith("_split"))
     yield from dict.fromkeys(v for v in named if isinstance(v, str) and v)
 
 
 def _names(parameters: Mapping[str, Any]) -> Iterable[str]:
-    """Each name of weights once."""
+    """Return each name of weights once."""
     named = [v for k, v in parameters.items() if WEIGHTS.fullmatch(k)]
     flat = [n for v in named for n in (v if isinstance(v, list | tuple) else [v])]
     return dict.fromkeys(f for n in flat if isinstance(n, str) and n for f in _files(n))
 
 
 def _files(name: str) -> list[str]:
-    """Those of "PRESET:FILE+HEAD"; of another name itself."""
+    """Return the files of "PRESET:FILE+HEAD"; another name stands for itself."""
     parts = released(name)
     return [name] if parts is None else [part for part in parts[1:] if part]
 
 
-def _check_size(found: ImageSet, dataset: str, split: str, parameters: Mapping[str, Any]) -> None:
-    """More images asked for than there are is told before anything runs."""
+def _check_size(images: ImageSet, dataset: str, split: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse, before anything runs, to take more images than there are."""
     n = parameters.get("n_images")
-    if isinstance(n, int) and n > len(found) and split == parameters.get("split"):
-        raise ValueError(f"n_images is {n}, but {dataset!r} split {split!r} has {len(found)}")
+    if isinstance(n, int) and n > len(images) and split == parameters.get("split"):
+        raise ValueError(f"n_images is {n}, but {dataset!r} split {split!r} has {len(images)}")
 
 
 @functools.lru_cache(maxsize=64)
 def _digest(path: Path, changed: int, size: int) -> str:
-    """As `zoo.weights_hash`: 16 hex digits of the file's sha256."""
+    """Return 16 hex digits of the file's sha256, as `zoo.weights_hash` does."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

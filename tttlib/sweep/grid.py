@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tttlib.sweep import experiments
-from tttlib.sweep.notebooks import declared_defaults, find_notebook, fitting, read_parameters
+from tttlib.sweep.notebooks import find_notebook
+from tttlib.sweep.parameters import declared_defaults, fitting
+from tttlib.sweep.yaml_input import read_parameters
 
 _ENTRY = ("notebook", "experiment", "parameters", "grid")
 
@@ -30,12 +30,22 @@ _ENTRY = ("notebook", "experiment", "parameters", "grid")
 class Unit:
     """A unit of work: one notebook or experiment with all its parameters.
 
-    experiment  name of the experiment, or "notebook STEM"
-    parameters  all, with the defaults of those the grid does not name
-    given       what the grid names
-    varied      of these, what tells the units of one sweep apart
-    notebook    its path, empty for an experiment
-    uses        "data NAME SPLIT" and "weights NAME" -> fingerprint, see `fingerprints`
+    Attributes
+    ----------
+    experiment
+        Name of the experiment, or "notebook STEM".
+    parameters
+        All parameters, with the defaults of those that the grid does not name.
+    given
+        The parameters that the grid names.
+    varied
+        Of these, what tells the units of one sweep apart.
+    notebook
+        Path of the notebook; empty for an experiment.
+    uses
+        "data NAME SPLIT" and "weights NAME" -> fingerprint, see `fingerprints`.
+    folder
+        Folder of the grid, which "module:function" may be imported from; empty otherwise.
     """
 
     experiment: str
@@ -44,6 +54,7 @@ class Unit:
     varied: Mapping[str, Any]
     notebook: str = ""
     uses: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
     @property
     def key(self) -> str:
@@ -64,33 +75,39 @@ class Unit:
         return " ".join([self.experiment, *(f"{k}={v}" for k, v in self.varied.items())])
 
     def using(self, uses: Mapping[str, str]) -> Unit:
+        """Return the unit with the fingerprints of what it uses."""
         return dataclasses.replace(self, uses=dict(uses))
 
 
 def read_grid(path: str | Path) -> list[Unit]:
-    """The units of a grid file, without the fingerprints of what they use.
+    """Return the units of a grid file, without the fingerprints of what they use.
 
-    Raises ValueError for anything unknown or unfit in the file, before anything runs.
+    Raises
+    ------
+    ValueError
+        For anything unknown or unfit in the file, before anything runs.
     """
-    _importable(Path(path).resolve().parent)
-    return expand(read_parameters(path), str(path))
+    return expand(read_parameters(path), str(path), folder=Path(path).resolve().parent)
 
 
-def _importable(folder: Path) -> None:
-    """Experiments beside the grid can be imported, here and by the workers of an engine."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(folder) not in known:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, known), str(folder)])
+def expand(
+    grid: Mapping[str, Any], where: str = "the grid", folder: Path | None = None
+) -> list[Unit]:
+    """Return the units of a grid, see the module's text.
 
-
-def expand(grid: Mapping[str, Any], where: str = "the grid") -> list[Unit]:
-    """The units of a grid, see the module's text. `where` begins the messages of ValueErrors."""
+    Parameters
+    ----------
+    grid
+        The content of a grid file.
+    where
+        Begins the messages of ValueErrors.
+    folder
+        Folder whose modules "module:function" may name, beside those that are installed.
+    """
     entries = grid.get("sweeps", [grid])
     if "sweeps" in grid and (len(grid) > 1 or not isinstance(entries, list) or not entries):
         raise ValueError(f"{where}: 'sweeps' is a list of sweeps and stands alone")
-    units = [unit for entry in entries for unit in _entry(entry, where)]
+    units = [unit for entry in entries for unit in _entry(entry, where, folder)]
     seen: set[str] = set()
     for unit in units:
         if unit.key in seen:
@@ -99,7 +116,7 @@ def expand(grid: Mapping[str, Any], where: str = "the grid") -> list[Unit]:
     return units
 
 
-def _entry(entry: Any, where: str) -> list[Unit]:
+def _entry(entry: Any, where: str, folder: Path | None) -> list[Unit]:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where}: a sweep has lines 'name: value', got {entry!r:.80}")
     for name in entry:
@@ -120,25 +137,36 @@ def _entry(entry: Any, where: str) -> list[Unit]:
     varied: Sequence[dict[str, Any]] = [dict(zip(lists, v, strict=True)) for v in combinations]
     if "notebook" in entry:
         path = find_notebook(str(entry["notebook"]))
-        return [_of_notebook(path, {**fixed, **one}, one) for one in varied]
-    experiment = experiments.find(str(entry["experiment"]))
-    return [u for one in varied for u in _of_experiment(experiment, {**fixed, **one}, one)]
+        return [of_notebook(path, {**fixed, **one}, one) for one in varied]
+    experiment = experiments.find(str(entry["experiment"]), folder)
+    units = [u for one in varied for u in _of_experiment(experiment, {**fixed, **one}, one)]
+    own = ":" in experiment.name and folder is not None
+    return [dataclasses.replace(unit, folder=str(folder)) for unit in units] if own else units
 
 
-def _mapping(entry: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    found = entry.get(name)
-    if found is not None and not isinstance(found, Mapping):
-        raise ValueError(f"{where}: {name} holds lines 'name: value', got {found!r:.80}")
-    return dict(found or {})
+def of_notebook(
+    path: Path, given: Mapping[str, Any], varied: Mapping[str, Any] | None = None
+) -> Unit:
+    """Return a notebook with these parameters as a unit.
 
-
-def _of_notebook(path: Path, given: dict[str, Any], varied: dict[str, Any]) -> Unit:
+    Raises
+    ------
+    ValueError
+        For parameters that the notebook does not take, and for `run_dir`, which is set.
+    """
     defaults = declared_defaults(path)
     defaults.pop("run_dir", None)
     if "run_dir" in given:
         raise ValueError("run_dir is every unit's own folder; leave it out")
     given = fitting(path.name, defaults, given)
-    return Unit(f"notebook {path.stem}", {**defaults, **given}, given, varied, str(path))
+    return Unit(f"notebook {path.stem}", {**defaults, **given}, given, varied or {}, str(path))
+
+
+def _mapping(entry: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    values = entry.get(name)
+    if values is not None and not isinstance(values, Mapping):
+        raise ValueError(f"{where}: {name} holds lines 'name: value', got {values!r:.80}")
+    return dict(values or {})
 
 
 def _of_experiment(

@@ -12,39 +12,46 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tttlib import sweep
+from tttlib.sweep.parameters import check_parameters, declared_parameters
 
 _SECTION = re.compile(r"notebook +(\S+)")
 
 
 def share_out(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-    """What each notebook takes of `parameters`.
+    """Return what each notebook takes of `parameters`.
 
     A section "notebook NAME" (a notebook, or the beginning of its name) goes to that one.
-    Raises ValueError for a name that no notebook declares, a section of no notebook, and a value
-    that a notebook cannot take.
+
+    Raises
+    ------
+    ValueError
+        For a name that no notebook declares, a section of no notebook, and a value that a notebook
+        cannot take.
     """
-    given = _by_name(paths, parameters)
+    shares = _by_name(paths, parameters)
     for path in paths:
-        sweep.check_parameters(path, {**given[path], "run_dir": ""})
-    return given
+        check_parameters(path, {**shares[path], "run_dir": ""})
+    return shares
 
 
 def of_notebook(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What one notebook takes of a file that may serve its neighbours, too.
+    """Return what one notebook takes of a file that may serve its neighbours, too.
 
-    Raises ValueError as `share_out` does, but for values of this notebook alone.
+    Raises
+    ------
+    ValueError
+        As `share_out` does, but for values of this notebook alone.
     """
     paths = sorted({path, *path.parent.glob("0*.ipynb")})
-    given = _by_name(paths, parameters)[path]
-    sweep.check_parameters(path, {**given, "run_dir": ""})
-    return given
+    share = _by_name(paths, parameters)[path]
+    check_parameters(path, {**share, "run_dir": ""})
+    return share
 
 
 def _by_name(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-    declared = {path: sweep.declared_parameters(path) for path in paths}
+    declared = {path: declared_parameters(path) for path in paths}
     legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
-    given: dict[Path, dict[str, Any]] = {path: {} for path in paths}
+    shares: dict[Path, dict[str, Any]] = {path: {} for path in paths}
     sections = {}
     for name, value in parameters.items():
         if (section := _SECTION.fullmatch(name)) is not None:
@@ -54,13 +61,13 @@ def _by_name(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path,
         else:
             for path in paths:
                 if name in declared[path]:
-                    given[path][name] = value
+                    shares[path][name] = value
     for name, section_values in sections.items():
-        found = [path for path in paths if path.stem.startswith(name)]
-        if len(found) != 1 or not isinstance(section_values, Mapping):
+        matching = [path for path in paths if path.stem.startswith(name)]
+        if len(matching) != 1 or not isinstance(section_values, Mapping):
             known = ", ".join(path.stem for path in paths)
             raise ValueError(
                 f"'notebook {name}' needs lines 'name: value' for one notebook; there are {known}"
             )
-        given[found[0]].update(section_values)
-    return given
+        shares[matching[0]].update(section_values)
+    return shares

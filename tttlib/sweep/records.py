@@ -1,7 +1,9 @@
 """What is known of a unit: units/KEY/unit.json, written whole or not at all.
 
 state    "running" (started; whether it still runs, its lock says), "done" or "failed"
-files    of a done unit: the sha256 of every result file, so that damage is found
+files    of a done unit: the sha256 of every result file, so that damage is found; names with a
+         slash are meant from the unit's folder, others lie in results/
+sources  stands for the content of the source files that the unit used (`code_identity`)
 session  the sweep that ran it, code the version of this package, error and traceback if it failed
 """
 
@@ -15,18 +17,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tttlib.runtime.files import atomic_write
+
 log = logging.getLogger(__name__)
 
 DONE, FAILED, RUNNING = "done", "failed", "running"
 _NAME = "unit.json"
+_TEXTS = ("key", "label", "session", "code")
+_LONGEST = 20_000  # characters of a text that is kept
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The record of a unit's folder; None when there is none, or (logged) it is damaged."""
+    """Return the record of a unit's folder; None when there is none, or (logged) it is damaged."""
     path = folder / _NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["state"] in (DONE, FAILED, RUNNING):
+        if (
+            record["state"] in (DONE, FAILED, RUNNING)
+            and all(isinstance(record[name], str) for name in _TEXTS)
+            and (record["state"] != DONE or isinstance(record["files"], dict))
+            and (record["state"] != FAILED or isinstance(record["error"], str))
+        ):
             return record
     except FileNotFoundError:
         return None
@@ -43,31 +54,47 @@ def write(folder: Path, record: Mapping[str, Any]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def result_files(folder: Path) -> dict[str, str]:
-    """Name -> sha256 of every result file of a unit."""
-    paths = sorted((folder / "results").glob("*.parquet"))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Return a text that can be written as UTF-8, without its middle where it is too long."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … ({len(text) - 2 * half} characters left out) … {text[-half:]}"
 
 
-def intact(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a done unit's result files are what they were; damaged ones are set aside (logged).
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every result file and executed notebook of a unit, by name."""
+    results = {path.name: path for path in sorted((folder / "results").glob("*.parquet"))}
+    executed = {f"notebooks/{p.name}": p for p in sorted((folder / "notebooks").glob("*.ipynb"))}
+    return {name: sha256(path) for name, path in {**results, **executed}.items()}
 
-    A file set aside is called NAME.damaged and is computed anew when the unit runs again.
-    """
-    found, ok = result_files(folder), True
-    for name, digest in record.get("files", {}).items():
-        if found.get(name) == digest:
-            continue
-        ok, path = False, folder / "results" / name
-        log.warning("%s is %s: the unit runs again", path, "damaged" if name in found else "gone")
-        if name in found:
-            os.replace(path, path.with_name(f"{name}.damaged"))
-    return ok
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unfit_files(folder: Path, record: Mapping[str, Any]) -> list[Path]:
+    """Return those files of a done unit that are gone, or are not what they were."""
+    paths = {_path(folder, name): digest for name, digest in record["files"].items()}
+    return [p for p, digest in paths.items() if not p.is_file() or sha256(p) != digest]
+
+
+def set_aside(folder: Path, paths: list[Path]) -> None:
+    """Make a unit run again: drop its record, and rename damaged files to NAME.damaged (logged)."""
+    for path in paths:
+        there = path.is_file()
+        log.warning("%s is %s: the unit runs again", path, "damaged" if there else "gone")
+        if there:
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+    (folder / _NAME).unlink()
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / name if "/" in name else folder / "results" / name

@@ -1,4 +1,4 @@
-"""Errors of adaptation methods as the papers print them, with intervals."""
+"""Errors of adaptation methods as the papers print them, with intervals, and PALM's diagnostics."""
 
 from __future__ import annotations
 
@@ -9,98 +9,90 @@ import pandas as pd
 from tttlib import corruptions, results, streams
 
 PAIR = ("seed", "order", "block", "domain", "severity", "id")
-"""What identifies one arrival for every method."""
+"""The columns that identify one arrival for every method."""
+
+_SHORT = (
+    "gauss", "shot", "impul", "defoc", "glass", "motn", "zoom", "snow", "frost", "fog", "brit",
+    "contr", "elast", "pixel", "jpeg",
+)  # fmt: skip
 
 
 def with_error(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `error`: 1 where the prediction is wrong, else 0."""
+    """Return the rows with a column `error`: 1 where the prediction is wrong, else 0."""
     return rows.assign(error=1.0 - rows["correct"].astype("float64"))
 
 
-def error_table(
-    rows: pd.DataFrame, *, by: str = "method", clusters: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Error in % of each corruption and of their mean: one row per value of `by`.
+def error_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the error in % of each corruption and of their mean, one row per method.
 
-    rows  with `error`; clean arrivals are left out of the mean and have no column
-    Columns: `by`, one per corruption (short names), mean, low, high (95 % bootstrap interval of the
-    mean over images), n. The mean is over arrivals; with as many images of each corruption it is
-    the papers' unweighted mean over corruptions.
+    Columns: method, one per corruption (short names), mean, low, high (95 % bootstrap interval of
+    the mean over images), n. The mean is over arrivals of `rows` (with `error`), clean ones left
+    out; with as many images of each corruption it is the papers' unweighted mean of corruptions.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
-    single = 100 * rows.pivot_table("error", by, "domain", sort=False)
+    single = 100 * rows.pivot_table("error", "method", "domain", sort=False)
     names = [name for name in corruptions.NAMES if name in single]
     single = single[names].rename(columns=short).round(1)
-    mean = results.summarise(rows, by, value="error", clusters=clusters).set_index(by)
-    found = (100 * mean[["mean", "low", "high"]]).round(1).assign(n=mean["n"])
-    return single.join(found).reset_index()
+    n = rows.groupby("method").size()
+    return single.join(_mean_errors(rows, clusters).assign(n=n)).reset_index()
 
 
 def against(
     rows: pd.DataFrame,
     baseline: str,
     *,
-    by: str = "method",
     groups: Sequence[str] = (),
     clusters: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Error minus that of `baseline` over the same arrivals (fractions), paired intervals.
+    """Return each method's error minus that of `baseline` over the same arrivals, in fractions.
 
-    Columns groups…, `by`, n, difference, low, high; clean arrivals are left out.
+    Columns groups…, method, n, difference, low, high (paired intervals); clean arrivals are left
+    out.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
-    match = [name for name in PAIR if name in rows]
     return results.paired_difference(
         rows,
         groups,
-        method_column=by,
+        method_column="method",
         baseline=baseline,
-        match=match,
+        match=[name for name in PAIR if name in rows],
         value="error",
         clusters=clusters,
     )
 
 
-def gradual_table(
-    rows: pd.DataFrame, *, by: str = "method", clusters: Sequence[str] = ()
-) -> pd.DataFrame:
-    """The three averages of the gradual setting in %, each with its interval.
+def gradual_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the three averages of the gradual setting in %, each with its interval.
 
-    all: over all blocks (PALM's code); severity 5: over the blocks of that severity; rising: over
-    severities 1 to 5 on the way up (the caption of PALM's table 4).
+    "all" is over all blocks (PALM's code), "severity 5" over the blocks of that severity, "rising"
+    over severities 1 to 5 on the way up (the caption of PALM's table 4).
     """
-    first = rows[rows[by] == rows[by].iloc[0]]
+    first = rows[rows["method"] == rows["method"].iloc[0]]
     up = set(first.loc[streams.rising(first), "block"])
     choices = {
         "all": rows,
         "severity 5": rows[rows["severity"] == 5],
         "rising": rows[rows["block"].isin(up)],
     }
-    parts = []
-    for name, part in choices.items():
-        found = results.summarise(part, by, value="error", clusters=clusters).set_index(by)
-        found = 100 * found[["mean", "low", "high"]]
-        found.columns = [f"{name}, {column}" for column in found]
-        parts.append(found.round(1))
+    parts = [_mean_errors(part, clusters).add_prefix(f"{name}, ") for name, part in choices.items()]
     return pd.concat(parts, axis=1).reset_index()
 
 
 def published_errors(dataset: str, *, setting: str = "continual") -> pd.Series:
-    """PALM's published mean error in % by our name of the method."""
-    table = results.published("palm")
+    """Return PALM's published mean error in %, by our name of the method."""
+    table = results.published("palm").set_index("name")
     kept = (table["dataset"] == dataset) & (table["setting"] == setting)
-    table = table[kept & (table["domain"] == "mean")]
-    return table.set_index("name")["value"]
+    return table.loc[kept & (table["domain"] == "mean"), "value"]
 
 
 def by_stage(diagnostics: pd.DataFrame, name: str = "importance") -> pd.DataFrame:
-    """A diagnostic that is one number per tensor, by stage of the network.
+    """Return a diagnostic that is one number per tensor, by stage of the network.
 
     Columns domain, stage (the first part of the parameters' names), tensors, mean, zeros (share of
     tensors with the value 0). PALM, figure 2.
     """
     rows = diagnostics[(diagnostics["name"] == name) & (diagnostics["tensor"] != "")]
-    rows = rows.assign(stage=rows["tensor"].str.split(".").str[0], zero=rows["value"] == 0)
+    rows = rows.assign(stage=_stage(rows["tensor"]), zero=rows["value"] == 0)
     grouped = rows.groupby(["domain", "stage"], sort=False)
     return grouped.agg(
         tensors=("tensor", "nunique"), mean=("value", "mean"), zeros=("zero", "mean")
@@ -108,37 +100,42 @@ def by_stage(diagnostics: pd.DataFrame, name: str = "importance") -> pd.DataFram
 
 
 def stage_contrast(stages: pd.DataFrame, column: str) -> pd.Series:
-    """`column` of the network's first stage minus that of its last, by domain (see `by_stage`).
+    """Return `column` of the first stage minus that of the last, by domain (see `by_stage`).
 
     What lies before and after the numbered stages (stem, last norm, classifier) does not count.
     """
     numbered = stages[stages["stage"].str.contains(r"\d$") & (stages["tensors"] > 2)]
     values = numbered.pivot_table(column, "domain", "stage", sort=False)
-    first, last = min(values.columns), max(values.columns)
-    return values[first] - values[last]
+    return values[min(values.columns)] - values[max(values.columns)]
 
 
 def selection(diagnostics: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
-    """What PALM selects, by tensor, in the network's order: one row per tensor.
+    """Return what PALM selects, one row per tensor in the network's order.
 
-    diagnostics  of PALM, see `adapt.palm.Palm`
-    sizes        name of a tensor -> its number of elements
-    Columns tensor, stage, elements, score (mean L1 norm of g; of a convolution that is not selected
-    perhaps only a lower bound) and selected (share of the domains' batches).
+    Parameters
+    ----------
+    diagnostics
+        Those of `adapt.palm.Palm`.
+    sizes
+        The number of elements of each tensor, by name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns tensor, stage, elements, score (mean L1 norm of g; of a convolution that is not
+        selected perhaps only a lower bound) and selected (share of the domains' batches).
     """
     rows = diagnostics[diagnostics["name"].isin(["score", "selected"])]
     table = rows.pivot_table("value", "tensor", "name", sort=False).reset_index()
     table.columns.name = None
-    table = table.assign(
-        stage=table["tensor"].str.split(".").str[0], elements=table["tensor"].map(sizes)
-    )
+    table = table.assign(stage=_stage(table["tensor"]), elements=table["tensor"].map(sizes))
     return table[["tensor", "stage", "elements", "score", "selected"]]
 
 
 def changed_decisions(diagnostics: pd.DataFrame) -> pd.Series:
-    """Share of PALM's decisions to select a tensor that differ from its usual one, by domain.
+    """Return, by domain, the share of PALM's decisions to select a tensor that are unusual for it.
 
-    A decision is one tensor in one batch, usual what befalls this tensor in most batches.
+    A decision is one tensor in one batch; usual is what happens to this tensor in most batches.
     """
     rows = diagnostics[diagnostics["name"] == "selected"]
     shares = rows.pivot_table("value", "domain", "tensor", sort=False)  # [domains, tensors]
@@ -147,13 +144,14 @@ def changed_decisions(diagnostics: pd.DataFrame) -> pd.Series:
 
 
 def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
-    """AutoLR's rates: columns layer, block, rate (mean over the block's batches), change.
+    """Return AutoLR's rates and how far they are from those of the first block.
 
-    change  |rate / rate in the first block - 1|; the first block itself is left out
+    Columns layer, block, rate (mean over the block's batches) and change, which is
+    |rate / rate in the first block - 1|; the first block itself is left out.
     """
     rows = diagnostics[(diagnostics["method"] == "autolr") & (diagnostics["name"] == "rates")]
     rows = rows.rename(columns={"tensor": "layer", "value": "rate"})
-    # a long block is several units of work
+    # A long block is several units of work.
     rows = rows.groupby(["layer", "block"], sort=False)["rate"].mean().reset_index()
     begins = rows["block"] == rows["block"].min()
     first = rows["layer"].map(rows[begins].set_index("layer")["rate"])
@@ -161,30 +159,15 @@ def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
 
 
 def short(name: str) -> str:
-    """The papers' abbreviation of a corruption: gaussian_noise -> gauss."""
-    return _SHORT.get(name, name)
+    """Return the papers' abbreviation of a corruption: gaussian_noise -> gauss."""
+    return dict(zip(corruptions.NAMES, _SHORT, strict=True)).get(name, name)
 
 
-_SHORT = dict(
-    zip(
-        corruptions.NAMES,
-        [
-            "gauss",
-            "shot",
-            "impul",
-            "defoc",
-            "glass",
-            "motn",
-            "zoom",
-            "snow",
-            "frost",
-            "fog",
-            "brit",
-            "contr",
-            "elast",
-            "pixel",
-            "jpeg",
-        ],
-        strict=True,
-    )
-)
+def _mean_errors(rows: pd.DataFrame, clusters: Sequence[str]) -> pd.DataFrame:
+    """Return mean, low and high of the error of each method, in %."""
+    means = results.summarise(rows, "method", value="error", clusters=clusters)
+    return (100 * means.set_index("method")[["mean", "low", "high"]]).round(1)
+
+
+def _stage(tensors: pd.Series) -> pd.Series:
+    return tensors.str.split(".").str[0]

@@ -1,4 +1,4 @@
-"""What the bundled networks can do: clean accuracy and corruption error, each on its own test set.
+"""Clean accuracy and corruption error of the bundled networks, each on its own test set.
 
 `tttlib models` prints the table and writes it with the training curves. Measured units are kept as
 result rows and not measured again.
@@ -27,11 +27,23 @@ SEVERITY = 5
 def main(
     names: Iterable[str] | None, out: Path, root: Path | None = None, n: int | None = None
 ) -> pd.DataFrame:
-    """Measure, write `<out>/tables/models.csv` and `<out>/figures/training_curves.png`.
+    """Measure networks, write `<out>/tables/models.csv` and `<out>/figures/training_curves.png`.
 
-    names  bundled names or paths of checkpoints; None: all bundled ones whose dataset is there
-    n      images of each test set (a seeded sample); None: all
-    Raises what `zoo.load` and `data.load` raise; with names=None missing datasets are skipped.
+    Parameters
+    ----------
+    names
+        Bundled names or paths of checkpoints; None: all bundled ones whose dataset is there.
+    out
+        Folder of the run.
+    root
+        Folder of the real images; None: $TTTLIB_DATA.
+    n
+        Number of images of each test set (a seeded sample); None: all.
+
+    Raises
+    ------
+    MissingDataError
+        When a dataset of the given `names` is not there; without names it is skipped.
     """
     store = Store(out / "results")
     rows, cards = [], {}
@@ -56,7 +68,7 @@ def main(
 
 
 def test_set(dataset: str, root: Path | None) -> ImageSet:
-    """The split that training never saw: test, or valid where there is no test split."""
+    """Return the split that training never saw: test, or valid where there is no test split."""
     try:
         return data.load(dataset, "test", root)
     except MissingDataError:
@@ -66,7 +78,7 @@ def test_set(dataset: str, root: Path | None) -> ImageSet:
 
 
 def measure(name: str, images: ImageSet, store: Store) -> dict[str, object]:
-    """One row: clean accuracy and mean error over the 15 corruptions, in %, with intervals.
+    """Return one row: clean accuracy and mean error over the 15 corruptions, in %.
 
     The interval of the mean error resamples images (or what makes them dependent), each with its
     15 corrupted versions together.
@@ -100,5 +112,5 @@ def measure(name: str, images: ImageSet, store: Store) -> dict[str, object]:
     }
 
 
-def _percent(found: statistics.Interval) -> str:
-    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _percent(mean: statistics.Interval) -> str:
+    return f"{100 * mean.mean:.1f} [{100 * mean.low:.1f}, {100 * mean.high:.1f}]"

@@ -26,18 +26,33 @@ VERDICTS = ("supported", "contradicted", "undecided")
 
 
 def decide(low: float, high: float, *, expected: str, margin: float = 0.0) -> str:
-    """What the interval [low, high] of an effect says of a claim; one of `VERDICTS`.
+    """Return what the interval [low, high] of an effect says of a claim; one of `VERDICTS`.
 
-    expected  the claim         supported when    contradicted when
-    "above"   effect > margin   low > margin      high < margin
-    "below"   effect < -margin  high < -margin    low > -margin
-    "zero"    |effect| < margin -margin < low and low > margin or high < -margin
-                                high < margin
-    Undecided otherwise: a bound that touches the margin, an interval without width on it, and
+    ========  ===============  ==================================  =============================
+    expected  the claim        supported when                      contradicted when
+    ========  ===============  ==================================  =============================
+    "above"   effect > margin  low > margin                        high < margin
+    "below"   effect < -margin high < -margin                      low > -margin
+    "zero"    |effect| < margin -margin < low and high < margin    low > margin or high < -margin
+    ========  ===============  ==================================  =============================
+
+    It is undecided otherwise: a bound that touches the margin, an interval without width on it, and
     bounds that could not be computed (NaN) decide nothing.
-    margin    in the unit of the effect, 0 or more; above 0 for "zero", where it says how much is
-              still as good as nothing: choose it before looking
-    Raises ValueError for another `expected`, a margin out of range, and low > high.
+
+    Parameters
+    ----------
+    low, high
+        The interval, in the unit of the effect.
+    expected
+        What the claim says of the effect, see the table.
+    margin
+        In the unit of the effect, 0 or more; above 0 for "zero", where it says how much is still as
+        good as nothing: choose it before looking.
+
+    Raises
+    ------
+    ValueError
+        For another `expected`, a margin out of range, and low > high.
     """
     if expected not in EXPECTED:
         raise ValueError(f"unknown expected {expected!r}; known are {', '.join(EXPECTED)}")
@@ -60,14 +75,24 @@ def decide(low: float, high: float, *, expected: str, margin: float = 0.0) -> st
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim with the number it is about; `verdict` follows from the interval.
+    """A claim with the number it is about; its `verdict` follows from the interval.
 
-    claim     the statement, in words
-    estimate, low, high   the effect and its interval; fractions, not per cent
-    n, unit   how many of what the interval is over: 10, "classes"
-    expected, margin      what the claim says of the effect, see `decide`
-    level     of the interval
-    measure   what the effect is: "Pearson r of area and accuracy"
+    Attributes
+    ----------
+    claim
+        The statement, in words.
+    estimate, low, high
+        The effect and its interval; fractions, not per cent.
+    n, unit
+        How many of what the interval is over: 10, "classes".
+    expected, margin
+        What the claim says of the effect, see `decide`.
+    level
+        Coverage of the interval.
+    measure
+        What the effect is: "Pearson r of area and accuracy".
+    verdict
+        One of `VERDICTS`.
     """
 
     claim: str
@@ -83,8 +108,8 @@ class Claim:
     verdict: str = field(init=False)
 
     def __post_init__(self) -> None:
-        found = decide(self.low, self.high, expected=self.expected, margin=self.margin)
-        object.__setattr__(self, "verdict", found)
+        verdict = decide(self.low, self.high, expected=self.expected, margin=self.margin)
+        object.__setattr__(self, "verdict", verdict)
 
 
 COLUMNS = (
@@ -102,7 +127,7 @@ def of_difference(
     expected: str = "above",
     margin: float = 0.0,
 ) -> Claim:
-    """A claim on one row of `results.paired_difference` (difference, low, high, n).
+    """Return a claim on one row of `results.paired_difference` (difference, low, high, n).
 
     A bootstrap interval has no width when all n values are equal, which 4 unchanged images are as
     well as 4,000. It is then widened by 3 / n, what n equal values leave open at 95 % (the rule of
@@ -132,9 +157,9 @@ def of_values(
     expected: str = "above",
     margin: float = 0.0,
 ) -> Claim:
-    """A claim on the mean of `values` [N], one of each `unit`; bootstrap interval over them.
+    """Return a claim on the mean of `values` [N], one of each `unit`, by their bootstrap.
 
-    Raises ValueError for no values and non-finite ones.
+    No values and non-finite ones raise a ValueError.
     """
     mean, low, high, n = bootstrap(values)
     row = pd.Series({"difference": mean, "low": low, "high": high, "n": n})
@@ -142,26 +167,26 @@ def of_values(
 
 
 def collect(store: Store) -> pd.DataFrame:
-    """All claims kept in a folder of results, with the notebook that made each, in their order.
+    """Return all claims kept in a folder of results, in the order of their notebooks.
 
-    Raises FileNotFoundError when there are none.
+    A folder without claims raises a FileNotFoundError.
     """
     paths = sorted(store.folder.glob("claims-*.parquet"))
     if not paths:
         raise FileNotFoundError(f"no claims in {store.folder}; run a notebook that ends with some")
-    found = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-    return found.sort_values("notebook", kind="stable", ignore_index=True)
+    claims = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    return claims.sort_values("notebook", kind="stable", ignore_index=True)
 
 
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """One row per claim, columns `COLUMNS`."""
+    """Return one row per claim, columns `COLUMNS`."""
     return pd.DataFrame([asdict(one) for one in claims], columns=list(COLUMNS)).astype(
         {"estimate": "float64", "low": "float64", "high": "float64"}
     )
 
 
 def keep(store: Store, unit: Mapping[str, Any], claims: Sequence[Claim]) -> pd.DataFrame:
-    """The claims as result rows of `unit` (its experiment is "claims"); returns the rows.
+    """Keep the claims as result rows of `unit` (its experiment is "claims"); return the rows.
 
     Claims follow from rows that are kept already and cost nothing, so they are always computed
     anew; the file is replaced only when they differ.

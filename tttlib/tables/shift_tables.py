@@ -1,4 +1,4 @@
-"""Tables and verdicts about distribution shift, from the rows of `evaluate.shift`."""
+"""Tables and verdicts about distribution shift, from the rows of `evaluate.latent_shift`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from tttlib import results
-from tttlib.evaluate.layers import LAST
-from tttlib.statistics.variance import DIFFERENCE
+from tttlib.evaluate.cls_latents import LAST
+from tttlib.statistics.variance_components import DIFFERENCE
 from tttlib.tables.claims import Claim
 
 READ = "read by a line, above chance"
@@ -18,7 +18,7 @@ SEPARATE = "classes separate along the steps"
 
 
 def reading(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
-    """How far corruption and class organise the latents of `evaluate.latent_map`, with intervals.
+    """Return how far corruption and class organise the latents of `evaluate.latent_map`.
 
     Columns measure, factor ("corruption", "class", "corruption - class"), n (points), mean, low,
     high. Accuracies are (accuracy - chance) / (1 - chance): 0 is guessing, 1 is always right. The
@@ -32,19 +32,21 @@ def reading(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame
     for measure in (READ, SILHOUETTE):
         values[measure, DIFFERENCE] = values[measure, "corruption"] - values[measure, "class"]
     factors = ("corruption", "class", DIFFERENCE)
-    ordered = {(m, f): values[m, f] for m in (READ, SILHOUETTE) for f in factors}
-    long = [rows.assign(measure=m, factor=f, value=v) for (m, f), v in ordered.items()]
+    long = [
+        rows.assign(measure=measure, factor=factor, value=values[measure, factor])
+        for measure in (READ, SILHOUETTE)
+        for factor in factors
+    ]
     return results.summarise(
         pd.concat(long, ignore_index=True), ["measure", "factor"], value="value", clusters=clusters
     )
 
 
 def states(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `evaluate.latent_variance_adapted` of several methods under readable names.
+    """Return rows of `evaluate.latent_variance_adapted` with a column of readable names.
 
-    rows  with a column `method`
-    Adds `shown`: "before" (kept once), "<method>" or, where it has several states, "<method>, as
-    met" and "<method>, end of stream".
+    `rows` have a column `method`. The new column `shown` is "before" (kept once), "<method>" or,
+    where it has several states, "<method>, as met" and "<method>, end of stream".
     """
     several = rows.groupby("method")["state"].transform("nunique") > 2
     shown = rows["method"].where(
@@ -61,42 +63,46 @@ def verdicts(
     silhouettes: pd.DataFrame,
     adapted: pd.DataFrame,
 ) -> list[Claim]:
-    """What the numbers say of the two claims; each number decides for itself.
+    """Return the two claims of the report; each number decides for itself.
 
-    variance     of `evaluate.latent_variance`: its last layer counts, at the strongest and at the
-                 weakest severity
-    read         of `reading`
-    silhouettes  change of the silhouette by class against step 0, of `results.paired_difference`;
-                 its last row counts
-    adapted      of `states`: the changes of the share of the class
+    Parameters
+    ----------
+    variance
+        Rows of `evaluate.latent_variance`: the last layer counts, at the strongest and at the
+        weakest severity.
+    read
+        The table of `reading`.
+    silhouettes
+        Change of the silhouette by class against step 0, of `results.paired_difference`; the last
+        row counts.
+    adapted
+        The rows of `states`: the changes of the share of the class count.
     """
     differences = variance[(variance["layer"] == LAST) & (variance["factor"] == DIFFERENCE)]
-    found = []
+    decided = []
     for severity in sorted({variance["severity"].max(), variance["severity"].min()}, reverse=True):
         row = differences[differences["severity"] == severity].iloc[0]
         measure = f"share of variance, {DIFFERENCE}, severity {severity:g}"
-        found.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
-    images = found[0].n
+        decided.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
+    images = decided[0].n
     for _, row in read[read["factor"] == DIFFERENCE].iterrows():
-        found.append(_claim(DOMINATES, row, "mean", images, f"{row['measure']}, {DIFFERENCE}"))
+        decided.append(_claim(DOMINATES, row, "mean", images, f"{row['measure']}, {DIFFERENCE}"))
     row = silhouettes.iloc[-1]
     measure = f"silhouette by class, {row['step']:.0f} steps minus 0"
-    found.append(_claim(SEPARATE, row, "difference", int(row["n"]), measure))
+    decided.append(_claim(SEPARATE, row, "difference", int(row["n"]), measure))
     changes = adapted[(adapted["kind"] == "change") & (adapted["factor"] == "class")]
     for _, row in changes.iterrows():
         measure = f"share of variance of the class, {row['shown']} minus before"
-        found.append(_claim(SEPARATE, row, "share", int(row["n"]), measure))
-    return found
+        decided.append(_claim(SEPARATE, row, "share", int(row["n"]), measure))
+    return decided
 
 
 def explained(rows: pd.DataFrame) -> list[float]:
-    """The shares of variance of the two components of a map or of paths."""
+    """Return the shares of variance of the two components of a map or of paths."""
     return rows[["explained1", "explained2"]].iloc[0].tolist()
 
 
 def _claim(claim: str, row: pd.Series, estimate: str, n: int, measure: str) -> Claim:
-    """Above zero supports it."""
-    return Claim(
-        claim=claim, estimate=float(row[estimate]), low=float(row["low"]), high=float(row["high"]),
-        n=n, unit="images", expected="above", measure=measure,
-    )  # fmt: skip
+    """Return a claim that an interval above zero supports."""
+    middle, low, high = (float(row[name]) for name in (estimate, "low", "high"))
+    return Claim(claim, middle, low, high, n, "images", "above", measure=measure)

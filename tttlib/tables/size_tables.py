@@ -1,12 +1,13 @@
-"""Tables of notebook 04: accuracy before and after TTT against the size and place of the object.
+"""Accuracy before and after TTT against the size and place of the object (notebook 04).
 
-They take `evaluate.before_after` joined with `evaluate.object_geometry`, images without a box left
-out by the caller (and counted there). Accuracies are fractions.
+`pairs` are rows of `evaluate.before_after` joined with `evaluate.object_geometry`; the caller
+leaves out, and counts, images without a box. Accuracies are fractions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ _RELATION = ["r", "low", "high", "p", "n", "effective_n"]
 
 
 def overall(pairs: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
-    """Per corruption and severity: n, before, after, gain with its interval (low, high)."""
+    """Return n, before, after and gain with its interval, per corruption and severity."""
     gained = results.summarise(pairs, list(SETTING), value="gain", clusters=clusters)
     means = pairs.groupby(list(SETTING), sort=False)[["before", "after"]].mean().reset_index()
     table = means.merge(gained.rename(columns={"mean": "gain"}), on=list(SETTING))
@@ -35,12 +36,11 @@ def per_class(
     clusters: Sequence[str] = (),
     outcomes: Sequence[str] = OUTCOMES,
 ) -> pd.DataFrame:
-    """One row per class: area ratios of its objects, and accuracy before, after and gained.
+    """Return one row per class: area ratios of its objects, and accuracy before, after and gained.
 
-    ratios    of `evaluate.object_ratios`
-    outcomes  those of `OUTCOMES` that the pairs have
-    Columns: label, class, images, n (image under a corruption), objects, area_mean, area_variance,
-    and for each outcome its mean, <name>_low and <name>_high (bootstrap).
+    `ratios` are those of `evaluate.object_ratios`, `outcomes` those of `OUTCOMES` that the pairs
+    have. Columns: label, class, images, n (image under a corruption), objects, area_mean,
+    area_variance, and for each outcome its mean, <name>_low and <name>_high (bootstrap).
     """
     n_classes = 1 + int(max(ratios["label"].max(), pairs["label"].max()))
     areas = boxes.by_class(
@@ -51,38 +51,40 @@ def per_class(
     table = pairs.groupby(["label", "class"], as_index=False).agg(
         images=("id", "nunique"), n=("id", "size")
     )
-    label = table["label"].to_numpy()
+    label = table["label"]
     table["objects"] = areas.n.numpy()[label]
     table["area_mean"] = areas.mean.numpy()[label]
     table["area_variance"] = areas.variance.numpy()[label]
-    for name in outcomes:
-        found = results.summarise(pairs, "label", value=name, clusters=clusters)
-        found = found.drop(columns="n").set_index("label").loc[label]
-        table[[name, f"{name}_low", f"{name}_high"]] = found[["mean", "low", "high"]].to_numpy()
+    return _with_means(table, pairs, "label", outcomes, clusters)
+
+
+def _with_means(
+    table: pd.DataFrame, rows: pd.DataFrame, by: str, names: Sequence[str], clusters: Sequence[str]
+) -> pd.DataFrame:
+    """Return the table, one row for each value of `by`, with mean, low and high of columns."""
+    for name in names:
+        means = results.summarise(rows, by, value=name, clusters=clusters)
+        means = means.set_index(by).loc[table[by], ["mean", "low", "high"]]
+        table[[name, f"{name}_low", f"{name}_high"]] = means.to_numpy()
     return table
 
 
 def class_relations(
     classes: pd.DataFrame, *, outcomes: Sequence[str] = OUTCOMES, seed: int = 0
 ) -> pd.DataFrame:
-    """The report's analysis: mean and variance of the area ratio against class accuracies.
+    """Correlate mean and variance of the area ratio with class accuracies, as the report does.
 
-    classes  of `per_class`
-    One row per quantity, outcome and method (Pearson, Spearman): r, low, high, p, n (classes), and
-    p corrected over all of one method. Classes without a variance are left out of its rows.
+    `classes` are those of `per_class`; classes without a variance are left out of its rows. One row
+    per quantity, outcome and method (Pearson, Spearman): r, low, high, p, n (classes), and p
+    corrected over all of one method.
     """
-    records = []
-    for quantity in ("area_mean", "area_variance"):
-        known = classes[np.isfinite(classes[quantity])]
-        for outcome in outcomes:
-            for method in ("pearson", "spearman"):
-                found = statistics.correlate(
-                    known[quantity], known[outcome], method=method, seed=seed
-                )
-                names = {"quantity": quantity, "outcome": outcome, "method": method}
-                records.append(names | found._asdict())
-    table = pd.DataFrame(records, columns=["quantity", "outcome", "method", *_RELATION])
-    return statistics.corrected(table, by="method")
+    parts = [
+        _relations(known, quantity, outcome, known[outcome], seed=seed)
+        for quantity in ("area_mean", "area_variance")
+        for known in [classes[np.isfinite(classes[quantity])]]
+        for outcome in outcomes
+    ]
+    return statistics.corrected(pd.concat(parts, ignore_index=True), by="method")
 
 
 def image_relations(
@@ -93,26 +95,37 @@ def image_relations(
     outcomes: Sequence[str] = OUTCOMES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Per image: each quantity against right before, right after and gain, as `class_relations`.
+    """Correlate each quantity with right before, right after and gain, over images.
 
     The outcomes are taken as departures from the mean of their corruption and severity, so that
-    easy and hard corruptions do not blur the relation. n counts images under a corruption.
+    easy and hard corruptions do not blur the relation. Rows as in `class_relations`; n counts
+    images under a corruption.
     """
     groups = pairs.groupby([c for c in SETTING if c in pairs], sort=False)
-    factors = [pairs[name].to_numpy() for name in clusters or ("id",)]
-    records = []
+    options = {
+        "clusters": [pairs[name].to_numpy() for name in clusters or ("id",)],
+        "seed": seed,
+        "resamples": 1000,
+    }
+    parts = []
     for quantity in quantities:
         for outcome in outcomes:
-            value = pairs[outcome].astype("float64")
-            off = value - groups[outcome].transform("mean").astype("float64")
-            for method in ("pearson", "spearman"):
-                found = statistics.correlate(
-                    pairs[quantity], off, factors, method=method, seed=seed, resamples=1000
-                )
-                names = {"quantity": quantity, "outcome": outcome, "method": method}
-                records.append(names | found._asdict())
-    table = pd.DataFrame(records, columns=["quantity", "outcome", "method", *_RELATION])
-    return statistics.corrected(table, by="method")
+            mean = groups[outcome].transform("mean").astype("float64")
+            departure = pairs[outcome].astype("float64") - mean
+            parts.append(_relations(pairs, quantity, outcome, departure, **options))
+    return statistics.corrected(pd.concat(parts, ignore_index=True), by="method")
+
+
+def _relations(
+    rows: pd.DataFrame, quantity: str, outcome: str, values: pd.Series, **options: Any
+) -> pd.DataFrame:
+    """Correlate the column `quantity` with `values`, by both methods: a row for each."""
+    records = [
+        {"quantity": quantity, "outcome": outcome, "method": method}
+        | statistics.correlate(rows[quantity], values, method=method, **options)._asdict()
+        for method in ("pearson", "spearman")
+    ]
+    return pd.DataFrame(records, columns=["quantity", "outcome", "method", *_RELATION])
 
 
 def by_bin(
@@ -123,7 +136,7 @@ def by_bin(
     clusters: Sequence[str] = (),
     outcomes: Sequence[str] = OUTCOMES,
 ) -> pd.DataFrame:
-    """Accuracy in bins of `column` that hold equally many images (deciles for 10).
+    """Return accuracy in bins of `column` that hold equally many images (deciles for 10).
 
     Fewer bins when there are fewer than two images for each, or when many share one value. Columns:
     bin (from 1), images, n, from, to, middle (mean of the column), and per outcome mean, low, high.
@@ -137,10 +150,7 @@ def by_bin(
         n=("id", "size"),
         **{"from": (column, "min"), "to": (column, "max"), "middle": (column, "mean")},
     )
-    for name in outcomes:
-        found = results.summarise(placed, "bin", value=name, clusters=clusters)
-        table[[name, f"{name}_low", f"{name}_high"]] = found[["mean", "low", "high"]].to_numpy()
-    return table
+    return _with_means(table, placed, "bin", outcomes, clusters)
 
 
 def regressions(
@@ -152,10 +162,10 @@ def regressions(
     seed: int = 0,
     resamples: int = 500,
 ) -> pd.DataFrame:
-    """`statistics.logistic` of right before and of right after TTT, stacked (column outcome).
+    """Fit `statistics.logistic` to right before and to right after TTT (column outcome).
 
-    regressors  numeric columns; the corruption enters as a category besides
-    p-values are corrected over the regressors of all outcomes, the corruptions' own left out.
+    `regressors` are numeric columns; the corruption enters as a category besides. p-values are
+    corrected over the regressors of all outcomes, the corruptions' own left out.
     """
     parts = [
         statistics.logistic(
@@ -175,9 +185,9 @@ def regressions(
 
 
 def class_blocks(pairs: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.Series:
-    """What makes rows of one class dependent: the coarsest cluster that lies within classes.
+    """Return what makes rows of one class dependent: the coarsest cluster within classes.
 
-    A photograph that backs several classes is none; a digit instance is; else it is the image.
+    A photograph that backs several classes is not one; a digit instance is; else the image is.
     """
     within = [c for c in clusters if (pairs.groupby(c)["label"].nunique() == 1).all()]
     return pairs[min(within, key=lambda c: pairs[c].nunique())] if within else pairs["id"]
@@ -191,12 +201,25 @@ def power_note(
     *,
     n_classes: int | None = None,
 ) -> pd.DataFrame:
-    """What this many classes and images would have shown in 4 of 5 repetitions (two-sided, 5 %).
+    """Return the smallest effects that 4 of 5 repetitions would have shown (two-sided, 5 %).
 
-    relations  of `image_relations`: their effective number of images counts
-    bins       of `by_bin`
-    n_classes  of the correlation over classes; None: those of `classes`
-    Columns: question, n, smallest effect, and what it is measured in.
+    Parameters
+    ----------
+    classes
+        Those of `per_class`.
+    relations
+        Those of `image_relations`: their effective number of images counts.
+    bins
+        Those of `by_bin`.
+    pairs
+        The rows of all images.
+    n_classes
+        Number of classes of the correlation over classes; None: those of `classes`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns question, n, smallest effect, in (its unit).
     """
     n_classes = n_classes or len(classes)
     rows: list[tuple[str, float, float, str]] = [
@@ -218,11 +241,18 @@ def power_note(
 def size_claims(
     relations: pd.DataFrame, single: pd.DataFrame, by_class: pd.DataFrame, *, margin: float
 ) -> list[Claim]:
-    """The report's claims on size and on classes, with the numbers that decide them.
+    """Return the report's claims on size and on classes, with the numbers that decide them.
 
-    relations  of `class_relations` (where there is a column sample, its "all"), single of
-               `image_relations`, by_class of `statistics.class_intervals`
-    margin     |r| below it counts as no relation
+    Parameters
+    ----------
+    relations
+        Those of `class_relations`; where there is a column sample, its "all" counts.
+    single
+        Those of `image_relations`.
+    by_class
+        The table of `statistics.class_intervals`.
+    margin
+        A correlation |r| below it counts as no relation.
     """
     if "sample" in relations:
         relations = relations[relations["sample"] == "all"]
@@ -231,15 +261,14 @@ def size_claims(
         ("single images", "images under a corruption", single, "area", "before"),
         ("gain of single images", "images under a corruption", single, "area", "gain"),
     ]
-    found = []
+    decided = []
     for what, unit, table, quantity, outcome in asked:
         row = table[(table["method"] == "pearson") & (table["quantity"] == quantity)]
         row = row[row["outcome"] == outcome]
         r, low, high, n = row[["r", "low", "high", "n"]].iloc[0]
         words = f"size does not explain accuracy: {what}"
         measure = f"Pearson r of {quantity.replace('_', ' ')} and {outcome}"
-        found.append(Claim(words, r, low, high, int(n), unit, "zero", margin, measure=measure))
-    middle, low, high = statistics.lowest(by_class)
+        decided.append(Claim(words, r, low, high, int(n), unit, "zero", margin, measure=measure))
     words, measure = "some classes do not gain (are hurt)", "smallest class gain, simultaneous"
-    n = len(by_class)
-    return [*found, Claim(words, middle, low, high, n, "classes", "below", measure=measure)]
+    smallest, n = statistics.lowest(by_class), len(by_class)
+    return [*decided, Claim(words, *smallest, n, "classes", "below", measure=measure)]

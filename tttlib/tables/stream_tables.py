@@ -10,11 +10,11 @@ import pandas as pd
 from tttlib import results, statistics
 
 PAIR = ("domain", "severity", "id")
-"""What identifies one arrival in every order of a stream."""
+"""The columns that identify one arrival in every order of a stream."""
 
 
 def arrivals(rows: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The last prediction of every arrival, as `method`; held-out rows are left out."""
+    """Return the last prediction of every arrival, as `method`; held-out rows are left out."""
     if "part" in rows:
         rows = rows[rows["part"] == "stream"]
     if "step" in rows:
@@ -23,9 +23,9 @@ def arrivals(rows: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def on_pairs(rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose image and corruption occur in `wanted` too.
+    """Return the rows whose image and corruption occur in `wanted` too.
 
-    Raises ValueError when a pair of `wanted` is missing from `rows`.
+    A pair of `wanted` that is missing from `rows` raises a ValueError.
     """
     columns = list(PAIR) + (["seed"] if "seed" in rows and "seed" in wanted else [])
     keys = wanted[columns].drop_duplicates()
@@ -37,7 +37,7 @@ def on_pairs(rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_over(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """`correct` of every pair as its mean over the values of `column`: one row per pair."""
+    """Return one row per pair, with `correct` as its mean over the values of `column`."""
     keys = [*PAIR, *(["seed"] if "seed" in rows else [])]
     means = rows.groupby(keys, sort=False)["correct"].mean()
     first = rows.drop_duplicates(keys).drop(columns=["correct", column])
@@ -45,19 +45,18 @@ def mean_over(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataFrame:
-    """Held-out accuracy after the whole stream minus before it, same images, with interval.
+    """Return held-out accuracy after the whole stream minus that before it, on the same images.
 
-    rows  of `evaluate.online` with held-out images, of one or several seeds
-    Columns: images ("corrupted" or "clean"), n, difference, low, high (fractions).
-    Raises ValueError for rows without held-out images.
+    Columns: images ("corrupted" or "clean"), n, difference, low, high (fractions). `rows` are those
+    of `evaluate.online`, of one or several seeds; without held-out images a ValueError is raised.
     """
     held = rows[rows["part"] == "held-out"]
     if held.empty:
         raise ValueError("no held-out rows; give evaluate.online(heldout=...)")
-    ends = held["position"].isin([held["position"].min(), held["position"].max()])
-    held = held[ends].assign(
-        images=np.where(held.loc[ends, "domain"] == "clean", "clean", "corrupted"),
-        when=np.where(held.loc[ends, "position"] == 0, "start", "end"),
+    held = held[held["position"].isin([held["position"].min(), held["position"].max()])]
+    held = held.assign(
+        images=np.where(held["domain"] == "clean", "clean", "corrupted"),
+        when=np.where(held["position"] == 0, "start", "end"),
     )
     return results.paired_difference(
         held,
@@ -72,46 +71,56 @@ def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataF
 def moving_averages(
     rows: pd.DataFrame, window: int, *, by: Sequence[str] = ("method",)
 ) -> pd.DataFrame:
-    """Moving average of `correct` along each stream: columns by…, position, mean.
+    """Return the moving average of `correct` along each stream: columns position, mean, by….
 
-    rows  of `arrivals`; `position` is that of the window's last arrival
+    `rows` are those of `arrivals`; `position` is that of the window's last arrival.
     """
     parts = []
     for _, part in rows.groupby(list(by), sort=False):
         part = part.sort_values("position")
         mean = statistics.moving_average(part["correct"], window)
         table = pd.DataFrame({"position": part["position"].to_numpy()[window - 1 :], "mean": mean})
-        for name in by:
-            table[name] = part[name].iloc[0]
-        parts.append(table)
+        parts.append(table.assign(**{name: part[name].iloc[0] for name in by}))
     return pd.concat(parts, ignore_index=True)
 
 
 def fluctuations(
     rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
 ) -> pd.DataFrame:
-    """Permutation tests of a method's moving average, the source's, and their difference.
+    """Test the moving average of a method, of the source, and of their difference for drift.
 
-    rows, source  of `arrivals`, one stream each, the same arrivals
     The difference per arrival removes what is easy or hard about the images, which the source
     meets too: what is left is the model's own drift.
-    Columns: sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`); of a
-    sequence whose values are all equal nothing can be said: its ratio, low, high and p are NaN.
-    Raises ValueError when the two did not see the same arrivals in the same order.
+
+    Parameters
+    ----------
+    rows, source
+        Rows of `arrivals`, one stream each, with the same arrivals.
+    window
+        Length of the moving average.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns sequence, n, window, ratio, low, high, p (see `statistics.fluctuation`). Of a
+        sequence whose values are all equal nothing can be said: ratio, low, high and p are NaN.
+
+    Raises
+    ------
+    ValueError
+        When the two did not see the same arrivals in the same order.
     """
     rows, source = (t.sort_values("position") for t in (rows, source))
     if rows[list(PAIR)].to_numpy().tolist() != source[list(PAIR)].to_numpy().tolist():
         raise ValueError("method and source did not see the same arrivals in the same order")
     adapted, fixed = (t["correct"].to_numpy(dtype="float64") for t in (rows, source))
+    sequences = {"adapted": adapted, "source": fixed, "adapted - source": adapted - fixed}
     records = []
-    for name, values in {
-        "adapted": adapted,
-        "source": fixed,
-        "adapted - source": adapted - fixed,
-    }.items():
-        same = bool(np.ptp(values) == 0)
-        found = None if same else statistics.fluctuation(values, window, seed=seed)
+    for name, values in sequences.items():
+        test = statistics.fluctuation(values, window, seed=seed) if np.ptp(values) else None
         record = {"sequence": name, "n": len(values), "window": window}
-        tests = ("ratio", "low", "high", "p")
-        records.append(record | {k: getattr(found, k, float("nan")) for k in tests})
+        tested = {k: getattr(test, k, float("nan")) for k in ("ratio", "low", "high", "p")}
+        records.append(record | tested)
     return pd.DataFrame(records)

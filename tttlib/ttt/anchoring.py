@@ -1,4 +1,4 @@
-"""What keeps an online stream near its source: three brakes, applied after every update.
+"""Three brakes that keep an online stream near its source, applied after every update.
 
     pull     theta <- theta + a (theta_0 - theta)                        decay toward the source
     restore  theta_j <- theta_0j where u_j < p, u_j uniform              stochastic restoration
@@ -12,7 +12,6 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +22,16 @@ from tttlib.ttt.stacked import StackedAutoencoder
 
 @dataclass(frozen=True)
 class Calm:
-    """Strength of the three brakes; 0 is off.
+    """Strengths of the three brakes; 0 is off.
 
-    average  m in [0,1): decay of the moving average of the weights that predicts
-    pull     a in [0,1]: share of the way back to the source after every update
-    restore  p in [0,1]: share of the weights set back to the source after every update
+    Attributes
+    ----------
+    average
+        Decay m in [0,1) of the moving average of the weights that predicts.
+    pull
+        Share a in [0,1] of the way back to the source after every update.
+    restore
+        Share p in [0,1] of the weights set back to the source after every update.
     """
 
     average: float = 0.0
@@ -43,7 +47,7 @@ class Calm:
 
 
 class Brakes:
-    """`Calm` at work on a stack of one: call `after_update`, predict with `predictor`."""
+    """The brakes of `Calm` on a stack of one: call `after_update`, predict with `predictor`."""
 
     def __init__(self, net: StackedAutoencoder, calm: Calm, seed: int) -> None:
         self._net, self._calm = net, calm
@@ -67,21 +71,21 @@ class Brakes:
                 value.lerp_(self._net.parameters[name].detach(), 1 - self._calm.average)
 
     def copy_of_weights(self, into: list[dict[str, Tensor]]) -> None:
-        """The weights that train, and those that predict where they are others."""
+        """Copy the weights that train, and those that predict where they are others."""
         for kept, net in zip(into, self._nets(), strict=True):
             net.copy_of_weights(into=kept)
 
     def fresh_copy(self) -> list[dict[str, Tensor]]:
-        """What `copy_of_weights` writes into."""
+        """Return what `copy_of_weights` writes into."""
         return [net.copy_of_weights() for net in self._nets()]
 
-    def set_weights(self, values: list[Mapping[str, Tensor]] | list[dict[str, Tensor]]) -> None:
-        """Back to what `copy_of_weights` kept."""
+    def set_weights(self, values: list[dict[str, Tensor]]) -> None:
+        """Go back to what `copy_of_weights` kept."""
         for kept, net in zip(values, self._nets(), strict=True):
             net.set_weights(kept)
 
     def reset(self) -> None:
-        """All weights back to the source."""
+        """Set all weights back to the source."""
         for net in self._nets():
             net.reset()
 

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.ttt.settings import Settings, trained_parameters
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +22,10 @@ _ACTIVATIONS = 2**31  # bytes
 _FLOATS_PER_TOKEN = 20  # kept for the backward pass by a block, in widths
 
 
-class Size:
+class StackSize:
     """The number S of images of the next stack.
 
-    It is doubled while the images per second rise by 5 % and `most` allows it, measured on the work
+    S is doubled while the images per second rise by 5 % and `most` allows it, measured on the work
     itself, and then stays. Results do not depend on it (`ttt.run`).
     """
 
@@ -33,15 +34,22 @@ class Size:
         self._now = fixed or min(_FIRST, self.most)
         self._settled = fixed is not None
         self._best = (0.0, self._now)  # images/s, S
-        self._told = False
+        self._warned = False
+
+    @classmethod
+    def of(cls, model: MaskedAutoencoder, settings: Settings, images: int) -> StackSize:
+        """Start with the fixed size of `settings`, else a small one that may grow."""
+        if settings.parallel not in (None, "auto"):
+            return cls(images, min(int(settings.parallel), images))
+        return cls(min(images, fitting(model, settings)))
 
     def next(self) -> int:
-        """S of the next stack."""
+        """Return S of the next stack."""
         return self._now
 
     @contextmanager
     def measuring(self, n: int) -> Iterator[None]:
-        """Around the work on n images."""
+        """Measure the work on n images, done inside the block."""
         start = time.perf_counter()
         yield
         if self._settled or n != self._now:
@@ -55,12 +63,12 @@ class Size:
             self._now, self._settled = self._best[1], True
 
     def shrink(self, n: int, error: RuntimeError) -> None:
-        """Half of n from now on, if `error` says that n images were too many; else raises it."""
+        """Take half of n from now on if `error` says that memory ran out; raise it otherwise."""
         if n == 1 or not out_of_memory(error):
             raise error
-        if not self._told:
+        if not self._warned:
             log.warning("out of memory with %d images at once; going on with %d", n, n // 2)
-            self._told = True
+            self._warned = True
         self._now = self.most = n // 2
         self._settled = True
         if torch.cuda.is_available():
@@ -68,28 +76,28 @@ class Size:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch could not allocate; on the CPU it says so in words only."""
+    """Tell whether PyTorch could not allocate; on the CPU it says so in words only."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
 
 
-def fitting(
-    model: MaskedAutoencoder, names: tuple[str, ...], masks: int, optimizer: str, visible: int
-) -> int:
-    """How many replicas fit into a quarter of the free memory, by a rough account; at least 1.
+def fitting(model: MaskedAutoencoder, settings: Settings) -> int:
+    """Return how many replicas fit into a quarter of the free memory, by a rough account.
 
-    Each has weights, momentum (with Adam two, and gradients) and the activations of its masks.
+    Each has weights, momentum (with Adam two, and gradients) and the activations of its masks. The
+    number is at least 1.
     """
-    parameters = dict(model.named_parameters())
-    copies = 2 if optimizer == "sgd" else 4
-    size = model.cls_token.element_size()
-    weights = copies * size * sum(parameters[n].numel() for n in names)
-    each = weights + masks * activations(model, visible)
+    names = trained_parameters(model, settings.finetune)
+    visible = model.num_visible(settings.mask_ratio)
+    copies = 2 if settings.optimizer == "sgd" else 4
+    weights = sum(model.get_parameter(name).nbytes for name in names)
+    masks = masks_at_once(model, settings.batch_size, visible)
+    each = copies * weights + masks * activations(model, visible)
     return max(1, int(_SHARE * free_memory(model.cls_token.device) / each))
 
 
 def masks_at_once(model: MaskedAutoencoder, batch_size: int, visible: int) -> int:
-    """How many of an image's masks go through the network together: 2 GiB of activations.
+    """Return how many of an image's masks go through the network together: 2 GiB of activations.
 
     Their gradients are summed, so only rounding depends on it; and a constant number of bytes, not
     the free memory, decides, so that a run can be repeated to the bit.
@@ -100,7 +108,7 @@ def masks_at_once(model: MaskedAutoencoder, batch_size: int, visible: int) -> in
 
 
 def activations(model: MaskedAutoencoder, visible: int) -> int:
-    """Bytes kept for the backward pass of one mask, roughly."""
+    """Return the bytes kept for the backward pass of one mask, roughly."""
     width, decoder = model.cls_token.shape[-1], model.mask_token.shape[-1]
     numbers = sum(
         tokens * depth * (_FLOATS_PER_TOKEN * width + 2 * heads * tokens)
@@ -113,7 +121,7 @@ def activations(model: MaskedAutoencoder, visible: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device."""
+    """Return the bytes that can still be allocated on a device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available

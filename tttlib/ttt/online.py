@@ -6,114 +6,107 @@ reconstruction loss of Gandelsman et al., NeurIPS 2022.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
-from tttlib.ttt.anchoring import Brakes, Calm
-from tttlib.ttt.loop import Part, Settings, TTTResult, adapt, joined, predictions, tokens_of
+from tttlib.ttt.anchoring import Brakes
+from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
+from tttlib.ttt.result import HeldOut, TTTResult, join
+from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
+from tttlib.ttt.sgd import StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
 
 def run_online(
     model: MaskedAutoencoder,
     images: Tensor,
-    draw: Callable[[range], Tensor],
-    names: tuple[str, ...],
-    how: Settings,
-    *,
-    reset_optimizer: bool,
-    calm: Calm,
-    seed: int,
+    masks: MaskOrders,
+    settings: Settings,
     heldout: Tensor | None,
-    evaluate_every: int,
-    stream: Iterable[int],
 ) -> TTTResult:
-    """One of `images` [N,3,H,W] after the other, a stack of one; weights (and momenta) stay.
-
-    draw     gives the patch orders [n,steps,b,L] of n images
-    heldout  [M,3,H,W] or None
-    """
-    device = model.cls_token.device
-    net = StackedAutoencoder(model, names, 1)
-    net.start(how.rule)
-    brakes = Brakes(net, calm, seed)
-    before = brakes.fresh_copy()
+    """Adapt to `images` [N,3,H,W] one after the other, a stack of one; weights and momenta stay."""
+    learner = _Learner(model, settings)
     parts: list[Part] = []
-    heldout_at, heldout_logits = [], []
+    evaluations = HeldOut()
     try:
-        for i in stream:
-            if heldout is not None and i % evaluate_every == 0:
-                heldout_at.append(i)
-                heldout_logits.append(_predict(brakes.predictor, heldout, how))
-            if reset_optimizer:
-                net.start(how.rule)
-            image, orders = images[i : i + 1].to(device), draw(range(i, i + 1))
+        for i in tqdm(
+            range(len(images)), "online TTT", unit="image", disable=not settings.progress
+        ):
+            if heldout is not None and i % settings.evaluate_every == 0:
+                evaluations.add(i, learner.classify(heldout))
+            if settings.reset_optimizer:
+                learner.optimizer.restart()
+            image = images[i : i + 1].to(model.cls_token.device)
             if torch.isfinite(image).all():
-                parts.append(_one(net, brakes, before, image, orders, how))
+                parts.append(learner.learn(image, masks[i : i + 1]))
             else:
-                parts.append(_broken(brakes.predictor, image, orders.shape[1], how))
+                parts.append(learner.skip(image))
         if heldout is not None:
-            heldout_at.append(len(images))
-            heldout_logits.append(_predict(brakes.predictor, heldout, how))
+            evaluations.add(len(images), learner.classify(heldout))
     finally:
-        brakes.predictor.write_to_model()
-    result = joined(parts, how)
-    if heldout is None:
-        return result
-    return replace(result, heldout_at=heldout_at, heldout_logits=torch.stack(heldout_logits))
+        learner.brakes.predictor.write_to_model()
+    return join(parts, settings.times, evaluations)
 
 
-def _one(
-    net: StackedAutoencoder,
-    brakes: Brakes,
-    before: list[dict[str, Tensor]],
-    image: Tensor,
-    orders: Tensor,
-    how: Settings,
-) -> Part:
-    """The steps on one image [1,3,H,W]; a failure leaves weights as they were, or the source's."""
+class _Learner:
+    """The weights of the stream, with what is needed to take back the steps on one image."""
 
-    def restore() -> None:
-        brakes.set_weights(before)
+    def __init__(self, model: MaskedAutoencoder, settings: Settings) -> None:
+        self.settings = settings
+        self.net = StackedAutoencoder(model, trained_parameters(model, settings.finetune), 1)
+        self.optimizer = StackedOptimizer(self.net, settings.rule)
+        self.brakes = Brakes(self.net, settings.brakes, settings.seed)
+        self.before = self.brakes.fresh_copy()
 
-    def steps() -> Part:
-        brakes.copy_of_weights(into=before)
-        after, predictor = brakes.after_update, brakes.predictor
-        return adapt(net, image, orders, how, restore, predictor=predictor, after_update=after)
+    def learn(self, image: Tensor, orders: Tensor) -> Part:
+        """Adapt to one image [1,3,H,W]; a failure leaves the weights before it, or the source's."""
+        part = self._steps(image, orders)
+        if not part[2]:
+            return part
+        if torch.isfinite(part[0][0, 0]):  # its own updates made the weights bad
+            self._take_back()
+            return part
+        self.brakes.reset()  # the weights it met were already beyond use
+        self.optimizer.restart()
+        part = self._steps(image, orders)
+        if part[2]:
+            self._take_back()
+        return (*part[:2], torch.ones(1, dtype=torch.bool), *part[3:])
 
-    part = steps()
-    if not part[3]:
-        return part
-    if torch.isfinite(part[0][0, 0]):  # its own updates made the weights bad
-        restore()
-        net.start(how.rule)
-        return part
-    brakes.reset()  # the weights it met were already beyond use
-    net.start(how.rule)
-    again = steps()
-    if again[3]:
-        restore()
-        net.start(how.rule)
-    return (*again[:3], torch.ones(1, dtype=torch.bool))
+    def skip(self, image: Tensor) -> Part:
+        """Return what an image [1,3,H,W] with non-finite pixels gets: no update."""
+        times = self.settings.times
+        tokens = tokens_of(self.brakes.predictor, image, self.settings)
+        logits, latents = predictions(self.net.model, [tokens] * len(times), self.settings)
+        losses = torch.full((1, self.settings.steps), float("nan"))
+        part = (losses, logits, torch.ones(1, dtype=torch.bool))
+        return (*part, latents) if self.settings.record_latents else part
 
+    @torch.no_grad()
+    def classify(self, images: Tensor, batch_size: int = 250) -> Tensor:
+        """Return logits [M,C] of images [M,3,H,W] by the weights as they are."""
+        self.brakes.predictor.write_to_model()
+        model = self.net.model
+        device = model.cls_token.device
+        with self.settings.precision(device):
+            batches = images.split(batch_size)
+            return torch.cat([model.classify(x.to(device)).float().cpu() for x in batches])
 
-def _broken(net: StackedAutoencoder, image: Tensor, steps: int, how: Settings) -> Part:
-    """What an image [1,3,H,W] with non-finite pixels gets: no update."""
-    logits, latents = predictions(net.model, [tokens_of(net, image, how)] * len(how.wanted), how)
-    return torch.full((1, steps), float("nan")), logits, latents, torch.ones(1, dtype=torch.bool)
+    def _steps(self, image: Tensor, orders: Tensor) -> Part:
+        self.brakes.copy_of_weights(into=self.before)
+        return adapt(
+            self.net,
+            self.optimizer,
+            image,
+            orders,
+            self.settings,
+            lambda: self.brakes.set_weights(self.before),
+            predictor=self.brakes.predictor,
+            after_update=self.brakes.after_update,
+        )
 
-
-@torch.no_grad()
-def _predict(
-    net: StackedAutoencoder, images: Tensor, how: Settings, batch_size: int = 250
-) -> Tensor:
-    """Logits [M,C] of a stack of one as it is."""
-    net.write_to_model()
-    device = net.model.cls_token.device
-    with how.precision(device):
-        parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
-    return torch.cat(parts)
+    def _take_back(self) -> None:
+        self.brakes.set_weights(self.before)
+        self.optimizer.restart()

@@ -1,28 +1,37 @@
 """The optimisers of test-time training, and SGD with momentum inside the backward pass.
 
-A layer's gradient is added to its momentum by the very matrix product that computes it,
-m <- mu m + x^T dy, and w <- w - lr m follows at once. Nothing is stored, copied or read again for a
-gradient, which is what a network with one mask would mostly wait for. Other optimisers get
-gradients.
+With "sgd", the gradient of a linear layer is added to its momentum by the very matrix product that
+computes it, m <- mu m + x^T dy, and w <- w - lr m follows at once. No gradient is stored, copied or
+read again, which is what a network with one mask would mostly wait for. All other parameters, and
+all of them with "adam" and "adamw", get gradients and PyTorch's optimiser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tttlib.ttt.stacked import StackedAutoencoder
 
 
 @dataclass(frozen=True)
 class Rule:
     """An optimiser that acts on each element alone, hence on each replica alone.
 
-    name          "sgd" (momentum), "adamw" or "adam" (both betas (0.9,0.95))
-    weight_decay  decoupled with "adamw", else added to the gradient as weight_decay * w; None: 0.01
-                  with "adamw" (PyTorch's default), else 0
+    Attributes
+    ----------
+    name
+        "sgd" (with `momentum`), "adamw" or "adam" (both with betas 0.9 and 0.95).
+    lr, momentum
+        Learning rate, and the factor of SGD's momentum.
+    weight_decay
+        Decoupled with "adamw", else added to the gradient as weight_decay * w. None means 0.01
+        with "adamw" (PyTorch's default), else 0.
     """
 
     name: str
@@ -32,13 +41,13 @@ class Rule:
 
     @property
     def decay(self) -> float:
-        """`weight_decay` as a number."""
+        """The `weight_decay` as a number."""
         if self.weight_decay is None:
             return 0.01 if self.name == "adamw" else 0.0
         return self.weight_decay
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimiser of PyTorch that does this to `parameters` of any shape."""
+        """Return PyTorch's optimiser that does this to `parameters` of any shape."""
         if self.name == "sgd":
             return torch.optim.SGD(
                 parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.decay
@@ -47,24 +56,65 @@ class Rule:
         return adam(parameters, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.decay)
 
 
+class StackedOptimizer:
+    """Updates every replica of a `StackedAutoencoder` by its own loss."""
+
+    def __init__(self, net: StackedAutoencoder, rule: Rule) -> None:
+        self._rule = rule
+        parameters = net.parameters
+        layers = [n.removesuffix(".weight") for n, v in parameters.items() if v.ndim > 2]
+        layers = [n for n in layers if rule.name == "sgd" and f"{n}.bias" in parameters]
+        self._fused = {
+            n: Momentum(parameters[f"{n}.weight"], parameters[f"{n}.bias"], rule) for n in layers
+        }
+        net.products = {
+            n: partial(FusedLinear.apply, momentum) for n, momentum in self._fused.items()
+        }
+        self._others = [v for n, v in parameters.items() if n.rpartition(".")[0] not in layers]
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all momenta."""
+        for momentum in self._fused.values():
+            momentum.restart()
+        self._optimizer = self._rule.make(self._others)
+
+    def descend(self, losses: Tensor, *, first: bool = True, last: bool = True) -> None:
+        """Update every replica once by its own loss, [S] of `losses`.
+
+        A loss may come in parts whose sum it is: the `first` one drops earlier gradients, the
+        `last` one moves the weights.
+        """
+        if first:
+            self._optimizer.zero_grad(set_to_none=True)
+        for momentum in self._fused.values():
+            momentum.first, momentum.last = first, last
+        losses.sum().backward()
+        if last:
+            self._optimizer.step()
+
+
 class Momentum:
     """SGD of one layer's weight [S,out,in] and bias [S,out], fed from the backward pass."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, rule: Rule) -> None:
         self.weight, self.bias = weight, bias
+        self.lr, self.momentum, self.decay = rule.lr, rule.momentum, rule.decay
         self.of_weight = torch.empty_like(weight.detach().flatten(2).transpose(1, 2))  # [S,in,out]
         self.of_bias = torch.empty_like(bias.detach())
+        self.restart()
 
-    def start(self, rule: Rule) -> None:
-        self.lr, self.momentum, self.decay = rule.lr, rule.momentum, rule.decay
-        self.beta = 0.0  # nothing is kept at first
+    def restart(self) -> None:
+        """Keep nothing of what was gathered."""
+        self.beta = 0.0
         self.first = self.last = True
 
     @torch.no_grad()
     def update(self, x: Tensor, dy: Tensor) -> None:
-        """m <- mu m + g + decay w, w <- w - lr m, with g = x^T dy; x [S,n,in], dy [S,n,out].
+        """Update m <- mu m + g + decay w and w <- w - lr m, where g = x^T dy.
 
-        Of a loss in parts: m is scaled with the first, w moves with the last.
+        Shapes are x [S,n,in] and dy [S,n,out]. For a loss in parts, m is scaled with the first part
+        and w moves with the last.
         """
         beta = self.beta if self.first else 1.0
         if x.dtype == self.of_weight.dtype:
@@ -84,18 +134,19 @@ class Momentum:
 
 
 def _decay(x: Tensor, beta: float) -> Tensor:
-    """beta x, in place; 0 whatever x was for beta 0."""
+    """Scale x by beta in place; 0 for beta 0, whatever x was."""
     return x.zero_() if beta == 0 else x.mul_(beta)
 
 
 class FusedLinear(torch.autograd.Function):
-    """x W^T + b, whose backward pass updates W and b instead of returning their gradients.
+    """The product x W^T + b, whose backward pass updates W and b and returns no gradient of them.
 
-    x [S,n,in], W [S,out,in], b [S,out].
+    Shapes are x [S,n,in], W [S,out,in] and b [S,out].
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, momentum: Momentum) -> Tensor:
+    def forward(ctx: Any, momentum: Momentum, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Multiply; under autocast in its precision."""
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
@@ -104,8 +155,9 @@ class FusedLinear(torch.autograd.Function):
         return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor | None, None, None]:
+        """Return the gradient of x by the weights before their update."""
         x, weight = ctx.saved_tensors
-        dx = torch.bmm(dy, weight) if ctx.needs_input_grad[0] else None  # by the old weights
+        dx = torch.bmm(dy, weight) if ctx.needs_input_grad[1] else None
         ctx.momentum.update(x, dy)
-        return dx, None, None, None
+        return None, dx, None, None

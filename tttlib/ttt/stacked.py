@@ -5,12 +5,13 @@ independent gradients (replica s enters only loss s), and element-wise optimiser
 replica, so the result equals S runs of the one-image loop. Frozen tensors stay shared. Copies of an
 image differ only in their mask, so its patches are embedded once and gathered b times.
 
-Arithmetic of `models.mae`; a test holds both against each other and against `vmap(grad)`.
+The arithmetic is that of `models.mae`, which is the place to read it first; a test holds both
+against each other and against `vmap(grad)`. What updates the weights is in `sgd`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,14 +19,20 @@ from torch.nn import functional as F
 
 from tttlib.models.attention import attend
 from tttlib.models.mae import LAYER_NORM_EPS, MaskedAutoencoder
-from tttlib.ttt.sgd import FusedLinear, Momentum, Rule
 
 
 class StackedAutoencoder:
     """S replicas of `model` that differ in the parameters named `trained`.
 
-    parameters  name -> leaf tensor [S,…] of the trained ones
     The classifier is always shared. Shapes below: S replicas, b masks, L patches, V visible ones.
+
+    Attributes
+    ----------
+    parameters
+        Leaf tensors [S,…] of the trained parameters, by name.
+    products
+        By layer, a function of x [S,n,in], weight [S,out,in] and bias [S,out] that computes
+        x W^T + b in training. An optimiser that works inside the backward pass puts its own here.
     """
 
     def __init__(self, model: MaskedAutoencoder, trained: Iterable[str], replicas: int) -> None:
@@ -38,26 +45,26 @@ class StackedAutoencoder:
         self._tensors: Mapping[str, Tensor] = {
             name: value.detach() for name, value in source.items()
         } | self.parameters
-        self._fused: dict[str, Momentum] = {}
-        self._optimizer: torch.optim.Optimizer | None = None
+        self.products: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {}
         self.reset()
         for value in self.parameters.values():
             value.requires_grad_()
 
     @torch.no_grad()
     def reset(self) -> None:
-        """All replicas back to the model's weights; gradients are dropped."""
+        """Give all replicas the model's weights back and drop the gradients."""
         for name, value in self.parameters.items():
             value.copy_(self._source[name].expand_as(value))
             value.grad = None
 
     @property
     def replicas(self) -> int:
+        """The number S of replicas."""
         return len(next(iter(self.parameters.values())))
 
     @torch.no_grad()
     def copy_of_weights(self, into: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The trained parameters as they are, in tensors of their own."""
+        """Copy the trained parameters, into tensors of their own or those of an earlier copy."""
         if into is None:
             return {name: value.detach().clone() for name, value in self.parameters.items()}
         for name, value in self.parameters.items():
@@ -66,57 +73,37 @@ class StackedAutoencoder:
 
     @torch.no_grad()
     def set_weights(self, values: Mapping[str, Tensor]) -> None:
-        """The trained parameters from what `copy_of_weights` gave."""
+        """Set the trained parameters to what `copy_of_weights` gave."""
         for name, value in self.parameters.items():
             value.copy_(values[name])
 
     @torch.no_grad()
     def write_to_model(self) -> None:
-        """The weights of replica 0 become the model's; `reset` still goes to those at the start."""
+        """Write the weights of replica 0 to the model; `reset` still goes to those at the start."""
         for name, value in self.parameters.items():
             self.model.get_parameter(name).copy_(value[0])
 
-    def start(self, rule: Rule) -> None:
-        """A fresh optimiser for the weights as they are."""
-        layers = {n.removesuffix(".weight") for n, v in self.parameters.items() if v.ndim > 2}
-        layers = {name for name in layers if f"{name}.bias" in self.parameters}
-        if rule.name != "sgd":
-            layers = set()
-        for name in layers:
-            if name not in self._fused:
-                weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-                self._fused[name] = Momentum(weight, bias)
-            self._fused[name].start(rule)
-        self._fused = {name: self._fused[name] for name in layers}
-        rest = [v for n, v in self.parameters.items() if n.rpartition(".")[0] not in layers]
-        self._optimizer = rule.make(rest)
-
-    def descend(self, losses: Tensor, *, first: bool = True, last: bool = True) -> None:
-        """One update of every replica by its own loss, [S] of `losses`.
-
-        A loss may come in parts whose sum it is: the first one drops what was there, the last one
-        moves the weights.
-        """
-        assert self._optimizer is not None, "call start first"
-        if first:
-            self._optimizer.zero_grad(set_to_none=True)
-        for layer in self._fused.values():
-            layer.first, layer.last = first, last
-        losses.sum().backward()
-        if last:
-            self._optimizer.step()
-
     def losses(self, images: Tensor, target: Tensor, order: Tensor, visible: int) -> Tensor:
-        """MAE loss of every replica, [S].
+        """Return the MAE loss of every replica, [S].
 
-        images [S,3,H,W]; target [S,L,p*p*3] from `MaskedAutoencoder.target`; order [S,b,L] patch
-        orders of which the first `visible` stay
+        Parameters
+        ----------
+        images
+            One image per replica, [S,3,H,W].
+        target
+            What to reconstruct, [S,L,p*p*3], from `MaskedAutoencoder.target`.
+        order
+            Patch orders [S,b,L], of which the first `visible` patches stay.
+        visible
+            Number V of patches that the encoder sees.
         """
         s, b, n = order.shape
+        # encode the visible patches
         embedded = self._embed(images)  # [S,L,D]
         kept = order[..., :visible]  # [S,b,V]
         x = _take(embedded, kept)  # [S,b,V,D]
         x = self._encode(x)  # [S,b,1+V,D]
+        # append mask tokens, put all in the order of the image, and decode
         x = self._linear(x, "decoder_embed")  # [S,b,1+V,D']
         masks = self._per_replica("mask_token", 2).expand(s, b, n - visible, -1).to(x.dtype)
         restore = order.argsort(-1)[..., None].expand(-1, -1, -1, x.shape[-1])
@@ -129,18 +116,19 @@ class StackedAutoencoder:
             x = self._block(x, f"decoder_blocks.{i}", self.model.decoder_num_heads, only)
         if last < 0:
             x = _rows(x, removed + 1)
+        # compare the removed patches with their pixels
         prediction = self._linear(self._norm(x, "decoder_norm"), "decoder_pred")
         error = (prediction.to(target.dtype) - _take(target, removed)).square()  # [S,b,L-V,p*p*3]
         return error.mean(-1).mean(-1).mean(-1)  # axis by axis: S has no part in the rounding
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Encoder output on whole images [S,3,H,W] -> [S,1+L,D]; replica s encodes image s."""
+        """Return the tokens [S,1+L,D] of whole images [S,3,H,W]; replica s encodes image s."""
         return self._encode(self._embed(images)[:, None])[:, 0]
 
     # -- layers: `_tensors[name]` has a replica axis exactly when `name` is trained --------------
 
     def _per_replica(self, name: str, axes: int) -> Tensor:
-        """A token [1,1,D] or vector [D], reshaped to broadcast over [S,<axes of them>,D]."""
+        """Return a token [1,1,D] or vector [D], reshaped to broadcast over [S,<axes of them>,D]."""
         value = self._tensors[name]
         if name in self.parameters:
             return value.view(len(value), *[1] * axes, value.shape[-1])
@@ -151,8 +139,8 @@ class StackedAutoencoder:
         if f"{name}.weight" not in self.parameters:
             return F.linear(x, weight.flatten(1), bias)
         weight, rows = weight.flatten(2), x.flatten(1, -2)  # [S,out,in], [S,n,in]
-        if name in self._fused and torch.is_grad_enabled():
-            out = FusedLinear.apply(rows, weight, bias, self._fused[name])
+        if name in self.products and torch.is_grad_enabled():
+            out = self.products[name](rows, weight, bias)
         else:
             out = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
         return out.view(*x.shape[:-1], -1)
@@ -163,13 +151,13 @@ class StackedAutoencoder:
         return torch.addcmul(self._per_replica(f"{name}.bias", x.ndim - 2), x, scale)
 
     def _embed(self, images: Tensor) -> Tensor:
-        """[S,3,H,W] -> [S,L,D] with positions: the patch convolution as one product."""
+        """Embed images [S,3,H,W] as patches [S,L,D] with positions, by one product."""
         p, model = self.model.patch_size, self.model
         columns = F.unfold(model.normalize(images), p, stride=p).transpose(1, 2)  # [S,L,3*p*p]
         return self._linear(columns, "patch_embed.proj") + self._tensors["pos_embed"][:, 1:]
 
     def _encode(self, x: Tensor) -> Tensor:
-        """Patches [S,b,V,D] -> tokens [S,b,1+V,D] after the last norm."""
+        """Encode patches [S,b,V,D] to tokens [S,b,1+V,D] after the last norm."""
         cls = self._per_replica("cls_token", 2) + self._tensors["pos_embed"][:, :1]
         x = torch.cat([cls.expand(*x.shape[:2], -1, -1), x], 2)
         for i in range(len(self.model.blocks)):
@@ -177,11 +165,11 @@ class StackedAutoencoder:
         return self._norm(x, "norm")
 
     def _block(self, x: Tensor, name: str, heads: int, only: Tensor | None = None) -> Tensor:
-        """[S,b,N,D] -> the same, or [S,b,K,D] of the tokens `only` [S,b,K]."""
-        seen = self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", heads)
+        """Apply a transformer block to [S,b,N,D]; `only` [S,b,K] says which tokens are needed."""
+        attended = self._attention(self._norm(x, f"{name}.norm1"), f"{name}.attn", heads)
         if only is not None:
-            seen, x = _rows(seen, only), _rows(x, only)
-        x = x + self._linear(seen, f"{name}.attn.proj")
+            attended, x = _rows(attended, only), _rows(x, only)
+        x = x + self._linear(attended, f"{name}.attn.proj")
         hidden = F.gelu(self._linear(self._norm(x, f"{name}.norm2"), f"{name}.mlp.fc1"))
         return x + self._linear(hidden, f"{name}.mlp.fc2")
 
@@ -193,24 +181,24 @@ class StackedAutoencoder:
 
 
 def _take(patches: Tensor, index: Tensor) -> Tensor:
-    """patches [S,L,D], index [S,b,K] -> [S,b,K,D]."""
+    """Take the patches `index` [S,b,K] of `patches` [S,L,D], as [S,b,K,D]."""
     s, b, k = index.shape
     flat = index.reshape(s, b * k, 1).expand(-1, -1, patches.shape[-1])
     return patches.gather(1, flat).view(s, b, k, -1)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """x [S,b,N,D], index [S,b,K] -> [S,b,K,D]."""
+    """Take the tokens `index` [S,b,K] of `x` [S,b,N,D], as [S,b,K,D]."""
     return x.gather(2, index[..., None].expand(-1, -1, -1, x.shape[-1]))
 
 
 def _inputs_first(value: Tensor) -> Tensor:
-    """The same numbers, a matrix [out,in] laid out as [in,out]: as its gradient x^T dy comes."""
+    """Lay a matrix [out,in] out as [in,out] in memory, as its gradient x^T dy comes."""
     return value if value.ndim != 2 else value.t().contiguous().t()
 
 
 def _empty(value: Tensor, replicas: int) -> Tensor:
-    """[S,…] for a parameter, matrices and patch convolutions laid out as [S,in,out]."""
+    """Make room [S,…] for a parameter; matrices and convolutions are laid out as [S,in,out]."""
     if value.ndim < 2 or value.shape[:2] == (1, 1):
         return value.new_empty(replicas, *value.shape)
     out, *inside = value.shape

@@ -19,9 +19,13 @@ from tttlib.models.rotation_net import RotationNet
 class StackedRotationNet:
     """S replicas of `model` that differ in the parameters named `trained`.
 
-    parameters  name -> leaf tensor [S,…]
     The trunk must be trained as a whole; the rotation branch may be frozen. Shapes below: S
     replicas, b copies of each one's image.
+
+    Attributes
+    ----------
+    parameters
+        Leaf tensors [S,…] of the trained parameters, by name.
     """
 
     def __init__(self, model: RotationNet, trained: Sequence[str], replicas: int) -> None:
@@ -36,25 +40,26 @@ class StackedRotationNet:
     def set_weights(
         self, values: dict[str, Tensor] | None = None, where: Tensor | None = None
     ) -> None:
-        """The parameters from what `copy_of_weights` gave; None: the model's at the start.
+        """Set the parameters to what `copy_of_weights` gave, or to the model's at the start.
 
-        where  bool [S]: of these replicas only
+        With `where`, bool [S], only those of these replicas.
         """
         chosen = slice(None) if where is None else where
         for name, value in self.parameters.items():
             value[chosen] = (values or self._source)[name].expand_as(value)[chosen]
 
     def copy_of_weights(self) -> dict[str, Tensor]:
+        """Copy the parameters as they are."""
         return {name: value.detach().clone() for name, value in self.parameters.items()}
 
     @torch.no_grad()
     def write_to_model(self) -> None:
-        """The weights of replica 0 become the model's."""
+        """Write the weights of replica 0 to the model."""
         for name, value in self.parameters.items():
             self.model.get_parameter(name).copy_(value[0])
 
     def descend(self, losses: Tensor, lr: float) -> None:
-        """w <- w - lr dL/dw of every replica by its own loss [S]; plain SGD."""
+        """Update w <- w - lr dL/dw of every replica by its own loss [S]: plain SGD."""
         leaves = list(self.parameters.values())
         gradients = torch.autograd.grad(losses.sum(), leaves)
         with torch.no_grad():
@@ -62,12 +67,12 @@ class StackedRotationNet:
 
     @torch.no_grad()
     def finite(self) -> Tensor:
-        """Whether all weights of each replica are finite, bool [S]."""
+        """Tell whether all weights of each replica are finite, bool [S]."""
         sums = [value.flatten(1).sum(1) for value in self.parameters.values()]
         return torch.stack(sums).isfinite().all(0)
 
     def rotation_losses(self, copies: Tensor, turns: Tensor) -> Tensor:
-        """Mean cross-entropy [S] of the turns [S,b] of copies [S,b,3,H,W]."""
+        """Return the mean cross-entropy [S] of the turns [S,b] of copies [S,b,3,H,W]."""
         x = self._shared(copies)
         for k in range(self.model.split + 1, 4):
             x = self._group(x, f"rotation_block{k}")
@@ -79,7 +84,7 @@ class StackedRotationNet:
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
-        """Class logits [S,C] of images [S,3,H,W], one for each replica."""
+        """Return class logits [S,C] of images [S,3,H,W], one for each replica."""
         x = self._shared(images[:, None])  # [1,S*c,h,w]
         if self.model.split == 3:
             return self.model.fc(self._pooled(x, "norm")[:, 0])
@@ -88,14 +93,14 @@ class StackedRotationNet:
     # -- layers on [b,S*c,h,w] -----------------------------------------------------------------
 
     def _stack(self, name: str) -> Tensor:
-        """A parameter [S,…]; a frozen one is the same for all."""
+        """Return a parameter [S,…]; a frozen one is the same for all."""
         if name in self.parameters:
             return self.parameters[name]
         value = self.model.get_parameter(name).detach()
         return value.expand(self.replicas, *value.shape)
 
     def _shared(self, images: Tensor) -> Tensor:
-        """[S,b,3,H,W] in [0,1] -> [b,S*c,h,w]."""
+        """Pass images [S,b,3,H,W] in [0,1] through the trunk: [b,S*c,h,w]."""
         x = ((images - self.model.mean) / self.model.std).transpose(0, 1).flatten(1, 2)
         x = self._conv(x, "conv1")
         for k in range(1, self.model.split + 1):
@@ -125,6 +130,6 @@ class StackedRotationNet:
         return F.group_norm(x, self.replicas * layer.num_groups, weight, bias, layer.eps)
 
     def _pooled(self, x: Tensor, norm: str) -> Tensor:
-        """[b,S*c,h,w] -> [S,b,c]."""
+        """Normalise and pool [b,S*c,h,w] to [S,b,c]."""
         x = F.relu(self._norm(x, norm)).mean((2, 3))
         return x.unflatten(1, (self.replicas, -1)).transpose(0, 1)

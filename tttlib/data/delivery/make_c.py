@@ -11,20 +11,20 @@ stands under its final name is complete.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
 from tttlib import corruptions
+from tttlib.data.c_options import SEVERITIES
 from tttlib.data.imageset import ImageSet
+from tttlib.runtime.files import atomic_write
 
 LAYOUTS = ("npy", "folders")
-SEVERITIES = (1, 2, 3, 4, 5)
 _AT_ONCE = 256
 _JPEG_QUALITY = 85
 
@@ -38,9 +38,27 @@ def make_c(
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Write `dataset` under every corruption of `names` at severities 1 to 5; returns `out`.
+    """Write `dataset` under every corruption at severities 1 to 5.
 
-    Raises ValueError for an unknown layout or corruption, and when `out` holds another dataset.
+    Parameters
+    ----------
+    dataset
+        The clean images.
+    out
+        The folder to write into; returned.
+    layout
+        "npy" or "folders".
+    names
+        The corruptions.
+    seed
+        Decides the random fields.
+    progress
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layout or corruption, and when `out` holds another dataset.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; known are {', '.join(LAYOUTS)}")
@@ -55,7 +73,7 @@ def make_c(
 
 
 def _claim(out: Path, dataset: ImageSet, layout: str, seed: int) -> None:
-    """Say in made.json what the folder holds; ValueError when that is something else."""
+    """Say in made.json what the folder holds; raise ValueError when that is something else."""
     made = {
         "dataset": dataset.name,
         "split": dataset.split,
@@ -67,50 +85,43 @@ def _claim(out: Path, dataset: ImageSet, layout: str, seed: int) -> None:
     }
     path = out / "made.json"
     if path.is_file():
-        found = json.loads(path.read_text())
-        if found != made:
-            differs = ", ".join(key for key in made if found.get(key) != made[key])
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != made:
+            differs = ", ".join(key for key in made if before.get(key) != made[key])
             raise ValueError(f"{out} was made with another {differs}; choose another folder")
         return
     out.mkdir(parents=True, exist_ok=True)
-    _atomically(path, lambda file: file.write_text(json.dumps(made, indent=1)))
+    with atomic_write(path) as file:
+        file.write_text(json.dumps(made, indent=1), encoding="utf-8")
 
 
 def _write_npy(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
     labels, target = out / "labels.npy", out / f"{name}.npy"
     if not labels.is_file():
-        repeated = np.tile(dataset.labels.numpy(), len(SEVERITIES))
-        _atomically(labels, lambda file: _save(file, repeated))
+        with atomic_write(labels) as file, file.open("wb") as stream:
+            np.save(stream, np.tile(dataset.labels.numpy(), len(SEVERITIES)))
     if target.is_file():
         return
-    parts = []
+    n, parts = len(dataset), []
+    shape = (n, *dataset.images.shape[2:], 3)
     for severity in SEVERITIES:  # a part per severity, so that little is lost
         part = out / f".{name}-{severity}.npy"
         parts.append(part)
-        if not part.is_file():
-            images = dataset.corrupted(name, severity, seed=seed).images
-            shape = (len(images), *images.shape[2:], 3)
-            _atomically(part, partial(_fill, images=images, shape=shape))
-
-    def join(file: Path) -> None:
-        first = np.load(parts[0], mmap_mode="r")
-        shape = (len(parts) * len(first), *first.shape[1:])
-        whole = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        if part.is_file():
+            continue
+        images = dataset.corrupted(name, severity, seed=seed).images
+        with atomic_write(part) as file:
+            array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+            for start in range(0, n, _AT_ONCE):
+                array[start : start + _AT_ONCE] = _channels_last(images[start : start + _AT_ONCE])
+            array.flush()
+    with atomic_write(target) as file:
+        array = np.lib.format.open_memmap(file, "w+", np.uint8, (len(parts) * n, *shape[1:]))
         for i, part in enumerate(parts):
-            whole[i * len(first) : (i + 1) * len(first)] = np.load(part, mmap_mode="r")
-        whole.flush()
-
-    _atomically(target, join)
+            array[i * n : (i + 1) * n] = np.load(part, mmap_mode="r")
+        array.flush()
     for part in parts:
         part.unlink()
-
-
-def _fill(file: Path, images: object, shape: tuple[int, ...]) -> None:
-    array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    for start in range(0, shape[0], _AT_ONCE):
-        chunk = images[start : start + _AT_ONCE]  # type: ignore[index]
-        array[start : start + _AT_ONCE] = chunk.movedim(1, -1).numpy()
-    array.flush()
 
 
 def _write_folders(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
@@ -130,24 +141,11 @@ def _write_folders(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
             batch = files[start : start + _AT_ONCE]
             if all(file.is_file() for file in batch):
                 continue
-            pixels = images[start : start + _AT_ONCE].movedim(1, -1).contiguous().numpy()
-            for file, image in zip(batch, pixels, strict=True):
-                _atomically(file, partial(_save_jpeg, image=image))
+            pixels = _channels_last(images[start : start + _AT_ONCE])
+            for target, image in zip(batch, pixels, strict=True):
+                with atomic_write(target, durable=False) as file:
+                    Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY, optimize=True)
 
 
-def _save(file: Path, array: np.ndarray) -> None:
-    with file.open("wb") as stream:
-        np.save(stream, array)
-
-
-def _save_jpeg(file: Path, image: np.ndarray) -> None:
-    Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-
-
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _channels_last(images: torch.Tensor) -> np.ndarray:
+    return images.movedim(1, -1).contiguous().numpy()  # [B,3,H,W] -> [B,H,W,3]

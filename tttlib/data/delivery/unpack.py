@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
-import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from tttlib.data.imageset import DamagedDataError
+from tttlib.runtime.errors import DamagedDataError
+
+_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 def unpack(archive: Path, into: Path, folders: Sequence[str], progress: bool = True) -> None:
     """Move the `folders` that a .zip or .tar(.gz) holds (at any depth) into the folder `into`.
 
-    They appear there complete or not at all; one that is there already stays as it is. Raises
-    DamagedDataError for a damaged archive, one that lacks a folder, and one with members that are
-    links, devices or lie outside (nothing of it is kept then); OSError for a full disk.
+    They appear there complete or not at all; one that is there already stays as it is.
+
+    Raises
+    ------
+    DamagedDataError
+        For a damaged archive, one that lacks a folder, and a .tar with members that are links or
+        devices or lie outside; nothing of it is kept then.
+    OSError
+        For a full disk.
     """
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into, prefix=".unpacking-") as temporary:
@@ -43,59 +49,42 @@ def unpack(archive: Path, into: Path, folders: Sequence[str], progress: bool = T
                 os.replace(place, into / folder)
 
 
-_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
-
-
 def _place(archive: Path, work: Path, folder: str) -> Path:
-    """Where a folder lies among what was unpacked; the least deep if there are several."""
-    found = [Path(top) for top, _, _ in os.walk(work) if os.path.basename(top) == folder]
-    if not found:
+    """Return where a folder lies among what was unpacked; the least deep if there are several."""
+    matches = [Path(top) for top, _, _ in os.walk(work) if os.path.basename(top) == folder]
+    if not matches:
         held = ", ".join(sorted(entry.name for entry in work.iterdir())[:5]) or "nothing"
         raise DamagedDataError(
             f"{archive} does not hold the folder {folder}, but {held}; remove it and download it "
             "again"
         )
-    return min(found, key=lambda path: len(path.parts))
+    return min(matches, key=lambda path: len(path.parts))
 
 
 def _extract_tar(archive: Path, into: Path, progress: bool) -> None:
-    safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    with tarfile.open(archive) as tar, _bar(archive, None, progress) as bar:
-        for member in tar:
-            _refuse(archive, member.name, member.isfile() or member.isdir())
-            tar.extract(member, into, **safe)
-            bar.update()
+    with tarfile.open(archive) as tar, _bar(archive, tar, progress) as members:
+        tar.extractall(into, members, filter=_only_data)
+
+
+def _only_data(member: tarfile.TarInfo, into: str) -> tarfile.TarInfo:
+    """Admit files and folders that stay inside; no dataset needs links."""
+    if member.issym() or member.islnk():
+        raise tarfile.ReadError(f"{member.name!r} is a link")
+    return tarfile.data_filter(member, into)
 
 
 def _extract_zip(archive: Path, into: Path, progress: bool) -> None:
-    with zipfile.ZipFile(archive) as found:
-        members = found.infolist()
-        for member in members:
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            _refuse(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-        needed = sum(member.file_size for member in members)
+    """Extract all; zipfile keeps members inside `into` and makes no links."""
+    with zipfile.ZipFile(archive) as zipped:
+        needed = sum(member.file_size for member in zipped.infolist())
         free = shutil.disk_usage(into).free
         if needed > free:
             raise OSError(
                 errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free", str(into)
             )
-        with _bar(archive, len(members), progress) as bar:
-            for member in members:
-                found.extract(member, into)
-                bar.update()
+        with _bar(archive, zipped.infolist(), progress) as members:
+            zipped.extractall(into, members)
 
 
-def _bar(archive: Path, total: int | None, progress: bool) -> Any:
-    return tqdm(total=total, desc=f"unpack {archive.name}", unit="file", disable=not progress)
-
-
-def _refuse(archive: Path, name: str, plain: bool) -> None:
-    """DamagedDataError unless the member is a plain file or folder inside the archive's own."""
-    path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\\", name)
-    if outside or not plain:
-        what = "lies outside its folder" if outside else "is a link or a device"
-        raise DamagedDataError(
-            f"{archive} was not unpacked: its member {name!r} {what}, which no dataset needs; "
-            "remove the archive and download it from the publisher"
-        )
+def _bar(archive: Path, members: Any, progress: bool) -> Any:
+    return tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=not progress)

@@ -1,4 +1,4 @@
-"""What the bundled weights are trained with; `training.train` runs it."""
+"""The recipes that the bundled weights are trained with; `training.train` runs them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one bundled checkpoint was made with."""
+    """How one network is trained: data, architecture, phases and augmentation."""
 
     name: str
     dataset: str
@@ -63,10 +63,7 @@ RECIPES: dict[str, Recipe] = {
             "mae-scenes",
             "scenes",
             "scenes",
-            (
-                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
-                Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2),
-            ),
+            (Phase("mae", 8, 1e-3, 128), Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2)),
             flip=False,
             crop_scale=0.8,
         ),
@@ -74,10 +71,7 @@ RECIPES: dict[str, Recipe] = {
             "mae-scenes-probed",
             "scenes",
             "scenes",
-            (
-                Phase("mae", 8, 1e-3, 128, warmup_epochs=0.5),
-                Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2),
-            ),
+            (Phase("mae", 8, 1e-3, 128), Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2)),
             flip=False,
             crop_scale=0.8,
         ),
@@ -120,7 +114,7 @@ RECIPES: dict[str, Recipe] = {
             "wrn-scenes",
             "scenes",
             "wrn-10-1",
-            (Phase("supervised", 25, 0.1, 128, warmup_epochs=0.5),),
+            (Phase("supervised", 25, 0.1, 128),),
             flip=False,
             shift=2,
         ),
@@ -129,7 +123,7 @@ RECIPES: dict[str, Recipe] = {
             "rot-scenes",
             "scenes",
             "rot-10-1",
-            (Phase("rotation", 20, 0.1, 128, warmup_epochs=0.5),),
+            (Phase("rotation", 20, 0.1, 128),),
             flip=False,
             shift=2,
         ),
@@ -145,7 +139,7 @@ RECIPES: dict[str, Recipe] = {
             "wrn-tiny-imagenet",
             "tiny-imagenet",
             "wrn-16-2",
-            (Phase("supervised", 6, 0.2, 128, warmup_epochs=0.5),),
+            (Phase("supervised", 6, 0.2, 128),),
             flip=True,
             shift=8,
             architecture={"stem_stride": 2},
@@ -154,7 +148,7 @@ RECIPES: dict[str, Recipe] = {
             "resnext-tiny-imagenet-100",
             "tiny-imagenet-100",
             "resnext-20",
-            (Phase("supervised", 8, 0.1, 128, warmup_epochs=0.5),),
+            (Phase("supervised", 8, 0.1, 128),),
             flip=True,
             shift=8,
             architecture={"stem": (7, 4)},

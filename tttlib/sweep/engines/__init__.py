@@ -11,13 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tttlib.sweep.engines.base import Engine, EngineLostError, UnitLateError, WorkerDiedError
 from tttlib.sweep.engines.dask import Dask
-from tttlib.sweep.engines.interface import (
-    Engine,
-    EngineLostError,
-    UnitLateError,
-    WorkerDiedError,
-)
 from tttlib.sweep.engines.local import Local
 from tttlib.sweep.engines.machine import default_workers
 from tttlib.sweep.engines.serial import Serial
@@ -37,15 +32,28 @@ def using(
     options: Mapping[str, Any] | None = None,
     deaths: int = 3,
 ) -> Iterator[Engine]:
-    """An engine, whose workers are gone afterwards.
+    """Open an engine, whose workers are gone afterwards.
 
-    workers  processes of "local" and of a dask cluster started here (None: one per GPU, else half
-             the cores); jobs of SLURM that run at once. Threads are divided among them.
-    folder   for files of the jobs (SLURM)
-    address  of a running dask scheduler
-    deaths   of a unit's worker, until a dask cluster started here gives the unit up
-    options  of submitit: partition, cluster="local" and what `update_parameters` takes
-    Raises ValueError for an unknown name and for packages that are not installed.
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    workers
+        Processes of "local" and of a dask cluster started here (None: one per GPU, else half the
+        cores); jobs of SLURM that run at once. Threads are divided among them.
+    folder
+        For files of the jobs (SLURM).
+    address
+        Of a dask scheduler that runs already.
+    options
+        Of submitit: partition, cluster="local" and what `update_parameters` takes.
+    deaths
+        Of a unit's worker, until a dask cluster started here gives the unit up.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, settings of another engine, and packages that are not installed.
     """
     if name not in NAMES:
         raise ValueError(f"unknown engine {name!r}; known are {', '.join(NAMES)}")

@@ -8,66 +8,69 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor
-from concurrent.futures import wait as wait_for
+from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
 from typing import Any
 
-from tttlib.sweep.engines.interface import UnitLateError, WorkerDiedError, needed
+from tttlib.sweep.engines.base import Engine, UnitLateError, WorkerDiedError, needed
 from tttlib.sweep.engines.machine import environment_of
-from tttlib.sweep.work import run_unit
+from tttlib.sweep.worker import run_unit
+
+_START = 60.0  # seconds that a worker may take to begin
 
 
-class Local:
+class Local(Engine):
     """loky processes, each an executor of its own: a dying one takes no other unit with it."""
-
-    arrays = False
 
     def __init__(self, workers: int) -> None:
         self._loky = needed("loky")
         self.slots = self.at_once = workers
         self._environments = [environment_of(i, workers) for i in range(workers)]
         self._executors: list[Any] = [None] * workers
-        self._busy: dict[Any, tuple[int, float]] = {}  # future -> slot, when it must have ended
+        self._busy: dict[Any, int] = {}  # future -> slot
+        self._ends: dict[Any, tuple[float, Mapping[str, Any]]] = {}  # future -> last moment, task
         self._late: set[Any] = set()
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return futures of the tasks, one for each free worker at most."""
         return [self._submit(task) for task in tasks]
 
     def _submit(self, task: Mapping[str, Any]) -> Any:
-        taken = {slot for slot, _ in self._busy.values()}
-        slot = next(i for i in range(self.slots) if i not in taken)
+        slot = next(i for i in range(self.slots) if i not in self._busy.values())
         if self._executors[slot] is None:
             environment = self._environments[slot]
             self._executors[slot] = self._loky.ProcessPoolExecutor(
                 1, initializer=begin, initargs=(os.getpid(),), env=environment
             )
-        future = self._executors[slot].submit(run_unit, task)
-        limit = task["timeout"]
-        end = math.inf if limit is None else time.monotonic() + limit + 4 * task["grace"]
-        self._busy[future] = (slot, end)
+        future = self._executors[slot].submit(run_unit, {**task, "line": 1 + slot})
+        self._busy[future] = slot
+        if task["timeout"] is not None:
+            self._ends[future] = (time.time() + _START + _allowed(task), task)
         return future
 
-    def wait(self, handles: Collection[Any], seconds: float) -> list[Any]:
-        for future, (slot, end) in self._busy.items():
-            if time.monotonic() > end and not future.done():  # deaf to its own timeout
+    def check(self) -> None:
+        """Kill the workers that were deaf to their own timeout."""
+        for future, (end, task) in list(self._ends.items()):
+            if future.done():
+                del self._ends[future]
+            elif time.time() > min(end, _begun(task) + _allowed(task)):
+                del self._ends[future]
                 self._late.add(future)
-                self._end(slot)
-        done, _ = wait_for(handles, seconds, FIRST_COMPLETED)
-        return list(done)
+                self._end(self._busy[future])
 
-    def result(self, handle: Any) -> dict[str, Any]:
-        """The record; UnitLateError where the timeout was not heeded, else WorkerDiedError."""
-        slot, _ = self._busy.pop(handle)
+    def result(self, future: Any) -> dict[str, Any]:
+        """Return the record; see `Engine.result`."""
+        slot = self._busy.pop(future)
         try:
-            return handle.result()
+            return future.result()
         except (BrokenExecutor, RuntimeError) as error:  # loky's own derive from either
             self._end(slot)
-            if handle in self._late:
+            if future in self._late:
                 raise UnitLateError from error
             text = " ".join(str(error).split())
-            found = re.search(r"exit codes of the workers are \{(.*?)\}", text)
-            raise WorkerDiedError(found[1] if found else text) from error
+            codes = re.search(r"exit codes of the workers are \{(.*?)\}", text)
+            raise WorkerDiedError(codes[1] if codes else text) from error
 
     def _end(self, slot: int, kill: bool = True) -> None:
         if (executor := self._executors[slot]) is not None:
@@ -75,13 +78,27 @@ class Local:
             executor.shutdown(wait=True, kill_workers=kill)
 
     def close(self) -> None:
-        busy = {slot for slot, _ in self._busy.values()}
+        """End the workers: the idle ones in peace, the busy ones by a kill."""
         for slot in range(self.slots):
-            self._end(slot, kill=slot in busy)
+            self._end(slot, kill=slot in self._busy.values())
+
+
+def _allowed(task: Mapping[str, Any]) -> float:
+    """Return the seconds that a unit may take, until its process is killed."""
+    return task["timeout"] + 4 * task["grace"]
+
+
+def _begun(task: Mapping[str, Any]) -> float:
+    """Return when a unit has begun, by the clock; infinity if it has not: workers start slowly."""
+    try:
+        record = Path(task["folder"]) / "unit.json"
+        return record.stat().st_mtime if task["session"] in record.read_text() else math.inf
+    except OSError:
+        return math.inf
 
 
 def begin(parent: int) -> None:
-    """A worker's first act: leave Ctrl-C to the sweep, and end when the sweep has."""
+    """Leave Ctrl-C to the sweep and end when the sweep has: a worker's first act."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tttlib.sweep.work import run_unit
+from tttlib.sweep.engines.base import Engine
+from tttlib.sweep.worker import run_unit
 
 
-class Serial:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Call:
+    """A future that runs its task when the result is asked for."""
+
+    task: Mapping[str, Any]
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> dict[str, Any]:
+        return run_unit({**self.task, "worker": False})
+
+
+class Serial(Engine):
     """One unit after the other in this process: for debugging, and to compare with."""
 
-    slots = at_once = 1
-    arrays = False
-
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return futures that run their tasks when asked for the result."""
         return [_Call(task) for task in tasks]
-
-    def wait(self, handles: Collection[Any], seconds: float) -> list[Any]:
-        return list(handles)
-
-    def result(self, handle: Any) -> dict[str, Any]:
-        return run_unit({**handle.task, "worker": False})
-
-    def close(self) -> None:
-        pass
-
-
-class _Call:
-    def __init__(self, task: Mapping[str, Any]) -> None:
-        self.task = task

@@ -1,0 +1,217 @@
+"""Images per second of `ttt.run` and of the plain loop of test-time training.
+
+Both adapt the same images from the same weights under the same masks, and predict after every step.
+Rounds alternate, so that a disturbance of the machine meets both, and the ratio is the median over
+the rounds. Rates are also compared with the fastest large matrix product of the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tttlib import plots, ttt
+from tttlib.bench.roofline import bytes_moved, copy_bandwidth, flop, matrix_peak, roofline
+from tttlib.bench.timing import seconds, spread
+from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.reference import ttt as plain_ttt
+from tttlib.runtime import memory
+from tttlib.runtime.devices import best_device, bf16_helps
+from tttlib.ttt.sgd import Rule
+
+log = logging.getLogger(__name__)
+
+STEPS = 10
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LONG = 4.0  # seconds for an image in the plain loop, above which fewer steps are timed
+_MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, with random weights if none are bundled."""
+
+    label: str
+    name: str
+    batches: tuple[int, ...] = (1, 8, 32, 128)
+    gpu: bool = False
+
+    def model(self, device: torch.device) -> MaskedAutoencoder:
+        """Return the network in eval mode on a device."""
+        if self.name in zoo.bundled():
+            return zoo.load(self.name, device=device)
+        torch.manual_seed(0)
+        return zoo.create(self.name).to(device).eval()
+
+
+CASES = (
+    Case("scenes", "mae-scenes"),
+    Case("tiny-imagenet", "mae-tiny-imagenet-50"),
+    Case("ViT-S/16 at 224", "small"),
+    Case("ViT-L/16 at 224", "large", gpu=True),
+)
+
+
+def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[str, Any]]:
+    """Yield one row per network, number of masks and dtype; see `_measure`."""
+    device = best_device()
+    peaks = {name: matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
+    bandwidth = copy_bandwidth(device)
+    log.info(
+        "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s",
+        *(peaks["float32"] / 1e9, peaks["bfloat16"] / 1e9, bandwidth / 1e9),
+    )
+    dtypes = list(_DTYPES) if bf16_helps(device) else ["float32"]
+    if "bfloat16" not in dtypes:
+        log.info("bfloat16 does not pay here, so it is left out")
+    for case in cases:
+        if case.gpu and device.type == "cpu":
+            continue
+        model = case.model(device)
+        for batch_size in case.batches:
+            for dtype in dtypes:
+                row = _measure(model, batch_size, dtype, rounds)
+                yield {
+                    "network": case.label,
+                    **row,
+                    "share of peak": row["GFLOP"] * 1e9 * row["image steps/s"] / peaks[dtype],
+                    "plain share of peak": row["plain GFLOP"]
+                    * 1e9
+                    * row["plain image steps/s"]
+                    / peaks["float32"],
+                    "peak": peaks[dtype],
+                    "bandwidth": bandwidth,
+                }
+
+
+def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
+    """Return the rates of both in image-steps per second, their ratios, FLOPs and memory.
+
+    "ratio" is with a prediction after every step, as the plain loop does (always in float32), and
+    "ratio last" with one after the last step only.
+    """
+    device = model.cls_token.device
+    steps = STEPS
+    one_step = _plain(model, batch_size, 1)
+    if one_step * STEPS > _LONG:
+        steps = max(1, int(_LONG / one_step))
+    at_once = _best_stack(model, batch_size, dtype, 1 if steps < STEPS else 2)
+    memory.reset_peak(device)
+    pairs = []
+    for _ in range(rounds):
+        plain = _plain(model, batch_size, steps)
+        every = _ours(model, batch_size, steps, at_once, dtype, None)
+        last = _ours(model, batch_size, steps, at_once, dtype, (steps,))
+        pairs.append((plain, every, last))
+    return {
+        "masks": batch_size,
+        "dtype": dtype,
+        "images at once": at_once,
+        "steps timed": steps,
+        "image steps/s": steps / statistics.median(every for _, every, _ in pairs),
+        "plain image steps/s": steps / statistics.median(plain for plain, _, _ in pairs),
+        **spread([plain / every for plain, every, _ in pairs]),
+        "ratio last": statistics.median(plain / last for plain, _, last in pairs),
+        "GFLOP": flop(partial(_run_one, model), batch_size) / 1e9,
+        "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
+        "MB moved": bytes_moved(model) / 1e6,
+        "peak memory, GB": memory.peak(device) / 2**30,
+    }
+
+
+def _images(model: MaskedAutoencoder, n: int) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(n, 3, model.img_size, model.img_size, generator=random)
+    return images.to(model.cls_token.device)
+
+
+def _run(
+    model: MaskedAutoencoder,
+    batch_size: int,
+    steps: int,
+    n: int,
+    dtype: str,
+    at: tuple[int, ...] | None,
+) -> None:
+    ttt.run(
+        model,
+        _images(model, n),
+        steps=steps,
+        batch_size=batch_size,
+        lr=ttt.scaled_lr(1e-2, batch_size),
+        parallel=n,
+        evaluate_at=at,
+        autocast=None if dtype == "float32" else dtype,
+    )
+
+
+def _run_one(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
+    _run(model, batch_size, steps, 1, "float32", None)
+
+
+def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    orders = torch.rand(1, steps, batch_size, model.num_patches, generator=random).argsort(-1)
+    rule = Rule("sgd", ttt.scaled_lr(1e-2, batch_size))
+    names = ttt.trained_parameters(model, "encoder")
+    plain_ttt.run(model, _images(model, 1), orders, names, rule)
+
+
+def _plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> float:
+    """Return the seconds per image of the plain loop."""
+    return seconds(model.cls_token.device, lambda: _run_plain(model, batch_size, steps))
+
+
+def _ours(
+    model: MaskedAutoencoder,
+    batch_size: int,
+    steps: int,
+    at_once: int,
+    dtype: str,
+    at: tuple[int, ...] | None,
+) -> float:
+    """Return the seconds per image of `ttt.run`."""
+    work = partial(_run, model, batch_size, steps, at_once, dtype, at)
+    return seconds(model.cls_token.device, work) / at_once
+
+
+def _best_stack(model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int) -> int:
+    """Return how many images `parallel="auto"` would adapt at once: doubled while that pays."""
+    best, n = (float("inf"), 1), 1
+    while n <= _MOST_AT_ONCE:
+        if n == 1 or best[0] < 1:
+            _ours(model, batch_size, 1, n, dtype, None)  # warms up
+        time = _ours(model, batch_size, steps, n, dtype, None)
+        if time > best[0] / 1.05:
+            break
+        best, n = (time, n), 2 * n
+    return best[1]
+
+
+def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
+    """Log the rows as they come, and write `<out>/tables/bench_ttt.csv` and the roofline figure."""
+    kept = []
+    for row in rows:
+        kept.append(row)
+        log.info(
+            "%(network)s, %(masks)d masks, %(dtype)s, %(images at once)d at once: "
+            "%(image steps/s).2f image-steps/s, plain %(plain image steps/s).2f, "
+            "ratio %(ratio).2f (%(low).2f to %(high).2f), predicting last only %(ratio last).2f; "
+            "%(GFLOP).2f GFLOP (plain %(plain GFLOP).2f), %(share of peak).2f of the peak "
+            "(plain %(plain share of peak).2f), %(peak memory, GB).2f GB",
+            row,
+        )
+        table = pd.DataFrame(kept)
+        plots.use_style()
+        plots.save_table(table, out, "bench_ttt", "Test-time training against the plain loop.")
+    plots.save(roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
+    return table

@@ -1,0 +1,139 @@
+"""Telling two states of a dataset's files apart, by every byte of them.
+
+Reading every byte takes as long as the disk does, so what was read is remembered under the user's
+cache, for as long as no file's size, place or times change. `tttlib data check` reads again
+whatever is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from tttlib.runtime.errors import DamagedDataError, unreadable
+from tttlib.runtime.files import atomic_write
+from tttlib.runtime.paths import cache_root
+
+log = logging.getLogger(__name__)
+
+READERS = min(8, os.cpu_count() or 1)  # threads; reading and hashing release the lock
+_AT_ONCE = 256  # files
+_SMALL = 1 << 20  # bytes; a larger file is not read in one piece
+_JUST_NOW = 3e9  # nanoseconds; file systems do not tell two changes apart that follow closely
+
+
+def fingerprint(
+    key: str,
+    files: Sequence[Path],
+    remedy: str,
+    *,
+    reread: bool = False,
+    allow_empty: bool = False,
+) -> str:
+    """Identify a set by `key` and by names, folders and content of its files, in 16 hex digits.
+
+    Parameters
+    ----------
+    key
+        What else decides the images: the name of the set, its classes, its preprocessing.
+    files
+        Every file that something served is read from.
+    remedy
+        Ends the message about a file that is missing or empty.
+    reread
+        Whether to read the files even if they seem unchanged since they were read last.
+    allow_empty
+        Whether files without a byte are admitted.
+
+    Raises
+    ------
+    DamagedDataError
+        For a file that is missing, empty or cannot be read; with `reread` also for files whose
+        content changed although their times and sizes did not.
+    """
+    states = [_state(file, remedy) for file in files]
+    for file, state in zip(files, states, strict=True):
+        if state[0] == 0 and not allow_empty:
+            raise DamagedDataError(f"{file} is empty (0 bytes); {remedy}")
+    identity = repr([(os.path.abspath(f), *state) for f, state in zip(files, states, strict=True)])
+    record = cache_root() / "fingerprints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    remembered = _remembered(record)
+    if remembered is None or reread:
+        begun = time.time_ns()
+        content = _content(files)
+        if remembered not in (None, content):
+            record.unlink(missing_ok=True)
+            raise DamagedDataError(
+                f"{files[0].parent}: the content of a file changed, but neither its size nor its "
+                f"times; {remedy}"
+            )
+        if begun - max(max(state[1:3]) for state in states) > _JUST_NOW:
+            _remember(record, content)
+        remembered = content
+    return hashlib.sha256(f"{key}\n{remembered}".encode()).hexdigest()[:16]
+
+
+def _state(file: Path, remedy: str) -> tuple[int, int, int, int]:
+    """Return what the file system tells of a file without reading it; the size comes first."""
+    try:
+        stat = os.stat(file)
+    except FileNotFoundError as error:
+        raise DamagedDataError(f"{file} is missing; {remedy}") from error
+    except OSError as error:
+        raise unreadable(file, error) from error
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _content(files: Sequence[Path]) -> str:
+    """Hash the files' bytes, and their names from the folder on that holds all of them."""
+    digest = hashlib.sha256()
+    paths = [os.path.abspath(file) for file in files]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    chunks = [paths[i : i + _AT_ONCE] for i in range(0, len(paths), _AT_ONCE)]
+    bar = tqdm(total=len(paths), desc="fingerprint", unit="file", delay=2, leave=False)
+    with bar, ThreadPoolExecutor(READERS) as pool:
+        for chunk, sums in zip(chunks, pool.map(_sums, chunks), strict=True):
+            for path, sum_ in zip(chunk, sums, strict=True):
+                digest.update(os.path.relpath(path, common).encode("utf-8", "surrogateescape"))
+                digest.update(sum_)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def _sums(paths: Sequence[str]) -> list[bytes]:
+    return [_sum(path) for path in paths]
+
+
+def _sum(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > _SMALL:
+                return hashlib.file_digest(file, "sha256").digest()
+            return hashlib.sha256(file.read()).digest()
+    except OSError as error:
+        raise unreadable(Path(path), error) from error
+
+
+def _remembered(record: Path) -> str | None:
+    try:
+        text = record.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return text if re.fullmatch("[0-9a-f]{64}", text) else None
+
+
+def _remember(record: Path, content: str) -> None:
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(record) as temporary:
+            temporary.write_text(content, encoding="ascii")
+    except OSError as error:
+        log.info("%s cannot be written (%s); the files are read again next time", record, error)

@@ -1,0 +1,197 @@
+"""The report of a dataset's check: counts, boxes, checksums, problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import pooch
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tttlib.boxes import degenerate, out_of_range
+from tttlib.data.contents import READERS
+from tttlib.data.delivery.archives import PUBLISHED
+from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
+
+_AT_ONCE = 1024  # images
+
+T = TypeVar("T")
+
+
+def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
+    """Count odd ones among boxes [N,4] (xmin, ymin, xmax, ymax, maxima exclusive).
+
+    Returns
+    -------
+    dict
+        `boxes`: all of them. `no_area`: at most one pixel wide or high, as the inclusive corners of
+        the files fall together or are in the wrong order. `outside`: reach out of the image of
+        width x height pixels. `whole_image`: cover all of it.
+    """
+    whole = (boxes[:, :2] <= 0).all(1) & (boxes[:, 2] >= width) & (boxes[:, 3] >= height)
+    return {
+        "boxes": len(boxes),
+        "no_area": int(degenerate(boxes, least_side=1).sum()),
+        "outside": int(out_of_range(boxes, height, width).sum()),
+        "whole_image": int(whole.sum()),
+    }
+
+
+@dataclass
+class Report:
+    """The result of a check, or what is known of it so far.
+
+    Attributes
+    ----------
+    name, root, progress
+        Name of the dataset, the data root, and whether to show progress bars.
+    lines
+        Facts, for people: counts, shapes, boxes, checksums.
+    missing
+        What a complete dataset would have besides; a part may be used as it is.
+    problems
+        What is damaged, each naming its file, in the order in which it was met.
+    absent
+        The errors behind `missing`.
+    counts
+        Part ("train", "fog severity 5") -> images of each class, in the order of the labels.
+    """
+
+    name: str
+    root: Path
+    progress: bool
+    lines: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    absent: list[MissingDataError] = field(default_factory=list)
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def lack(self, part: str, error: MissingDataError) -> None:
+        """Note that a part is not there."""
+        self.absent.append(error)
+        self.missing.append(part)
+
+    def try_all(
+        self, what: str, items: Iterable[T], use: Callable[[T], object], n: int | None
+    ) -> None:
+        """Call `use` for every item on all cores; what a DamagedDataError says becomes a problem.
+
+        When `items` itself raises one, the rest of them cannot be read. `what` and `n` are title
+        and length of the progress bar.
+        """
+
+        def attempt(item: T) -> str | None:
+            try:
+                use(item)
+            except DamagedDataError as error:
+                return str(error)
+            except OSError as error:
+                return str(unreadable(Path(error.filename or what), error))
+            return None
+
+        rest = iter(items)
+        bar = tqdm(total=n, desc=what, unit="image", disable=not self.progress)
+        with bar, ThreadPoolExecutor(READERS) as pool:
+            while True:
+                chunk: list[T] = []
+                try:
+                    chunk.extend(islice(rest, _AT_ONCE))
+                    ended = len(chunk) < _AT_ONCE
+                except (DamagedDataError, OSError) as error:
+                    self.problems.append(f"{error} (nothing behind it was read)")
+                    ended = True
+                self.problems += [problem for problem in pool.map(attempt, chunk) if problem]
+                bar.update(len(chunk))
+                if ended:
+                    return
+
+    def count(
+        self,
+        part: str,
+        labels: Tensor,
+        classes: int,
+        size: int | None = None,
+        expected: int | None = None,
+        where: object = None,
+    ) -> None:
+        """Note the images of each class and compare their number with what is published.
+
+        Parameters
+        ----------
+        part
+            What the images are of their dataset.
+        labels
+            int64 [N], each below `classes`.
+        classes
+            Number of classes.
+        size
+            Side of an image in pixels; None: no line is noted.
+        expected
+            Number of images published, equally many of each class; None: not compared.
+        where
+            File or folder to name in problems.
+        """
+        counts = tuple(torch.bincount(labels, minlength=classes).tolist())
+        self.counts[part] = counts
+        n, few, many = sum(counts), min(counts), max(counts)
+        if size is not None:
+            spread = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+            self.lines.append(
+                f"{part}: {n:,} images, uint8 [3,{size},{size}], {classes} classes, {spread} "
+                "images each"
+            )
+        if expected is None:
+            return
+        each = expected // classes
+        if n == 0:
+            self.problems.append(f"{where}: no readable images of {part}")
+        elif n < expected:
+            self.missing.append(f"{part}: {n:,} of {expected:,} images are there")
+        elif n > expected:
+            self.problems.append(
+                f"{where}: {n:,} images of {part}, where {expected:,} are published"
+            )
+        elif few != each or many != each:
+            odd = next(i for i, count in enumerate(counts) if count != each)
+            self.problems.append(
+                f"{where}: {counts[odd]} images of class {odd} in {part}, where {each} are "
+                "published"
+            )
+
+    def boxes(self, part: str, boxes: Tensor, size: int) -> None:
+        """Note how many of the boxes [N,4] are odd, see `box_counts`."""
+        odd = box_counts(boxes, size, size)
+        n, whole = odd["boxes"], odd["whole_image"]
+        self.lines.append(
+            f"{part}: {n:,} boxes, {odd['no_area']:,} without area, {odd['outside']:,} reach "
+            f"out of the image, {whole:,} ({whole / max(n, 1):.1%}) cover all of it"
+        )
+
+    def checksums(self, folder: Path, published: str) -> None:
+        """Compare files with their published checksums, unless they were noted as damaged."""
+        if (folder / "made.json").is_file():
+            self.lines.append(f"{folder} was made by tttlib: no checksums are published")
+            return
+        right = 0
+        for file, digest in PUBLISHED[published].items():
+            path = folder / file
+            if not path.is_file() or any(text.startswith(str(path)) for text in self.problems):
+                continue
+            try:
+                actual = pooch.file_hash(str(path), "md5")
+            except OSError as error:
+                self.problems.append(str(unreadable(path, error)))
+                continue
+            right += actual == digest
+            if actual != digest:
+                self.problems.append(
+                    f"{path} is not the published file: its md5 is {actual}, published is "
+                    f"{digest}; fetch it again"
+                )
+        self.lines.append(f"{right} files have their published checksums")

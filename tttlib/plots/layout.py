@@ -1,0 +1,79 @@
+"""How figures are put together: panels, legends, error bars, marks side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tttlib.plots.style import PAGE
+
+ASIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+"""A legend to the right of its panel."""
+
+
+def panels(
+    n: int, columns: int, height: float, *, extra: float = 0.0, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of the page's width with `n` panels in rows of `columns`, and its axes.
+
+    Parameters
+    ----------
+    n, columns
+        The panels; those that fill up the last row are invisible.
+    height, extra
+        Of a row, and what the figure is higher by, in inches.
+    options
+        For `matplotlib.pyplot.subplots`.
+
+    Returns
+    -------
+    Figure
+        The figure.
+    ndarray
+        Its axes, shape [rows, columns].
+    """
+    rows = -(-n // columns)
+    size = (PAGE, extra + height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    for axis in axes.flat[n:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def label_panels(axes: np.ndarray, x: str, y: str) -> None:
+    """Label the x axes of the last row and the y axes of the first column."""
+    for axis in axes[:, 0]:
+        axis.set_ylabel(y)
+    for axis in axes[-1]:
+        axis.set_xlabel(x)
+
+
+def legend_below(figure: Figure, axis: Axes, columns: int | None = None) -> None:
+    """Put the legend of one panel below all of them, in one row unless `columns` says otherwise."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
+
+
+def error_bars(
+    table: pd.DataFrame, value: str, low: str = "low", high: str = "high", *, scale: float = 100
+) -> np.ndarray:
+    """Return the lengths of error bars below and above a column, shape [2, N]; 0 or more."""
+    middle = table[value].astype("float64")
+    return scale * np.array([middle - table[low], table[high] - middle]).clip(0)
+
+
+def dodged(n: int, i: int, of: int, width: float = 0.7) -> np.ndarray:
+    """Return the places [n] of the i-th of several marks that lie side by side at 0 … n-1."""
+    return np.arange(n) + (i - (of - 1) / 2) * width / max(1, of)
+
+
+def name_rows(axis: Axes, names: list[str], **options: Any) -> None:
+    """Name the rows 0, 1, … of a panel, from the top, without lines between them."""
+    axis.set_yticks(range(len(names)), names, **options)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)

@@ -1,0 +1,96 @@
+"""A grid of settings with early stopping, and gains along one setting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from tttlib.plots.layout import ASIDE, error_bars
+from tttlib.plots.style import PAGE, PALETTE, pretty
+
+
+def early_stopping_grid(grid: pd.DataFrame, *, rows: str, columns: str) -> Figure:
+    """Draw the gain at the best step of each setting as a heatmap, and gain by step beside it.
+
+    Parameters
+    ----------
+    grid
+        Columns `rows`, `columns`, step (above 0), difference, low, high (fractions). The curves are
+        those of the column that holds the best setting.
+    rows, columns
+        The columns of the table that name a row and a column of the heatmap.
+    """
+    ranked = grid.sort_values(["difference", "step"], ascending=[False, True])
+    best = ranked.drop_duplicates([rows, columns])
+    down, across = sorted(best[rows].unique()), sorted(best[columns].unique())
+    gain, step = (
+        best.pivot(index=rows, columns=columns, values=k).loc[down, across].to_numpy(float)
+        for k in ("difference", "step")
+    )
+    gain = 100 * gain
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(PAGE, 2.9), width_ratios=[len(across) + 1.5, 5]
+    )
+    limit = max(1.0, np.abs(gain).max())
+    heatmap = left.imshow(gain, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+    for i, j in np.ndindex(gain.shape):
+        ink = "white" if abs(gain[i, j]) > 0.6 * limit else "black"
+        text = f"{gain[i, j]:+.1f}\nstep {step[i, j]:.0f}"
+        left.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
+    left.set_yticks(range(len(down)), [f"{value:g}" for value in down])
+    left.set_xticks(range(len(across)), [f"{value:g}" for value in across])
+    left.grid(visible=False)
+    left.set(title="gain at the best step", xlabel=_words(columns), ylabel=_words(rows))
+    figure.colorbar(heatmap, ax=left, label="points", shrink=0.8)
+    winner = float(best[columns].iloc[0])
+    right.axhline(0, color="black", linewidth=0.8)
+    for i, (value, curve) in enumerate(grid[grid[columns] == winner].groupby(rows)):
+        right.errorbar(
+            curve["step"] * (1 + 0.03 * i),  # side by side
+            100 * curve["difference"], yerr=error_bars(curve, "difference"), fmt="o-", ms=3.5,
+            lw=1.2, color=PALETTE[i], label=f"{value:g}",
+        )  # fmt: skip
+    right.set_xscale("log")
+    ticks = sorted(grid["step"].unique())
+    right.set_xticks(ticks, [str(t) for t in ticks])
+    right.minorticks_off()
+    right.set(title=f"{_words(columns)} {winner:g}", xlabel="TTT steps", ylabel="gain, points")
+    right.legend(title=_words(rows), **ASIDE)
+    return figure
+
+
+def gains_along(table: pd.DataFrame, *, x: str, line: str, label: str) -> Figure:
+    """Draw paired gains with intervals against a number on a logarithmic axis of base 2.
+
+    Parameters
+    ----------
+    table
+        Columns `x`, `line`, difference, low, high (fractions).
+    x, line
+        The columns of the number and of what names a curve.
+    label
+        Of the x axis.
+    """
+    figure, axis = plt.subplots(figsize=(PAGE * 0.62, 2.7))
+    axis.axhline(0, color="black", linewidth=0.8)
+    names = list(dict.fromkeys(table[line]))
+    for i, name in enumerate(names):
+        curve = table[table[line] == name].sort_values(x)
+        axis.errorbar(
+            curve[x] * 2 ** (0.12 * (i - (len(names) - 1) / 2)),  # side by side
+            100 * curve["difference"], yerr=error_bars(curve, "difference"), fmt="o-", ms=3.5,
+            lw=1.2, capsize=2, color=PALETTE[i], label=str(name),
+        )  # fmt: skip
+    axis.set_xscale("log", base=2)
+    ticks = sorted(table[x].unique())
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.minorticks_off()
+    axis.set(xlabel=label, ylabel="gain, points")
+    axis.legend(**ASIDE)
+    return figure
+
+
+def _words(name: str) -> str:
+    return {"lr": "learning rate"}.get(name, pretty(name))
