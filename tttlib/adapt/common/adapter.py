@@ -252,7 +252,12 @@ class Adapter(ABC):
         ValueError
             For an unknown preset, variant or constant, or a value that is not legal.
         """
-        constants, overrides = cls.preset(preset), cls.legal(overrides)
+        constants = cls.preset(preset)
+        known = [field.name for field in fields(constants)]
+        if wrong := [name for name in overrides if name not in known]:
+            raise ValueError(
+                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
+            )
         if cls.variants:
             variant = overrides.get("variant", constants.variant)
             choose("variant", variant, tuple(cls.variants))
@@ -268,17 +273,6 @@ class Adapter(ABC):
                 f"{cls.name} has no preset {name!r}; there are {', '.join(cls.presets)}"
             )
         return cls.presets[name]
-
-    @classmethod
-    def legal(cls, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `overrides` if all are constants of the method; raise ValueError otherwise."""
-        known = [field.name for field in fields(cls.preset(None))]
-        wrong = [name for name in overrides if name not in known]
-        if wrong:
-            raise ValueError(
-                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
-            )
-        return dict(overrides)
 
     # -- inside ----------------------------------------------------------------------------------
 
