@@ -3,6 +3,7 @@
 Parameters called `dataset` with the splits `split`, `…_split` (empty ones count for nothing), the
 folder `root` and the options `options` and `preprocess` of the loader name data; `model`, `models`,
 `…_model`, `…_models` and `head` name weights: bundled ones, or files.
+"""
 
 from __future__ import annotations
 
