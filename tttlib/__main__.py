@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         # tttlib.sweep is imported by the commands that run notebooks only: it keeps --help fast.
         sweeps = sys.modules.get("tttlib.sweep")
-        expected = (ValueError, OSError)
+        expected: tuple[type[Exception], ...] = (ValueError, OSError)
         if sweeps is not None:
             expected += (sweeps.NotebookError, sweeps.SweepError)
         if debug or not isinstance(error, expected):

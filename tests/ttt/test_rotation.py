@@ -169,6 +169,16 @@ def test_the_defaults_are_the_released_ones() -> None:
     assert torch.equal(again.losses, result.losses)
 
 
+@pytest.mark.parametrize("mode", [{"parallel": 2}, {"online": True, "heldout": images(2)}])
+def test_all_number_formats_of_images_give_the_same(mode: dict[str, object]) -> None:
+    grey = (images() * 255).round()
+    expected = run(model(), grey / 255, **mode)
+    result = run(model(), grey.byte(), **mode)
+    torch.testing.assert_close(result.losses, expected.losses, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.logits, expected.logits, atol=1e-6, rtol=0)
+    assert run(model().float(), grey / 255, **mode).logits.isfinite().all()
+
+
 def test_views() -> None:
     views = rotation.draw_views(200, 8, 4, True, 0, 3)
     for offsets in (views.top, views.left):
@@ -273,8 +283,10 @@ def test_bad_settings(settings: dict[str, object], message: str) -> None:
 
 
 def test_bad_images_and_networks() -> None:
-    with pytest.raises(ValueError, match="divide uint8 images by 255"):
-        run(model(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="images must be uint8"):
+        run(model(), torch.zeros(1, 3, 12, 12, dtype=torch.int32))
+    with pytest.raises(ValueError, match="too coarse"):
+        run(model().half(), images().half())
     with pytest.raises(ValueError, match=r"rotated images must be square, not \[12, 10\]"):
         run(model(), images()[..., :10])
     with pytest.raises(ValueError, match="needs a RotationNet, not MaskedAutoencoder"):

@@ -9,7 +9,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib.bench import corruption_speed, decoding_speed, device_speed, memory, palm, ttt_speed
+from tttlib.bench import (
+    adaptation_memory,
+    adaptation_speed,
+    corruption_speed,
+    decoding_speed,
+    device_speed,
+    ttt_speed,
+)
 from tttlib.runtime import environment
 
 log = logging.getLogger(__name__)
@@ -43,9 +50,9 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     elif what == "corruptions":
         corruption_speed.report(corruption_speed.bench_corruptions())
     elif what == "palm":
-        palm.report(palm.bench_palm(), out)
+        adaptation_speed.report(adaptation_speed.bench_palm(), out)
     elif what == "memory":
-        memory.report(memory.bench_memory(), out)
+        adaptation_memory.report(adaptation_memory.bench_memory(), out)
     elif what == "data":
         decoding_speed.report(decoding_speed.bench_data())
     else:

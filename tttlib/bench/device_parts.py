@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tttlib import adapt, corruptions
-from tttlib.bench import palm, roofline, ttt_speed
+from tttlib.bench import adaptation_speed, roofline, ttt_speed
 from tttlib.bench.corruption_speed import SEVERITY, time_one_image
 from tttlib.bench.timing import seconds
 from tttlib.data.photographs import pictures
@@ -149,7 +149,7 @@ def adaptation(device: torch.device, size: Size) -> Rows:
             for s in range(1, size.rounds + 2)
         ]
         case = palm.Case(preset, batch)
-        for row in palm._rows(case, net, batches, METHODS):
+        for row in adaptation_speed._rows(case, net, batches, METHODS):
             name = row["method"]
             waits = float("nan") if name == palm.PLAIN else _waits(net, name, batches)
             yield {**row, "waits for the device in a batch": waits}

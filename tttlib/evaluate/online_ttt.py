@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from tttlib import streams, ttt
+from tttlib.data import ImageSet
 from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
-from tttlib.evaluate.unit_rows import describe, protocol_of
+from tttlib.evaluate.unit_rows import describe, judged, protocol_of
 from tttlib.models import RotationNet
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
@@ -82,10 +83,11 @@ def online(
             progress=progress,
             **settings,
         )
-        rows = _stream_rows(plan, result)
+        rows = _stream_rows(plan, result, stream.dataset)
         return rows if heldout is None else pd.concat([rows, _heldout_rows(heldout, result)])
 
-    return store.run(unit, adapt, protocol=protocol_of(stream.dataset, PROTOCOL))
+    protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
+    return store.run(unit, adapt, protocol=protocol)
 
 
 def online_together(
@@ -138,9 +140,10 @@ def online_together(
     for i, (stream, unit) in enumerate(zip(several_streams, units, strict=True)):
 
         def rows(i: int = i, stream: streams.Stream = stream) -> pd.DataFrame:
-            return _stream_rows(stream.rows(), results[i])
+            return _stream_rows(stream.rows(), results[i], stream.dataset)
 
-        parts.append(store.run(unit, rows, protocol=protocol_of(stream.dataset, PROTOCOL)))
+        protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
+        parts.append(store.run(unit, rows, protocol=protocol))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -172,29 +175,24 @@ def _unit(
     }
 
 
-def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult) -> pd.DataFrame:
+def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult, dataset: ImageSet) -> pd.DataFrame:
     """Return one row per arrival and prediction."""
     k = len(result.evaluated_at)
     rows = plan.loc[plan.index.repeat(k)].assign(
         part="stream",
         step=np.tile(result.evaluated_at, len(plan)),
-        prediction=result.logits.argmax(-1).flatten().numpy(),
         loss=result.losses[:, 0].repeat_interleave(k).numpy(),
         failed=result.failed.repeat_interleave(k).numpy(),
     )
-    return rows.assign(correct=rows["prediction"] == rows["label"])
+    return judged(rows, result.logits.flatten(0, 1), dataset)
 
 
 def _heldout_rows(heldout: streams.Stream, result: ttt.TTTResult) -> pd.DataFrame:
     """Return one row per held-out image and evaluation."""
-    assert result.heldout_logits is not None
-    predictions = result.heldout_logits.argmax(-1).numpy()  # [E,M]
-    plan = heldout.rows()
-    parts = [
-        plan.assign(part="held-out", position=at, prediction=prediction)
-        for at, prediction in zip(result.heldout_at, predictions, strict=True)
-    ]
-    rows = pd.concat(parts, ignore_index=True)
-    return rows.assign(
-        step=0, loss=np.nan, failed=False, correct=rows["prediction"] == rows["label"]
+    assert result.heldout_logits is not None  # [E,M,C]
+    plan = heldout.rows().assign(part="held-out", step=0, loss=np.nan, failed=False)
+    evaluations = zip(result.heldout_at, result.heldout_logits, strict=True)
+    return pd.concat(
+        [judged(plan.assign(position=at), logits, heldout.dataset) for at, logits in evaluations],
+        ignore_index=True,
     )

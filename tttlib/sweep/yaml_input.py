@@ -15,7 +15,7 @@ LARGEST = 100_000
 class _Loader(yaml.SafeLoader):
     """Reads 1e-3 as a number, where YAML 1.1 sees a string, and refuses ambiguous files."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:

@@ -23,10 +23,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import RotationNet
+from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_steps import RotationSettings, adapt
 from tttlib.ttt.rotation_views import BORDERS, draw_views
-from tttlib.ttt.settings import check_heldout, check_ids
+from tttlib.ttt.settings import check_heldout
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
 __all__ = ["BORDERS", "FINETUNE", "draw_views", "run", "run_streams", "trained_parameters"]
@@ -65,7 +66,7 @@ def run(
     model
         The network. Standard mode leaves it untouched, online mode leaves it adapted.
     images
-        Floating point [N,3,H,H] in [0,1].
+        Images [N,3,H,H], floating point in [0,1] or uint8.
     steps, batch_size
         Updates per image, and views of the same image per step.
     lr
@@ -104,16 +105,15 @@ def run(
         For a network, images or settings that cannot be used, naming them.
     """
     names = trained_parameters(model, finetune)
+    ids = check_inputs(model, images, ids, heldout)
     settings = RotationSettings(
         steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
     )
     settings.check(images)
     if parallel is not None and parallel < 1:
         raise ValueError(f"parallel must be 1 or more, or None, not {parallel}")
-    ids = check_ids(ids, len(images))
     check_heldout(heldout, online, evaluate_every)
-    device = model.mean.device
-    stack = 1 if online else parallel or (1 if device.type == "cpu" else 16)
+    stack = 1 if online else parallel or (1 if model.mean.device.type == "cpu" else 16)
     net: StackedRotationNet | None = None
     parts, evaluations = [], HeldOut()
     with tqdm(total=len(images), desc="TTT", unit="image", disable=not progress) as bar:
@@ -124,7 +124,7 @@ def run(
                 net.set_weights()
             if heldout is not None and int(index[0]) % evaluate_every == 0:
                 evaluations.add(int(index[0]), _classify(net, heldout))
-            parts.append(adapt(net, images[index].to(device), ids[index], settings))
+            parts.append(adapt(net, to_network(images[index], model), ids[index], settings))
             bar.update(len(index))
     if online and net is not None:
         net.write_to_model()
@@ -184,15 +184,16 @@ def run_streams(
     settings = RotationSettings(
         steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
     )
-    for stream in images:
+    checked = []
+    for stream, stream_ids in zip(images, ids, strict=True):
+        checked.append(check_inputs(model, stream, stream_ids, None))
         settings.check(stream)
     net = StackedRotationNet(model, names, len(images))
     arrivals = torch.stack(list(images), 1)  # [N,S,3,H,H]
-    ids_of_arrivals = torch.stack([torch.as_tensor(x).cpu() for x in ids], 1)  # [N,S]
+    ids_of_arrivals = torch.stack(checked, 1)  # [N,S]
     parts = []
     for i in tqdm(range(len(arrivals)), "online TTT", disable=not progress):
-        here = arrivals[i].to(model.mean.device)
-        parts.append(adapt(net, here, ids_of_arrivals[i], settings))
+        parts.append(adapt(net, to_network(arrivals[i], model), ids_of_arrivals[i], settings))
     losses, logits, failed = (torch.stack(part, 1) for part in zip(*parts, strict=True))
     return [
         TTTResult(losses[s], logits[s], failed[s], evaluated_at=settings.times)
@@ -224,6 +225,5 @@ def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, 
 def _classify(net: StackedRotationNet, images: Tensor, batch_size: int = 250) -> Tensor:
     """Return logits [M,C] of a stack of one as it is, on the CPU."""
     net.write_to_model()
-    device = net.model.mean.device
-    parts = [net.model.classify(x.to(device)).float().cpu() for x in images.split(batch_size)]
-    return torch.cat(parts)
+    batches = (to_network(x, net.model) for x in images.split(batch_size))
+    return torch.cat([net.model.classify(x).float().cpu() for x in batches])

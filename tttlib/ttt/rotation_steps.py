@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tttlib.ttt.rotation_views import BORDERS, Views, draw_views, views_of
-from tttlib.ttt.settings import check_images, check_steps, prediction_times
+from tttlib.ttt.settings import check_steps, prediction_times
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
 
@@ -34,8 +34,7 @@ class RotationSettings:
         return prediction_times(self.evaluate_at, self.steps)
 
     def check(self, images: Tensor) -> None:
-        """Raise a ValueError for images that cannot be turned and values they do not allow."""
-        check_images(images)
+        """Raise a ValueError for images that are not square and values that cannot be."""
         side = images.shape[-1]
         if images.shape[-2] != side:
             raise ValueError(f"rotated images must be square, not {list(images.shape[-2:])}")
