@@ -148,10 +148,10 @@ def adaptation(device: torch.device, size: Size) -> Rows:
             corruptions.corrupt(pictures(side, batch), "glass_blur", s).to(device).float() / 255
             for s in range(1, size.rounds + 2)
         ]
-        case = palm.Case(preset, batch)
+        case = adaptation_speed.Case(preset, batch)
         for row in adaptation_speed._rows(case, net, batches, METHODS):
             name = row["method"]
-            waits = float("nan") if name == palm.PLAIN else _waits(net, name, batches)
+            waits = float("nan") if name == adaptation_speed.PLAIN else _waits(net, name, batches)
             yield {**row, "waits for the device in a batch": waits}
 
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from tttlib import ttt
 from tttlib.data import ImageSet
-from tttlib.evaluate import label_matching
 from tttlib.evaluate.matching_ttt import TrainableAtTest, check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import RotationNet
@@ -80,7 +79,7 @@ def gradient_alignment(
             random = torch.Generator().manual_seed(int(dataset.ids[batch.index[i]]))
             task = _self_supervised_loss(model, image, masks, random)
             logits = model.classify(image)
-            label_matching.check_outputs(logits.shape[1], dataset)
+            labels.check_outputs(logits.shape[1], dataset)
             classification = F.cross_entropy(logits, label)
             a, b = (_flat_gradient(loss, parameters) for loss in (task, classification))
             cosines.append(F.cosine_similarity(a, b, dim=0))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
-from tttlib.evaluate import label_matching
+from tttlib.evaluate import labels
 from tttlib.models.identity import weights_of
 from tttlib.models.verify import mismatch
 
@@ -29,7 +29,7 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
     ValueError
         If model and dataset number their classes differently.
     """
-    label_matching.check(tuple(getattr(model, "classes", ())), tuple(dataset.classes), dataset.name)
+    labels.check(tuple(getattr(model, "classes", ())), tuple(dataset.classes), dataset.name)
     selection = hashlib.sha256(dataset.ids.numpy().tobytes()).hexdigest()[:16]
     card: dict[str, Any] = getattr(model, "card", {})  # a network of the caller's own has none
     verified = card.get("verified", {"ok": None})
@@ -87,7 +87,7 @@ def judged(rows: pd.DataFrame, logits: Tensor, dataset: ImageSet) -> pd.DataFram
     ValueError
         If the model has fewer outputs than the dataset has classes.
     """
-    label_matching.check_outputs(logits.shape[-1], dataset)
+    labels.check_outputs(logits.shape[-1], dataset)
     prediction = logits.argmax(-1).cpu().numpy()
     return rows.assign(prediction=prediction, correct=prediction == rows["label"])
 
