@@ -248,6 +248,22 @@ def test_every_picture_is_served_or_counted(
     assert ".txt" not in line and ".csv" not in line
 
 
+def test_photographs_of_all_sizes(tmp_path: Path) -> None:
+    for i, size in enumerate([(300, 280), (280, 400), (256, 256)]):
+        official.write_jpeg(tmp_path / "mine" / "ab"[i % 2] / f"{i}.jpg", i, size)
+    name = f"folder:{tmp_path / 'mine'}"
+    for nothing in ({}, {"preprocess": ""}, {"preprocess": None}):
+        with pytest.raises(ValueError, match="-p preprocess resize256-bicubic"):
+            data.load(name, "test", **nothing)
+    images = data.load(name, "test", preprocess="resize256-bicubic")
+    assert images.images[:].shape == (3, 3, 224, 224)
+    assert len(data.load("scenes", "test", n=2, preprocess="")) == 2
+    with pytest.raises(ValueError, match="scenes has no option 'preprocess'"):
+        data.load("scenes", "test", preprocess="resize256-bicubic")
+    with pytest.raises(ValueError, match="has no option 'sizes'; it has classes, size, preprocess"):
+        data.load(name, "test", sizes=3)
+
+
 def test_photographs_are_upright_and_published_images_as_published(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +18,8 @@ import torch
 from PIL import Image
 
 from tttlib import data
-from tttlib.data import DamagedDataError, ImageSet, MissingDataError, decoded
+from tttlib.data import DamagedDataError, ImageSet, MissingDataError, decoded, mapped
+from tttlib.data.delivery import check
 
 # Sorted, they are the classes 0 … 4; the official list has another order.
 WNIDS = ("n03000001", "n01000002", "n02000003", "n09000004", "n04000005")
@@ -224,6 +228,82 @@ def test_changed_annotations_are_read_again(tmp_path: Path) -> None:
     listing.write_text("\n".join(listing.read_text().splitlines()[:4]) + "\n")
     second = data.load("tiny-imagenet", "valid", tmp_path)
     assert (len(first), len(second)) == (10, 4) and first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_bytes_that_change_in_the_middle_of_an_image(tmp_path: Path, split: str) -> None:
+    """Under the same lists, with the same size and time; a parquet file alike."""
+    folder = write_official(tmp_path / "official", photos(), photos())
+    inside = {
+        "train": f"train/{ORDER[1]}/images/{ORDER[1]}_1.JPEG",
+        "valid": "val/images/val_3.JPEG",
+    }
+    for path, root in (
+        (folder / inside[split], tmp_path / "official"),
+        (write_parquet(tmp_path / "hub", split, photos()), tmp_path / "hub"),
+    ):
+        before, stat = data.load("tiny-imagenet", split, root), path.stat()
+        raw = bytearray(path.read_bytes())
+        place = raw.rindex(b"\xff\xda") + 40  # in the scan of the last image that it holds
+        raw[place] ^= 1
+        path.write_bytes(raw)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        after = data.load("tiny-imagenet", split, root)
+        assert after.fingerprint != before.fingerprint
+        assert root.name == "hub" or not torch.equal(after.images, before.images)
+
+
+def zeros(path: Path) -> None:
+    size = path.stat().st_size
+    path.unlink()
+    path.write_bytes(bytes(size))
+
+
+def cut(path: Path) -> None:
+    raw = path.read_bytes()
+    path.unlink()
+    path.write_bytes(raw[:-1])
+
+
+@pytest.mark.parametrize("file", ["images.u8", "columns.npz"])
+@pytest.mark.parametrize(
+    "damage", [zeros, Path.unlink, lambda path: zeros(path.parent / "images.u8")]
+)
+def test_a_damaged_copy_is_made_again(
+    tmp_path: Path,
+    tiny_cache: Path,
+    file: str,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_parquet(tmp_path, "valid", photos())
+    first = data.load("tiny-imagenet", "valid", tmp_path)
+    expected = first.images.clone()
+    (folder,) = tiny_cache.iterdir()
+    damage(folder / file)
+    with caplog.at_level(logging.WARNING):
+        again = data.load("tiny-imagenet", "valid", tmp_path)
+    assert torch.equal(again.images, expected) and again.fingerprint == first.fingerprint
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert str(folder) in said and "decoded again" in said and "\n" not in said
+    caplog.clear()
+    data.load("tiny-imagenet", "valid", tmp_path)
+    assert not caplog.records
+
+
+def test_a_check_reads_the_whole_copy(
+    tmp_path: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path, "valid", photos())
+    data.load("tiny-imagenet", "valid", tmp_path)
+    (folder,) = tiny_cache.iterdir()
+    monkeypatch.setattr(mapped, "VERIFIED", 0)
+    raw = bytearray((folder / "images.u8").read_bytes())
+    raw[70_000] ^= 1
+    (folder / "images.u8").write_bytes(raw)
+    report = check.check("tiny-imagenet", tmp_path, progress=False)
+    assert not report.problems and not folder.exists()
+    assert any("the decoded copy was damaged and is removed" in line for line in report.lines)
 
 
 def test_an_interrupted_decoding_leaves_nothing(

@@ -58,7 +58,8 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
         Folder with the dataset's files, else $TTTLIB_DATA, else the user's cache.
     **options
         Of the family's own loader: `n=` and `seed=` of scenes, `corruption=` and `severity=` of the
-        sets that end in -c, `subset=` of imagenet, `preprocess=` of imagenet and folders …
+        sets that end in -c, `subset=` of imagenet, `preprocess=` of imagenet and folders ("" or
+        None: the loader's own) …
 
     Raises
     ------
@@ -69,6 +70,8 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
     DamagedDataError
         Naming the bad file.
     """
+    if not options.get("preprocess", True):
+        del options["preprocess"]
     if name.startswith("folder:"):
         own = Path(name.removeprefix("folder:")).expanduser()
         _check_options(name, folder, options)

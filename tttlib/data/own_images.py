@@ -224,7 +224,8 @@ def _side(file: Path | io.BytesIO, where: str) -> int:
     if width != height:
         raise ValueError(
             f"{where} is {width}x{height}, not square; for a folder choose "
-            'preprocess="resize256-bicubic", otherwise crop the images first'
+            'preprocess="resize256-bicubic" (-p preprocess resize256-bicubic), otherwise crop the '
+            "images first"
         )
     return width
 
