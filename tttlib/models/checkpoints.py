@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tttlib.models import identity, key_names
+from tttlib.models import efficientnet_lite, identity, key_names
 from tttlib.models.presets import PRESETS, build
 from tttlib.models.sources import SOURCES, STANDARD_R50, Source, class_names
 from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
@@ -78,6 +78,8 @@ def load(
         architecture.setdefault("norm_pix_loss", not _predicts_plain_pixels(state, path))
         state = _masked_autoencoder(state, *files)
         architecture.setdefault("head_type", key_names.head_type(state))
+    elif preset == "efficientnet-lite0":
+        state = efficientnet_lite.from_released(state)
     model = build(architecture)
     fit(
         model,

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tttlib.models.efficientnet_lite import efficientnet_lite0
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.models.resnext import ResNeXt
 from tttlib.models.rotation_net import RotationNet
@@ -82,6 +83,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_classes": 100,
     },
     "resnet-50": {"family": "resnet50", "num_classes": 1000},
+    # ImageNet weights that come from the package index.
+    "efficientnet-lite0": {"family": "efficientnet_lite0", "num_classes": 1000},
 }
 
 
@@ -97,6 +100,7 @@ _FAMILIES: dict[str, Callable[..., torch.nn.Module]] = {
     "resnext": ResNeXt,
     "rotation_net": RotationNet,
     "resnet50": _resnet50,
+    "efficientnet_lite0": efficientnet_lite0,
 }
 
 

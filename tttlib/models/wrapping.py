@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 class Wrapped(NormalisedNetwork):
-    """A copy of a network behind its normalisation; `network` is the copy. Made by `wrap`."""
+    """A network behind its normalisation, see `wrap`; `num_classes` is 0 where it is not known."""
 
-    def __init__(self, network: nn.Module, classes: Sequence[str], num_classes: int) -> None:
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__(num_classes)
-        self.network, self.classes = network, tuple(classes)
+        self.network = network
         self.card: dict[str, Any] = {}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -36,14 +36,15 @@ class Wrapped(NormalisedNetwork):
         answer = self.network(x)
         logits = answer.get("logits") if isinstance(answer, Mapping) else answer
         logits = logits if torch.is_tensor(logits) else getattr(answer, "logits", None)
+        name = self.card.get("name", type(self.network).__name__)
         if logits is None or logits.ndim != 2:
             raise ValueError(
-                f"{self.card['name']} answers with {_described(answer)}, not with logits [B,C]; "
+                f"{name} answers with {_described(answer)}, not with logits [B,C]; "
                 "wrap a module whose forward returns them"
             )
         if self.num_classes and logits.shape[1] != self.num_classes:
             raise ValueError(
-                f"{self.card['name']} has {logits.shape[1]} outputs, but {self.num_classes} class "
+                f"{name} has {logits.shape[1]} outputs, but {self.num_classes} class "
                 "names were given; name every output in order"
             )
         return logits
@@ -97,7 +98,8 @@ def wrap(
             "output in order"
         )
     num_classes = len(names) or (outputs if isinstance(outputs, int) else 0)
-    network = Wrapped(copy.deepcopy(module).eval(), names, num_classes).eval()
+    network = Wrapped(copy.deepcopy(module), num_classes).eval()
+    network.classes = names
     network.to(next(module.parameters()).device)
     for buffer, numbers in zip((network.mean, network.std), values, strict=True):
         buffer.copy_(torch.tensor(numbers).view(1, 3, 1, 1))

