@@ -61,7 +61,7 @@ def read(path: Path, shape: tuple[int, ...], *, verify: int | None = VERIFIED) -
         range(blocks), min(verify, blocks)
     )  # fmt: skip
     for i in chosen:
-        if zlib.crc32(pixels[i * BLOCK : (i + 1) * BLOCK]) != sums[i]:
+        if zlib.crc32(pixels[i * BLOCK : (i + 1) * BLOCK].data) != sums[i]:
             raise DamagedDataError(f"{path} was changed after it was written, at byte {i * BLOCK}")
     return flat.view(shape)
 

@@ -87,4 +87,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
         return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     from tttlib.data import cifar  # here as well: it takes all of tttlib.data
 
-    return {"cifar10": cifar.CLASSES_10, "cifar100": cifar.CLASSES_100}[dataset]
+    names = {"cifar10": cifar.CLASSES_10, "cifar100": cifar.CLASSES_100}
+    if dataset not in names:
+        raise ValueError(f"no class names are known of {dataset!r}; give them one by one")
+    return names[dataset]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from tttlib.models import checkpoints
-from tttlib.models.checkpoints import CheckpointError, weights_hash
+from tttlib.models import checkpoints, identity
 from tttlib.models.presets import PRESETS, build, create
+from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
+from tttlib.models.wrapping import wrap
 from tttlib.runtime.files import atomic_write
 from tttlib.runtime.paths import released, weights_file
 
@@ -35,6 +36,7 @@ __all__ = [
     "read_card",
     "save",
     "weights_hash",
+    "wrap",
 ]
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -105,6 +107,7 @@ def load(
         model = _load_with_card(path).to(device)
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)
+    identity.remember(model)
     if verify is not None:
         from tttlib.models.verify import verify as measure  # here: it needs all of tttlib.data
 
@@ -131,14 +134,14 @@ def _load_with_card(path: Path) -> Any:
         ) from error
     checkpoints.fit(
         model,
-        checkpoints.tensors(path).state,
+        tensors(path).state,
         path,
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
     )
     model.classes = classes
     model.card = {**card, "name": path.stem, "weights_sha256": weights_hash(path)}
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:
