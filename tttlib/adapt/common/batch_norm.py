@@ -109,7 +109,7 @@ def use_batch_statistics(model: nn.Module, *, prior: float = 0.0) -> int:
 
 def _convert(layer: _BatchNorm, prior: float = 0.0) -> None:
     converted: Any = layer
-    converted.__class__ = _extended(type(converted))
+    converted.__class__ = _extended(type(converted))  # type: ignore[arg-type]
     converted.prior, converted.views = prior, 1
 
 
