@@ -79,7 +79,7 @@ def gradient_alignment(
             random = torch.Generator().manual_seed(int(dataset.ids[batch.index[i]]))
             task = _self_supervised_loss(model, image, masks, random)
             logits = model.classify(image)
-            labels.check_outputs(logits.shape[1], dataset)
+            check_outputs(logits.shape[1], dataset)
             classification = F.cross_entropy(logits, label)
             a, b = (_flat_gradient(loss, parameters) for loss in (task, classification))
             cosines.append(F.cosine_similarity(a, b, dim=0))
