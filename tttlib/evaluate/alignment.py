@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tttlib import ttt
 from tttlib.data import ImageSet
+from tttlib.evaluate.labels import check_outputs
 from tttlib.evaluate.matching_ttt import TrainableAtTest, check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import RotationNet
