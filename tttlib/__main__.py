@@ -194,6 +194,10 @@ def main(arguments: list[str] | None = None) -> None:
     What the user can put right ends as one line on stderr and exit code 2, for files that cannot be
     written with the option or variable that helps. Defects keep their traceback.
     """
+    if arguments is None:  # a file called queue.py in the current folder runs nowhere
+        os.environ.setdefault("PYTHONSAFEPATH", "1")  # not in a worker
+        if sys.path[0] in ("", os.getcwd()):  # nor here, where `python -m tttlib` put it first
+            sys.path.append(sys.path.pop(0))
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

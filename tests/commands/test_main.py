@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from tttlib import __main__ as cli
 from tttlib import sweep
-from tttlib.commands import study
+from tttlib.commands import run, study
 
 
 def _call(*words: str) -> int:
@@ -35,7 +37,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
             raise asked["error"]
         return folder / path.name
 
-    monkeypatch.setattr(sweep, "run_notebook", run_notebook)
+    monkeypatch.setattr(run, "run_notebook", run_notebook)
     monkeypatch.chdir(tmp_path)
     cell = new_code_cell("steps = 1\nlr = 0.1\nrun_dir = ''", metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "02_x.ipynb")
@@ -150,6 +152,48 @@ def test_what_the_user_can_put_right_has_no_traceback(
     for place in (["--debug", "run", "02_x.ipynb"], ["run", "02_x.ipynb", "--debug"]):
         with pytest.raises(type(error)):
             cli.main(place)
+
+
+@pytest.mark.parametrize(
+    ("number", "where", "helps"),
+    [
+        (errno.EACCES, "elsewhere/x", "with --run-dir"),
+        (errno.EROFS, "cache/decoded/x", "set $TTTLIB_CACHE"),
+        (errno.ENOSPC, "data/x", "set $TTTLIB_DATA"),
+        (errno.EDQUOT, None, "--run-dir and $TTTLIB_CACHE"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_cannot_be_written_is_one_line_with_what_helps(
+    ran: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    where: str | None,
+    helps: str,
+    inside: bool,
+) -> None:
+    """In the command itself, or inside a notebook's cell, whose error quotes it."""
+    monkeypatch.setenv("TTTLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path / "data"))
+    names = () if where is None else (str(tmp_path / where),)
+    error = OSError(number, os.strerror(number), *names)
+    ran["error"] = sweep.NotebookError(f"02.ipynb: cell [3]: {error}") if inside else error
+    assert _call("run", "02_x.ipynb") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert os.strerror(number) in said and helps in said
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    """As in `tttlib data list | head -0`."""
+    command = [sys.executable, "-c", "from tttlib.__main__ import main; main(['data', 'list'])"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said and "error:" not in said
 
 
 def test_a_defect_keeps_its_traceback(ran: dict[str, Any]) -> None:

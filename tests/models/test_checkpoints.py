@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
 import io
 import logging
+import lzma
 import pickle
 import re
 import tarfile
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -430,6 +436,145 @@ def test_reading_leaves_no_class_allowed(tmp_path: Path) -> None:
     _, path, head = mae_files(tmp_path)
     checkpoints.load(path, "large", head=head, **MAE)
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+# -- files as people have them ---------------------------------------------------------------------
+
+
+def averaged(state: State) -> State:
+    """The same shapes, other numbers."""
+    return {k: v + 0.5 if v.is_floating_point() else v for k, v in state.items()}
+
+
+def shadow(state: State) -> State:
+    net = torch.optim.swa_utils.AveragedModel(zoo.create("wrn-28-10", **WRN))
+    net.module.load_state_dict(state)
+    return dict(net.state_dict())
+
+
+FORMS: dict[str, Callable[[State], object]] = {
+    "compiled": lambda s: under("_orig_mod.", s),
+    "parallel, compiled": lambda s: under("module._orig_mod.", s),
+    "compiled, parallel": lambda s: {"model_state_dict": under("_orig_mod.module.", s)},
+    "lightning": lambda s: {"state_dict": under("net.", s), "pytorch-lightning_version": "2.4"},
+    "backbone": lambda s: {"net": under("backbone.", s), "acc": 93.5, "epoch": 199},
+    "fabric": lambda s: {"model": under("_forward_module.model.", s)},
+    "nested": lambda s: {"model": {"state_dict": s, "name": "wrn"}, "optimizer": {"state": {}}},
+    "metrics in between": lambda s: {**s, "epoch": 3, "best": 0.9, "history": [1, 2]},
+    "numpy metrics": lambda s: {
+        "model": s,
+        "acc": np.float64(0.9),
+        "step": np.int64(3),
+        "curve": np.linspace(0, 1, 3),
+        "seen": np.bool_(True),
+    },
+    "numpy weights": lambda s: {k: v.numpy() for k, v in s.items()},
+    "averaged": shadow,
+    "averaged, parallel": lambda s: {"state_dict": under("module.", shadow(s))},
+    "an average alone": lambda s: {"ema": s, "decay": 0.999},
+    "an average in another list": lambda s: {"params_ema": s},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_one_state_dict(tmp_path: Path, form: str) -> None:
+    state = weights("wrn-28-10", **WRN)
+    net = checkpoints.load(saved(tmp_path / "x.pt", FORMS[form](state)), "wrn-28-10", **WRN)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    assert ("average" in net.card.get("weights", "")) == ("average" in form)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda raw, ema: {"state_dict": raw, "state_dict_ema": ema, "epoch": 3},
+        lambda raw, ema: {"model_ema": under("module.", ema), "model": raw},
+        lambda raw, ema: {"params": raw, "params_ema": ema},
+        lambda raw, ema: {"checkpoint": 1, "net": raw, "ema": {"shadow": ema, "decay": 0.99}},
+        lambda raw, ema: {**under("online_model.", raw), **under("ema_model.", ema)},
+        lambda raw, ema: {"state_dict": {**under("model.", raw), **under("model_ema.", ema)}},
+        lambda raw, ema: {"model": raw, "swa_state_dict": {**under("module.", ema)}},
+    ],
+)
+def test_raw_weights_beside_their_average(
+    tmp_path: Path, form: Callable[[State, State], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = weights("wrn-28-10", **WRN)
+    path = saved(tmp_path / "x.pt", form(raw, averaged(raw)))
+    for choice, expected, kind in ((None, averaged(raw), "average"), (False, raw, "raw")):
+        caplog.clear()
+        net = zoo.load(path, preset="wrn-28-10", average=choice, **WRN)
+        assert torch.equal(net.fc.weight, expected["fc.weight"])
+        assert net.card["weights"].startswith(kind) and f"loaded the {kind}" in caplog.text
+    assert torch.equal(zoo.load(path, preset="wrn-28-10", average=True, **WRN).mean, net.mean)
+
+
+@pytest.mark.parametrize(("container", "average"), [("model", True), ("model_ema", False)])
+def test_weights_that_the_file_lacks(tmp_path: Path, container: str, average: bool) -> None:
+    path = saved(tmp_path / "x.pt", {container: weights("wrn-28-10", **WRN)})
+    with pytest.raises(CheckpointError, match=f"leave average={average} out"):
+        zoo.load(path, preset="wrn-28-10", average=average, **WRN)
+
+
+def packed(module: Any) -> Callable[[Path, State], None]:
+    def write(path: Path, state: State) -> None:
+        torch.save(state, path)
+        path.write_bytes(module.compress(path.read_bytes()))
+
+    return write
+
+
+def scripted(path: Path, state: State) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions of PyTorch say that it is old
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+
+
+def zipped(path: Path, state: State) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/model.pt", b"...")
+
+
+FOREIGN: dict[str, tuple[Callable[[Path, State], object], str]] = {
+    "gzip": (packed(gzip), r"is compressed \(gzip\); unpack"),
+    "bzip2": (packed(bz2), r"is compressed \(bzip2\); unpack"),
+    "xz": (packed(lzma), r"is compressed \(xz\); unpack"),
+    "zip": (zipped, "is a zip archive; unpack"),
+    "TorchScript": (
+        scripted,
+        r"is a TorchScript program; save `program.state_dict\(\)`",
+    ),
+    "LFS": (
+        lambda path, state: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid 0"),
+        "is a Git LFS pointer of 48 bytes",
+    ),
+    "Keras": (lambda path, state: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".pth.tar"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_of_another_kind_are_refused_for_what_they_are(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    write, message = FOREIGN[kind]
+    path = tmp_path / f"file{suffix}"
+    write(path, weights("wrn-28-10", **WRN))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        zoo.load(path, preset="wrn-28-10", **WRN)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_the_first_bytes_decide_and_not_the_name(tmp_path: Path, old_format: bool) -> None:
+    state = weights("wrn-28-10", **WRN)
+    pickled, plain = tmp_path / "a.safetensors", tmp_path / "b.pt"
+    torch.save(state, pickled, _use_new_zipfile_serialization=not old_format)
+    save_file(state, plain)
+    for path in (pickled, plain):
+        net = zoo.load(path, preset="wrn-28-10", **WRN)
+        assert torch.equal(net.fc.weight, state["fc.weight"])
 
 
 # -- zoo -------------------------------------------------------------------------------------------

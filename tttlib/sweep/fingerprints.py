@@ -1,8 +1,8 @@
 """Which data and weights a unit uses, told from its parameters, and their fingerprints.
 
 Parameters called `dataset` with the splits `split`, `…_split` (empty ones count for nothing), the
-folder `root` and the loader's `options` name data; `model`, `models`, `…_model`, `…_models` and
-`head` name weights: bundled ones, or files.
+folder `root` and the options `options` and `preprocess` of the loader name data; `model`, `models`,
+`…_model`, `…_models` and `head` name weights: bundled ones, or files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Raises
     ------
-    ValueError
+    FileNotFoundError
         For weights that are neither bundled nor a file. Besides, what `data.load` raises for data
         that are unknown, missing or damaged.
     """
@@ -35,7 +35,9 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
     dataset = parameters.get("dataset")
     if isinstance(dataset, str) and dataset:
         for split in _splits(parameters):
-            options = parameters.get("options")
+            options = dict(parameters.get("options") or {})
+            if parameters.get("preprocess"):
+                options["preprocess"] = parameters["preprocess"]
             images_ = images(dataset, split, parameters.get("root") or "", options)
             name = " ".join(["data", dataset, split, *([_text(options)] if options else [])])
             fingerprints[name] = images_.fingerprint
@@ -45,7 +47,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
         path = path if path.is_file() else weights_file(name)
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
-            raise ValueError(f"no weights {name!r}: no such file, and bundled are {known}")
+            raise FileNotFoundError(f"no weights {name!r}: no such file, and bundled are {known}")
         fingerprints[f"weights {path.stem}"] = _digest(
             path, path.stat().st_mtime_ns, path.stat().st_size
         )
@@ -54,7 +56,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 def signature(parameters: Mapping[str, Any]) -> str:
     """Return a text that is equal for units that use the same things."""
-    named = ("dataset", "root", "options", "n_images", "split")
+    named = ("dataset", "root", "options", "preprocess", "n_images", "split")
     kept = [n for n in parameters if n in named or n.endswith("_split") or WEIGHTS.fullmatch(n)]
     return json.dumps({name: parameters[name] for name in kept}, sort_keys=True)
 

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.batching import StackSize, masks_at_once
+from tttlib.ttt.entrance import to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
 from tttlib.ttt.sgd import StackedOptimizer
@@ -26,7 +27,6 @@ def run_standard(
     model: MaskedAutoencoder, images: Tensor, masks: MaskOrders, settings: Settings
 ) -> TTTResult:
     """Adapt a stack of `images` [N,3,H,W] at a time, each from the source weights."""
-    device = model.cls_token.device
     size = StackSize.of(model, settings, len(images))
     names = trained_parameters(model, settings.finetune)
     parts: list[Part] = []
@@ -43,7 +43,7 @@ def run_standard(
                         optimizer = StackedOptimizer(net, settings.rule)
                     net.reset()
                     optimizer.restart()
-                    chunk = images[index].to(device)
+                    chunk = to_network(images[index], model)
                     parts.append(adapt(net, optimizer, chunk, masks[index], settings, net.reset))
             except RuntimeError as error:
                 net = optimizer = None

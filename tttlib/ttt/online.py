@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.anchoring import Brakes
+from tttlib.ttt.entrance import to_network
 from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
@@ -38,7 +39,7 @@ def run_online(
                 evaluations.add(i, learner.classify(heldout))
             if settings.reset_optimizer:
                 learner.optimizer.restart()
-            image = images[i : i + 1].to(model.cls_token.device)
+            image = to_network(images[i : i + 1], model)
             if torch.isfinite(image).all():
                 parts.append(learner.learn(image, masks[i : i + 1]))
             else:
@@ -89,10 +90,9 @@ class _Learner:
         """Return logits [M,C] of images [M,3,H,W] by the weights as they are."""
         self.brakes.predictor.write_to_model()
         model = self.net.model
-        device = model.cls_token.device
-        with self.settings.precision(device):
-            batches = images.split(batch_size)
-            return torch.cat([model.classify(x.to(device)).float().cpu() for x in batches])
+        with self.settings.precision(model.mean.device):
+            batches = (to_network(x, model) for x in images.split(batch_size))
+            return torch.cat([model.classify(x).float().cpu() for x in batches])
 
     def _steps(self, image: Tensor, orders: Tensor) -> Part:
         self.brakes.copy_of_weights(into=self.before)

@@ -18,20 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.ttt.entrance import check_inputs
 from tttlib.ttt.loop import run_standard
 from tttlib.ttt.online import run_online
 from tttlib.ttt.result import TTTResult
-from tttlib.ttt.settings import (
-    MaskOrders,
-    Settings,
-    check_heldout,
-    check_ids,
-    check_images,
-    trained_parameters,
-)
+from tttlib.ttt.settings import MaskOrders, Settings, check_heldout, trained_parameters
 
 
 def scaled_lr(blr: float, batch_size: int) -> float:
@@ -77,7 +72,7 @@ def run(
     model
         The network. Standard mode leaves it untouched, online mode leaves it adapted.
     images
-        Floating point [N,3,H,W] in [0,1].
+        Images [N,3,H,W], floating point in [0,1] or uint8.
     steps
         Updates per image.
     batch_size
@@ -136,7 +131,7 @@ def run(
             f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
             f"{type(model).__name__}; of the bundled networks the mae-… ones"
         )
-    check_images(images)
+    ids = check_inputs(model, images, ids, heldout)
     settings = Settings(
         steps=steps,
         batch_size=batch_size,
@@ -160,7 +155,7 @@ def run(
     trained_parameters(model, finetune)  # refuses unknown modes
     model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or predict
     check_heldout(heldout, online, evaluate_every)
-    masks = MaskOrders(model, settings, check_ids(ids, len(images)), orders)
+    masks = MaskOrders(model, settings, ids, None if orders is None else torch.as_tensor(orders))
     with _evaluating(model):
         if online:
             return run_online(model, images, masks, settings, heldout)

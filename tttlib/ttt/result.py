@@ -41,8 +41,19 @@ class TTTResult:
     heldout_logits: Tensor | None = None
 
     def accuracy(self, labels: Tensor) -> Tensor:
-        """Return the share of right answers after each number of updates in `evaluated_at`, [K]."""
-        labels = torch.as_tensor(labels).cpu()
+        """Return the share of right answers after each number of updates in `evaluated_at`, [K].
+
+        Raises
+        ------
+        ValueError
+            For labels that are no outputs of the network.
+        """
+        labels, outputs = torch.as_tensor(labels).cpu(), self.logits.shape[-1]
+        if len(labels) and not 0 <= labels.min() <= labels.max() < outputs:
+            raise ValueError(
+                f"labels must be 0 … {outputs - 1}, the outputs of the network, not "
+                f"{int(labels.min())} … {int(labels.max())}"
+            )
         return (self.logits.argmax(-1) == labels[:, None]).double().mean(0)
 
 

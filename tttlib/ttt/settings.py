@@ -164,28 +164,11 @@ def prediction_times(evaluate_at: Sequence[int] | None, steps: int) -> tuple[int
 
 
 def check_steps(steps: int, batch_size: int, lr: float) -> None:
-    """Raise a ValueError for counts below 1 or a learning rate that is no number from 0 up."""
-    if steps < 1 or batch_size < 1:
+    """Raise a ValueError for counts that are no whole numbers from 1 up, or a negative rate."""
+    if not all(isinstance(n, Integral) and n >= 1 for n in (steps, batch_size)):
         raise ValueError(f"steps and batch_size must be 1 or more, not {steps} and {batch_size}")
     if not lr >= 0:
         raise ValueError(f"lr must be 0 or more, not {lr}")
-
-
-def check_images(images: Tensor) -> None:
-    """Raise a ValueError for anything but floating point [N,3,H,W] with N > 0."""
-    if not images.is_floating_point() or images.ndim != 4 or len(images) == 0:
-        raise ValueError(
-            f"images must be floating point [N,3,H,W] in [0,1] with N > 0, got {images.dtype} "
-            f"{list(images.shape)}; divide uint8 images by 255"
-        )
-
-
-def check_ids(ids: Tensor | None, n: int) -> Tensor:
-    """Return the ids of n images, 0 … n-1 where none are given, on the CPU."""
-    ids = torch.arange(n) if ids is None else torch.as_tensor(ids).cpu()
-    if len(ids) != n:
-        raise ValueError(f"{n} images but {len(ids)} ids")
-    return ids
 
 
 def check_heldout(heldout: Tensor | None, online: bool, evaluate_every: int) -> None:

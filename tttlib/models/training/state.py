@@ -27,10 +27,27 @@ class TrainingState:
         self._saved = time.monotonic()
 
     def load(self, model: Any, device: torch.device) -> int:
-        """Set the weights of `model` and return the number of the phase to go on with."""
+        """Set the weights of `model` and return the number of the phase to go on with.
+
+        A file that cannot be read is said, and training starts anew.
+
+        Raises
+        ------
+        ValueError
+            For a state of other settings.
+        """
         if not self.path.is_file():
             return 0
-        state = torch.load(self.path, map_location=device, weights_only=True)
+        try:
+            state = torch.load(self.path, map_location=device, weights_only=True)
+            if state["recipe"] == repr(self.recipe):
+                self._check(state, model.state_dict())
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a damaged file provokes in the reader
+            reason = str(error).partition("\n")[0][:100] or type(error).__name__
+            log.warning("%s cannot be used (%s); training starts anew", self.path, reason)
+            return 0
         if state["recipe"] != repr(self.recipe):
             raise ValueError(
                 f"{self.path} belongs to a run with other settings; delete it or train elsewhere"
@@ -81,3 +98,13 @@ class TrainingState:
         with atomic_write(self.path) as temporary:
             torch.save(state, temporary)
         self._saved = time.monotonic()
+
+    def _check(self, state: dict[str, Any], expected: dict[str, Tensor]) -> None:
+        """Raise a ValueError unless a checkpoint holds everything that going on needs."""
+        weights, phases = state["model"], len(self.recipe.phases)
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+            raise ValueError("its weights are not those of the recipe")
+        if not (0 <= state["phase"] < phases == len(state["losses"]) and state["step"] >= 0):
+            raise ValueError(f"phase {state['phase']} of {phases}, step {state['step']}")
+        if not {"state", "param_groups"} <= state["optimizer"].keys():
+            raise ValueError("its optimizer has no state")

