@@ -45,7 +45,13 @@ def recorded_view(x: Tensor) -> Tensor:
 
 @pytest.mark.oracles
 @pytest.mark.parametrize("name", RECORDED)
-def test_logits_and_parameters_of_the_released_code(name: str, oracles_root: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_logits_and_parameters_of_the_released_code(
+    name: str, oracles_root: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # recorded in full float32
     file = np.load(oracles_root / "ctta_reference.npz")
     arrays = {key: torch.from_numpy(file[key]) for key in file.files if key != "meta"}
     net = small.Recorded().eval()
@@ -53,14 +59,15 @@ def test_logits_and_parameters_of_the_released_code(name: str, oracles_root: Pat
         {k.removeprefix("init/"): v for k, v in arrays.items() if k.startswith("init/")}
     )
     view = {} if name in ("bn1", "tent") else {"augment": recorded_view}
-    adapter = adapt.create(name, net, **RECORDED[name], **view)
+    adapter = adapt.create(name, net.to(device), **RECORDED[name], **view)
     for images, expected in zip(arrays["images"], arrays[f"{name}/logits"], strict=True):
-        torch.testing.assert_close(adapter(images), expected, atol=1e-4, rtol=0)
+        logits = adapter(images.to(device)).cpu()
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     final = f"{name}/final/"
     for key in [k for k in arrays if k.startswith(final)]:
         # A bias in front of a BatchNorm layer has the gradient 0 but for rounding.
         atol = 1e-2 if key.endswith("block3.2.bias") else 1e-4
-        got = adapter.model.state_dict()[key.removeprefix(final)]
+        got = adapter.model.state_dict()[key.removeprefix(final)].cpu()
         torch.testing.assert_close(got, arrays[key], atol=atol, rtol=0, msg=key)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tttlib import adapt
-from tttlib.bench import memory as bench_memory
+from tttlib.bench import adaptation_memory as bench_memory
 from tttlib.models import zoo
 
 METHODS = [name for name in adapt.NAMES if name != "palm_ttt"]  # learns from one image at a time

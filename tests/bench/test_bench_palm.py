@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tttlib import bench
-from tttlib.bench import palm as bench_palm
-from tttlib.bench.palm import PLAIN, Case
+from tttlib.bench import adaptation_speed as bench_palm
+from tttlib.bench.adaptation_speed import PLAIN, Case
 
 METHODS = ("source", "tent", "palm")
 

@@ -237,7 +237,7 @@ def test_a_run_in_use_is_left_alone(
     notebooks: list[Path], executor: Callable[..., list[str]]
 ) -> None:
     run = _interrupt(notebooks, executor)
-    lock = folder_lock.hold(run)
+    lock = folder_lock.held(run)
     assert lock is not None
     with lock:
         assert _run(notebooks) != run

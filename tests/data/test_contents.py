@@ -27,7 +27,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read; changes made before now count as old ones."""
     read: list[str] = []
     sum_of = contents._sum
-    monkeypatch.setattr(contents, "_sum", lambda path: read.append(path) or sum_of(path))
+    monkeypatch.setattr(contents, "_sum", lambda *file: read.append(file[0]) or sum_of(*file))
     monkeypatch.setattr(contents, "_JUST_NOW", -3600e9)
     return read
 
@@ -94,7 +94,7 @@ def test_a_change_behind_the_systems_back_is_found_on_rereading(
     files: list[Path], reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = fingerprint("key", files, "")
-    states = {path: contents._state(path, "") for path in files}
+    states = {str(path): contents._state(str(path), "") for path in files}
     flip(files[0], 1 << 20)
     monkeypatch.setattr(contents, "_state", lambda path, remedy: states[path])
     assert fingerprint("key", files, "") == first

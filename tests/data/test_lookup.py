@@ -43,7 +43,7 @@ def test_refused_by_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(DamagedDataError, match=f"{tmp_path} {message}"):
             listing(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", refuse)
+        patch.setattr("os.open", refuse)
         with pytest.raises(DamagedDataError, match=f"{tmp_path / 'file'} {message}"):
             fingerprint("key", [tmp_path / "file"], "fetch it")
     with monkeypatch.context() as patch:

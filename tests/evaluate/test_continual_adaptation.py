@@ -93,15 +93,17 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 ) -> None:
     whole, folder = run(net, tmp_path / "whole"), tmp_path / "broken"
     killed(monkeypatch, net, folder, pieces=killed_after + 1)
-    assert len(list((folder / "states").iterdir())) == 1
+    (state,) = (folder / "states").iterdir()
     pieces = counted(monkeypatch)
     again = run(net, folder)
     assert len(pieces) == 2 - killed_after
     pd.testing.assert_frame_equal(again.rows, whole.rows)
     pd.testing.assert_frame_equal(again.diagnostics, whole.diagnostics)
-    assert not list((folder / "states").iterdir())
+    assert not state.exists()
+    state.write_bytes(b"left by a run that was killed at its very end")
     run(net, folder)
     assert len(pieces) == 2 - killed_after  # finished: nothing runs again
+    assert not state.exists()
 
 
 def wrong_bytes(state: Path, folder: Path) -> None:

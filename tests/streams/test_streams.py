@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -277,3 +279,56 @@ def test_random_orders_start_with_the_given_one_and_differ() -> None:
 def test_orders_refuse_what_they_cannot_do(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(scenes())  # type: ignore[operator]
+
+
+# -- sets that are stored class after class --------------------------------------------------------
+
+
+def labelled(labels: list[int]) -> ImageSet:
+    dataset = scenes(len(labels))
+    return replace(dataset, labels=torch.tensor(labels))
+
+
+CLASS_AFTER_CLASS = {
+    "sorted": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    "folders in another order": [2, 2, 2, 2, 0, 0, 0, 0, 1, 1, 1, 1],
+    "one image of each class": list(range(10)),
+    "sizes differ": [0] + [1] * 8 + [5, 5],
+}
+MIXED_CLASSES = {
+    "mixed": [0, 1, 0, 1, 2, 0, 2, 1, 0],
+    "one class": [3] * 9,
+    "too few to tell": [0, 0, 1, 1, 2, 2, 3],
+    "all different in any order": [4, 1, 9, 0, 3, 8, 2, 7],
+}
+
+
+@pytest.mark.parametrize("labels", CLASS_AFTER_CLASS.values(), ids=CLASS_AFTER_CLASS)
+def test_class_after_class_is_shuffled_alike_in_every_block(labels: list[int]) -> None:
+    dataset, n = labelled(labels), len(labels)
+    for make in (streams.continual, streams.gradual):
+        stream = make(dataset, BLURS, batch_size=4)
+        index = stream.plan["index"].to_numpy().reshape(-1, n)
+        assert (index == index[0]).all() and sorted(index[0]) == list(range(n))
+        assert index[0].tolist() != list(range(n)) and "shuffled" in str(stream.order)
+        assert stream.where(domain=BLURS[0]).thinned(3).order == stream.order
+        other = make(dataset, BLURS, batch_size=4, seed=1)
+        assert other.plan["index"].tolist() != stream.plan["index"].tolist()
+        stored = make(dataset, BLURS, batch_size=4, order="as stored")
+        assert stored.plan["index"].tolist()[:n] == list(range(n)) and stored.order is None
+    same = streams.mixed(dataset, BLURS, batch_size=4, every=True)
+    assert same.rows()["id"].value_counts().eq(2).all() and same.order is None
+
+
+@pytest.mark.parametrize("labels", MIXED_CLASSES.values(), ids=MIXED_CLASSES)
+def test_other_sets_arrive_as_they_are_stored(labels: list[int]) -> None:
+    dataset, n = labelled(labels), len(labels)
+    stream = streams.continual(dataset, BLURS, batch_size=4)
+    assert stream.plan["index"].tolist() == [*range(n)] * 2 and stream.order is None
+    shuffled = streams.continual(dataset, BLURS, batch_size=4, order="shuffled")
+    assert shuffled.plan["index"].tolist()[:n] != list(range(n)) and shuffled.order
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown order 'sorted'; known are as stored, shuffled"):
+        streams.continual(scenes(), BLURS, batch_size=4, order="sorted")

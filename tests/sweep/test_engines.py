@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import signal
@@ -18,13 +19,13 @@ import pytest
 from sweeping import lines, run, states, units_of
 
 from tttlib import sweep
-from tttlib.sweep import engines, orchestrator
+from tttlib.sweep import engines, task
 from tttlib.sweep.engines import machine, slurm
 
 
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orchestrator, "GRACE", 0.3)
+    monkeypatch.setattr(task, "GRACE", 0.3)
 
 
 def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
@@ -230,14 +231,14 @@ def test_jobs_of_slurm_are_submitted_as_arrays(
     told: dict[str, Any] = {}
 
     class Job:
-        def __init__(self, task: dict) -> None:
+        def __init__(self, task: task.Task) -> None:
             self.task = task
 
         def done(self) -> bool:
             return True
 
         def result(self) -> dict:
-            return slurm.run_unit({**self.task, "worker": False})
+            return slurm.run_unit(dataclasses.replace(self.task, worker=False))
 
     class Executor:
         def __init__(self, folder: Path, cluster: str) -> None:

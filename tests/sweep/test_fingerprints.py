@@ -32,7 +32,9 @@ def test_files_of_weights_are_looked_at_again_when_they_change(tmp_path: Path) -
 
 
 def test_unknown_weights_are_told() -> None:
-    with pytest.raises(ValueError, match=r"no weights 'mae-scene': no such file.*mae-scenes"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no weights 'mae-scene': no such file.*mae-scenes"
+    ):
         fingerprints.uses({"model": "mae-scene"})
 
 

@@ -18,7 +18,8 @@ from tttlib import results, sweep
 from tttlib.commands import run as run_command
 from tttlib.commands import study
 from tttlib.results import goldens
-from tttlib.sweep import forecast, notebooks, worker
+from tttlib.sweep import forecast, notebooks
+from tttlib.sweep.engines import serial
 
 OLD = Path(__file__).parents[1] / "goldens" / "written_by_3c1807f"
 
@@ -42,7 +43,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_a_sweep_is_resumed_without_computing(
     old: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker, "run_unit", _refused)
+    monkeypatch.setattr(serial, "run_unit", _refused)
     before = _files(old)
     summary = sweep.run_sweep("grid.yaml", "sweep", engine="serial", progress=False)
     assert (summary.total, summary.earlier, summary.failed) == (6, 6, [])

@@ -153,7 +153,7 @@ from pathlib import Path
 from tttlib.sweep import folder_lock, records
 import trivial_experiment
 folder = Path(sys.argv[1])
-with folder_lock.hold(folder):
+with folder_lock.held(folder):
     print("held", flush=True)
     time.sleep(1)
     trivial_experiment.write_rows(folder, {"experiment": "trivial", "number": 0, "seed": 0})

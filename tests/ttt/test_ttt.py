@@ -77,10 +77,14 @@ def oracle(folder: Path, name: str) -> tuple[MaskedAutoencoder, dict, dict[str, 
 @pytest.mark.oracles
 @pytest.mark.parametrize("name", ["sgd", "online"])
 @pytest.mark.parametrize("parallel", [1, None])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_parity_with_the_released_implementation(
-    oracles_root: Path, name: str, parallel: int | None
+    oracles_root: Path, name: str, parallel: int | None, device: str
 ) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     net, config, arrays = oracle(oracles_root, name)
+    net.to(device)
     result = ttt.run(
         net,
         arrays["images"],
@@ -99,7 +103,7 @@ def test_parity_with_the_released_implementation(
     assert not result.failed.any()
     if config["online"]:
         for key in [k for k in arrays if k.startswith("final/")]:
-            got = net.state_dict()[key.removeprefix("final/")]
+            got = net.state_dict()[key.removeprefix("final/")].cpu()
             torch.testing.assert_close(got, arrays[key], atol=1e-5, rtol=0)
 
 

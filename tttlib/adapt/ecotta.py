@@ -27,19 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from tttlib.adapt.common import parameters
+from tttlib.adapt.common import meta_networks, parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
 from tttlib.adapt.common.config import at_least, choose
 from tttlib.adapt.common.image_views import WARM_UP, random_view
 from tttlib.adapt.common.losses import reliable_entropy
-from tttlib.adapt.common.meta_networks import (
-    MetaNetwork,
-    PartsWithMeta,
-    ends_of_parts,
-    residual_blocks,
-    shapes_of_parts,
-)
 from tttlib.adapt.common.optimizers import Sgd
 
 
@@ -143,20 +136,22 @@ class Ecotta(Adapter, name="ecotta"):
                 "ecotta warms up on source images: pass source=data.load(...), or a callable that "
                 "gives batches for an epoch, or warmed=state_dict() of an earlier adapter"
             )
-        ends = ends_of_parts(list(config.blocks or residual_blocks(self.model)), config.parts)
+        ends = meta_networks.ends_of_parts(
+            list(config.blocks or meta_networks.residual_blocks(self.model)), config.parts
+        )
         use_batch_statistics(self.model)
         if config.warmed is None:
             first = self._received(next(iter(self._epoch(0)))[0][:2])
-            shapes = shapes_of_parts(self.model, ends, first)
+            shapes = meta_networks.shapes_of_parts(self.model, ends, first)
         else:
             if config.warmed.get("method") != self.name:
                 raise ValueError("warmed must be the state_dict() of an ecotta adapter")
             shapes = config.warmed["memory"]["shapes"]
         self.memory["shapes"] = shapes
-        meta = nn.ModuleList(MetaNetwork(*shape, self.generator) for shape in shapes)
+        meta = nn.ModuleList(meta_networks.MetaNetwork(*shape, self.generator) for shape in shapes)
         self.model.meta = meta.to(next(self.model.parameters())).to(memory_format=self._format)
         use_batch_statistics(self.model)
-        self._parts = PartsWithMeta(self.model, ends)
+        self._parts = meta_networks.PartsWithMeta(self.model, ends)
         if config.warmed is None:
             self._warm_up()
         else:

@@ -33,19 +33,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tttlib.adapt.common import parameters
+from tttlib.adapt.common import optimizers, parameters
 from tttlib.adapt.common.adapter import Adapter
 from tttlib.adapt.common.batch_norm import use_batch_statistics
 from tttlib.adapt.common.losses import cross_entropy, from_uniform, reliable_entropy
-from tttlib.adapt.common.optimizers import (
-    Optimizer,
-    PickedAdam,
-    gated,
-    make,
-    move,
-    normalised,
-    zeros_like,
-)
 from tttlib.adapt.common.palm_constants import PLAIN_LR, VARIANTS, PalmConfig
 from tttlib.adapt.common.partial_gradients import select_by_norm, tapped
 from tttlib.adapt.common.sensitivity import moving_tensors, rates_of, update_importance
@@ -88,12 +79,12 @@ class Palm(Adapter, name="palm"):
         use_batch_statistics(self.model)
         return parameters.convolutions_and_norms(self.model)
 
-    def make_optimizer(self) -> Optimizer | None:
+    def make_optimizer(self) -> optimizers.Optimizer | None:
         """Prepare the memory, and the optimisers that last over the stream."""
         if self.config.optimizer != "adam":
-            return make(self.parameters, self.config)
+            return optimizers.make(self.parameters, self.config)
         by_element = self.config.lr_granularity == "element"
-        zeros = zeros_like(self.parameters)
+        zeros = optimizers.zeros_like(self.parameters)
         self.memory["sensitivity"] = zeros  # E
         self.memory["importance"] = [torch.zeros_like(e if by_element else e.sum()) for e in zeros]
         self.memory["known"] = [False] * len(zeros)  # selected at least once
@@ -102,7 +93,7 @@ class Palm(Adapter, name="palm"):
         index = [list(dict.fromkeys(layers)).index(layer) for layer in layers]
         self._layer = torch.tensor(index, device=self.sizes.device)
         if self.config.persistent_adam:
-            return PickedAdam(self.parameters, self.config.betas)
+            return optimizers.PickedAdam(self.parameters, self.config.betas)
         return None
 
     def reset(self) -> None:
@@ -188,13 +179,13 @@ class Palm(Adapter, name="palm"):
         tensors = [self.parameters[n] for n in moving]
         q = self.gradients(loss, tensors)
         with torch.no_grad():
-            ok, q = gated(q, tensors, self.config.weight_decay)
-            if isinstance(self.optimizer, PickedAdam):
+            ok, q = optimizers.gated(q, tensors, self.config.weight_decay)
+            if isinstance(self.optimizer, optimizers.PickedAdam):
                 directions = self.optimizer.directions(moving, q, ok)
             else:
-                directions = normalised(q)
+                directions = optimizers.normalised(q)
             importance = [self.memory["importance"][n] for n in moving]
-            move(tensors, directions, importance, self.config.lr * ok)
+            optimizers.move(tensors, directions, importance, self.config.lr * ok)
 
     def _plain_step(self, images: Tensor) -> Tensor:
         """Follow L with one optimiser for everything (table 6)."""

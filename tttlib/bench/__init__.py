@@ -9,12 +9,19 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tttlib.bench import corruption_speed, decoding_speed, memory, palm, ttt_speed
+from tttlib.bench import (
+    adaptation_memory,
+    adaptation_speed,
+    corruption_speed,
+    decoding_speed,
+    device_speed,
+    ttt_speed,
+)
 from tttlib.runtime import environment
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "palm", "memory", "corruptions", "data")
+TARGETS = ("ttt", "palm", "memory", "corruptions", "data", "device")
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
@@ -25,7 +32,8 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     what
         One of `TARGETS`.
     out
-        The folder into which "ttt", "palm" and "memory" also write their table and figure.
+        The folder into which "ttt", "palm", "memory" and "device" also write their tables and
+        figures.
 
     Raises
     ------
@@ -37,12 +45,14 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
-    if what == "corruptions":
+    if what == "device":
+        device_speed.bench_device(out)
+    elif what == "corruptions":
         corruption_speed.report(corruption_speed.bench_corruptions())
     elif what == "palm":
-        palm.report(palm.bench_palm(), out)
+        adaptation_speed.report(adaptation_speed.bench_palm(), out)
     elif what == "memory":
-        memory.report(memory.bench_memory(), out)
+        adaptation_memory.report(adaptation_memory.bench_memory(), out)
     elif what == "data":
         decoding_speed.report(decoding_speed.bench_data())
     else:

@@ -62,6 +62,22 @@ def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomStat
     plain_corruptions.corrupt(arrays[random.randint(len(arrays))], name, SEVERITY, random)
 
 
+def time_one_image(arrays: list[np.ndarray], name: str, least: float = 0.15) -> float | None:
+    """Return the seconds for an image of the plain form on one core; None without OpenCV."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    single = partial(_one_image, arrays, name, np.random.RandomState(0))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        single()  # warms up
+        return seconds(_CPU, single, least)
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def report(rows: Iterator[dict[str, float | str]]) -> None:
     """Log the rows as they come, and then the geometric mean of the ratios of each size."""
     ratios: dict[int, list[float]] = {}

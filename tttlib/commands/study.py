@@ -19,10 +19,12 @@ from tqdm.auto import tqdm
 from tttlib import __version__, report, sweep
 from tttlib.runtime import environment
 from tttlib.runtime.clock import now
-from tttlib.sweep import engines, folder_lock, orchestrator, records
+from tttlib.sweep import engines, folder_lock, records
 from tttlib.sweep.engines import machine
 from tttlib.sweep.grid import of_notebook
+from tttlib.sweep.orchestrator import run_tasks
 from tttlib.sweep.parameter_files import share_out
+from tttlib.sweep.task import make_task
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def run_study(
     with _run_folder(Path(runs).resolve(), identity, fresh) as run:
         record, session = read_record(run), uuid.uuid4().hex[:16]
         tasks = [
-            orchestrator.task_of(
+            make_task(
                 of_notebook(path, shares[path]),
                 _unit(run, path),
                 session,
@@ -122,7 +124,7 @@ def run_study(
             ) as bar,
             engines.using("serial" if n == 1 else "local", workers=n, folder=run) as engine,
         ):
-            orchestrator.run_tasks(tasks, engine, ended, bar, deaths=1)
+            run_tasks(tasks, engine, ended, bar, deaths=1)
         record["environment"] = {**environment.describe(), "notebooks_at_once": n}
         record["finished"] = now()
         records.write_json(run / "study.json", record)
@@ -259,7 +261,7 @@ def _new_run(runs: Path) -> Path:
 
 def _lock(run: Path, stack: contextlib.ExitStack) -> bool:
     """Hold the run until the stack closes; False when another process holds it."""
-    lock = folder_lock.hold(run)
+    lock = folder_lock.held(run)
     if lock is not None:
         stack.enter_context(lock)
     return lock is not None

@@ -25,8 +25,7 @@ from tttlib.runtime.paths import cache_root
 log = logging.getLogger(__name__)
 
 READERS = min(8, os.cpu_count() or 1)  # threads; reading and hashing release the lock
-_AT_ONCE = 256  # files
-_SMALL = 1 << 20  # bytes; a larger file is not read in one piece
+_PIECE = 1 << 17  # bytes
 _JUST_NOW = 3e9  # nanoseconds; file systems do not tell two changes apart that follow closely
 
 
@@ -59,16 +58,17 @@ def fingerprint(
         For a file that is missing, empty or cannot be read; with `reread` also for files whose
         content changed although their times and sizes did not.
     """
-    states = [_state(file, remedy) for file in files]
-    for file, state in zip(files, states, strict=True):
-        if state[0] == 0 and not allow_empty:
-            raise DamagedDataError(f"{file} is empty (0 bytes); {remedy}")
-    identity = repr([(os.path.abspath(f), *state) for f, state in zip(files, states, strict=True)])
-    record = cache_root() / "fingerprints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    paths = [os.fspath(file) for file in files]
+    states = [_state(path, remedy) for path in paths]
+    for path, (size, *_) in zip(paths, states, strict=True):
+        if size == 0 and not allow_empty:
+            raise DamagedDataError(f"{path} is empty (0 bytes); {remedy}")
+    identity = repr((os.getcwd(), paths, states)).encode("utf-8", "surrogateescape")
+    record = cache_root() / "fingerprints" / hashlib.sha256(identity).hexdigest()[:32]
     remembered = _remembered(record)
     if remembered is None or reread:
         begun = time.time_ns()
-        content = _content(files)
+        content = _content(paths, [state[0] for state in states])
         if remembered not in (None, content):
             record.unlink(missing_ok=True)
             raise DamagedDataError(
@@ -81,45 +81,46 @@ def fingerprint(
     return hashlib.sha256(f"{key}\n{remembered}".encode()).hexdigest()[:16]
 
 
-def _state(file: Path, remedy: str) -> tuple[int, int, int, int]:
+def _state(path: str, remedy: str) -> tuple[int, int, int, int]:
     """Return what the file system tells of a file without reading it; the size comes first."""
     try:
-        stat = os.stat(file)
+        stat = os.stat(path)
     except FileNotFoundError as error:
-        raise DamagedDataError(f"{file} is missing; {remedy}") from error
+        raise DamagedDataError(f"{path} is missing; {remedy}") from error
     except OSError as error:
-        raise unreadable(file, error) from error
+        raise unreadable(Path(path), error) from error
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
-def _content(files: Sequence[Path]) -> str:
+def _content(paths: Sequence[str], sizes: Sequence[int]) -> str:
     """Hash the files' bytes, and their names from the folder on that holds all of them."""
     digest = hashlib.sha256()
-    paths = [os.path.abspath(file) for file in files]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths])
-    chunks = [paths[i : i + _AT_ONCE] for i in range(0, len(paths), _AT_ONCE)]
+    common = len(os.path.commonpath({path.rpartition(os.sep)[0] for path in paths}))
+    large = sum(sizes) > _PIECE * len(paths)  # threads gain nothing with small files
     bar = tqdm(total=len(paths), desc="fingerprint", unit="file", delay=2, leave=False)
     with bar, ThreadPoolExecutor(READERS) as pool:
-        for chunk, sums in zip(chunks, pool.map(_sums, chunks), strict=True):
-            for path, sum_ in zip(chunk, sums, strict=True):
-                digest.update(os.path.relpath(path, common).encode("utf-8", "surrogateescape"))
-                digest.update(sum_)
-            bar.update(len(chunk))
+        sums = pool.map(_sum, paths, sizes) if large else map(_sum, paths, sizes)
+        for i, (path, sum_) in enumerate(zip(paths, sums, strict=True), 1):
+            digest.update(path[common:].encode("utf-8", "surrogateescape"))
+            digest.update(sum_)
+            if i % 100 == 0:
+                bar.update(100)
     return digest.hexdigest()
 
 
-def _sums(paths: Sequence[str]) -> list[bytes]:
-    return [_sum(path) for path in paths]
-
-
-def _sum(path: str) -> bytes:
+def _sum(path: str, size: int) -> bytes:
+    """Return the sha256 of a file, without Python's file objects: small files come by thousands."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size > _SMALL:
-                return hashlib.file_digest(file, "sha256").digest()
-            return hashlib.sha256(file.read()).digest()
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            digest = hashlib.sha256(os.read(descriptor, min(size, _PIECE)))
+            while size > _PIECE and (part := os.read(descriptor, _PIECE)):
+                digest.update(part)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise unreadable(Path(path), error) from error
+    return digest.digest()
 
 
 def _remembered(record: Path) -> str | None:

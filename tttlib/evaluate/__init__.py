@@ -26,7 +26,7 @@ from tttlib.evaluate.object_boxes import (
     with_objects,
 )
 from tttlib.evaluate.object_masking import hidden_by_masks, patch_shares
-from tttlib.evaluate.online_ttt import online
+from tttlib.evaluate.online_ttt import online, online_together
 from tttlib.evaluate.reconstruction_pictures import reconstructions
 from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_training
 from tttlib.evaluate.step_by_step import adaptation_steps
@@ -57,6 +57,7 @@ __all__ = [
     "object_ratios",
     "of_each_class",
     "online",
+    "online_together",
     "patch_shares",
     "predict",
     "reconstructions",

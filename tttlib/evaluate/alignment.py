@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from tttlib import ttt
 from tttlib.data import ImageSet
-from tttlib.evaluate.matching_ttt import TrainableAtTest
+from tttlib.evaluate import label_matching
+from tttlib.evaluate.matching_ttt import TrainableAtTest, check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import RotationNet
 from tttlib.models.rotation_net import TURNS, rotated
@@ -53,6 +54,11 @@ def gradient_alignment(
         One row per image and domain with domain, id, label, class, clusters and cosine: between the
         gradients of the self-supervised loss and of the cross-entropy with the true label.
 
+    Raises
+    ------
+    ValueError
+        If the model has no self-supervised task, or fewer outputs than the dataset has classes.
+
     References
     ----------
     Theorem 1 of Sun et al., "Test-Time Training with Self-Supervision for Generalization under
@@ -63,6 +69,7 @@ def gradient_alignment(
     if isinstance(model, RotationNet):
         names = rotation.trained_parameters(model, "shared")
     else:
+        check_autoencoder(model)
         names = ttt.trained_parameters(model, finetune)
     parameters = [p.requires_grad_() for n, p in model.named_parameters() if n in names]
     rows = []
@@ -72,7 +79,9 @@ def gradient_alignment(
         for i, (image, label) in enumerate(zip(images.split(1), labels.split(1), strict=True)):
             random = torch.Generator().manual_seed(int(dataset.ids[batch.index[i]]))
             task = _self_supervised_loss(model, image, masks, random)
-            classification = F.cross_entropy(model.classify(image), label)
+            logits = model.classify(image)
+            label_matching.check_outputs(logits.shape[1], dataset)
+            classification = F.cross_entropy(logits, label)
             a, b = (_flat_gradient(loss, parameters) for loss in (task, classification))
             cosines.append(F.cosine_similarity(a, b, dim=0))
         rows.append(latent_rows(dataset, batch).assign(cosine=torch.stack(cosines).cpu().numpy()))

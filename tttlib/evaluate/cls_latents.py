@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tttlib import ttt
 from tttlib.data import ImageSet
+from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
@@ -30,8 +31,9 @@ def layer_names(model: MaskedAutoencoder, layers: Sequence[str] = ()) -> tuple[s
     Raises
     ------
     ValueError
-        If a layer is unknown.
+        If a layer is unknown, or the model no masked autoencoder.
     """
+    check_autoencoder(model)
     known = (*(f"block {i + 1}" for i in range(len(model.blocks))), LAST)
     for name in layers:
         if name not in known:
@@ -73,6 +75,11 @@ def layer_latents(
         float32 [N,K,D] for K layers.
     rows
         N rows with domain, id, label, class and the clusters of the dataset.
+
+    Raises
+    ------
+    ValueError
+        If a layer is unknown, or the model no masked autoencoder.
     """
     device, names = best_device(), layer_names(model, layers)
     model = model.to(device).eval()
@@ -192,7 +199,13 @@ def adapted_latents(
         stream", online only, is the model after the last image of the domain.
     rows
         N rows with domain, id, label, class and clusters.
+
+    Raises
+    ------
+    ValueError
+        If the model is no masked autoencoder.
     """
+    check_autoencoder(model)
     model = model.to(best_device())
     arrival = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     order = arrival if online else torch.arange(len(dataset))

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from tttlib import adapt, streams
 from tttlib.data import ImageSet
-from tttlib.evaluate.unit_rows import describe, protocol_of
+from tttlib.evaluate.unit_rows import describe, judged, protocol_of
 from tttlib.results import Store, unit_key
 from tttlib.runtime.devices import best_device
 from tttlib.runtime.files import atomic_write
@@ -111,7 +111,7 @@ def adaptation(
         **{name: _identity(value) for name, value in given.items()},
         "constants": {name: _as_json(value) for name, value in constants.items()},
     }
-    protocol = protocol_of(stream.dataset, PROTOCOL)
+    protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
     pieces = list(_pieces(stream))
     units = [
         [{"experiment": name, **base, "piece": k} for name in ("adaptation", "diagnostics")]
@@ -123,8 +123,8 @@ def adaptation(
         return adapt.create(method, net, preset=preset, **given, **constants)
 
     finished = [all(store.path(unit).exists() for unit in pair) for pair in units]
+    state = store.folder / "states" / f"{unit_key(base)}.pt"
     if not all(finished):
-        state = store.folder / "states" / f"{unit_key(base)}.pt"
         adapter, first = _resumed(create, state, finished)
         arrivals = stream.rows()
         bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
@@ -133,7 +133,7 @@ def adaptation(
             for unit, table in zip(units[k], tables, strict=True):
                 store.run(unit, partial(pd.DataFrame, table), protocol=protocol)
             _keep_state(state, adapter, k + 1)
-        state.unlink(missing_ok=True)
+    state.unlink(missing_ok=True)
     parts = [[store.run(unit, _missing, protocol=protocol) for unit in pair] for pair in units]
     rows, diagnostics = (_joined(tables) for tables in zip(*parts, strict=True))
     return Adaptation(rows, diagnostics)
@@ -196,13 +196,11 @@ def _piece(
         begins = batches[0] == 0 or stream.block_of(batches[0] - 1) != block
         if reset == "block" and begins:
             adapter.reset()
-        predictions, diagnostics = [], []
+        logits, diagnostics = [], []
         for number in batches:
-            predictions.append(adapter(stream.batch(number).images).argmax(1))
+            logits.append(adapter(stream.batch(number).images))
             diagnostics.append(dict(adapter.diagnostics))
-        rows = arrivals.iloc[stream.span(batches)]
-        rows = rows.assign(prediction=torch.cat(predictions).cpu().numpy())
-        rows = rows.assign(correct=rows["prediction"] == rows["label"])
+        rows = judged(arrivals.iloc[stream.span(batches)], torch.cat(logits), stream.dataset)
         means = list(_means(diagnostics, adapter.layers or adapter.trained))
         table = pd.DataFrame(means, columns=["name", "tensor", "value"])
         place = {name: _common(rows[name]) for name in ("block", "domain", "severity")}

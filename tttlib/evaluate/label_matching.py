@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 
+from tttlib.data import ImageSet
+
 
 @lru_cache(64)
 def check(model: tuple[str, ...], dataset: tuple[str, ...], name: str) -> None:
@@ -42,6 +44,21 @@ def check(model: tuple[str, ...], dataset: tuple[str, ...], name: str) -> None:
                 "with one class a line gives the order; the model's begins "
                 f"{', '.join(model[:3])}"
             )
+
+
+def check_outputs(outputs: int, dataset: ImageSet) -> None:
+    """Refuse a model with fewer outputs than a dataset has classes: some labels it cannot answer.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer outputs.
+    """
+    if outputs < len(dataset.classes):
+        raise ValueError(
+            f"the model has {outputs} outputs but {dataset.name} has {len(dataset.classes)} "
+            "classes: take a model that was trained for these images, or images of its classes"
+        )
 
 
 def _places(names: tuple[str, ...]) -> dict[str, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import nn
+
 from tttlib import ttt
 from tttlib.models import MaskedAutoencoder, RotationNet
 from tttlib.ttt import rotation
@@ -13,7 +15,29 @@ TrainableAtTest = MaskedAutoencoder | RotationNet
 
 
 def engine(model: TrainableAtTest) -> tuple[str, Callable[..., ttt.TTTResult]]:
-    """Return the name of the method and its `run`: rotation for a `RotationNet`, else TTT-MAE."""
+    """Return the name of the method and its `run`: rotation for a `RotationNet`, else TTT-MAE.
+
+    Raises
+    ------
+    ValueError
+        If the network has no self-supervised task.
+    """
     if isinstance(model, RotationNet):
         return "TTT-rotation", rotation.run
+    check_autoencoder(model)
     return "TTT-MAE", ttt.run
+
+
+def check_autoencoder(model: nn.Module) -> None:
+    """Refuse networks that are no masked autoencoder.
+
+    Raises
+    ------
+    ValueError
+        If the network is one of these; the message names its class.
+    """
+    if not isinstance(model, MaskedAutoencoder):
+        raise ValueError(
+            f"this needs a MaskedAutoencoder (models.zoo), not a {type(model).__name__}; of a "
+            "compiled or wrapped one, pass the module inside"
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tttlib import ttt
 from tttlib.data import ImageSet
+from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.models import MaskedAutoencoder
 
 
@@ -69,8 +70,9 @@ def hidden_by_masks(
     Raises
     ------
     ValueError
-        If the dataset has no boxes.
+        If the model is no masked autoencoder, or the dataset has no boxes.
     """
+    check_autoencoder(model)
     if dataset.boxes is None:
         raise ValueError(f"{dataset.name!r} has no boxes; take a set that has")
     patches = model.num_patches

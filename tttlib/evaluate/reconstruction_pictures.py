@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tttlib import ttt
 from tttlib.data import ImageSet
+from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.evaluate.unit_rows import stream_of
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
@@ -42,7 +43,13 @@ def reconstructions(
     -------
     dict
         "input", "masked", "before" and "after", each [len(domains),3,H,W] in [0,1].
+
+    Raises
+    ------
+    ValueError
+        If the model is no masked autoencoder.
     """
+    check_autoencoder(model)
     chosen = dataset.subset(range(len(domains)))
     stream = stream_of(chosen, domains, severity, seed, len(chosen))
     images = torch.stack([batch.images[i] for i, batch in enumerate(stream)])

@@ -8,12 +8,19 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
-from tttlib import streams
+from tttlib import adapt, streams
 from tttlib.data import ImageSet
 from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
-from tttlib.evaluate.unit_rows import describe, prediction_rows, protocol_of, stream_of
+from tttlib.evaluate.unit_rows import (
+    describe,
+    judged,
+    prediction_rows,
+    protocol_of,
+    stream_of,
+)
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
 
@@ -97,14 +104,14 @@ def standard(
             **settings,
         }
 
-        def adapt(plan: pd.DataFrame = plan, part: ImageSet = part) -> pd.DataFrame:
+        def compute(plan: pd.DataFrame = plan, part: ImageSet = part) -> pd.DataFrame:
             images = stream.images_of(plan)
             result = run(model, images, ids=part.ids, seed=stream.seed, **settings)
             rows = prediction_rows(part, result)
             times = len(rows) // len(plan)
             return rows.assign(severity=plan["severity"].repeat(times).to_numpy())
 
-        parts.append(store.run(unit, adapt, protocol=protocol_of(part, PROTOCOL)))
+        parts.append(store.run(unit, compute, protocol=protocol_of(part, PROTOCOL)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -131,7 +138,7 @@ def _digest(severities: pd.Series) -> str:
 
 
 def predict(
-    model: Any,
+    model: nn.Module,
     dataset: ImageSet,
     domains: Sequence[str],
     *,
@@ -143,14 +150,22 @@ def predict(
     return source(model, stream_of(dataset, domains, severity, seed, batch_size))
 
 
-@torch.no_grad()
-def source(model: Any, stream: streams.Stream) -> pd.DataFrame:
+def source(model: nn.Module, stream: streams.Stream) -> pd.DataFrame:
     """Return the rows of a stream in its order, with the predictions of the unadapted model.
 
-    The columns are those of `Stream.rows`, prediction and correct.
+    The columns are those of `Stream.rows`, prediction and correct. The model is any network that
+    `adapt.create` takes, and is left as it is.
+
+    Raises
+    ------
+    ValueError
+        If the model answers with anything but logits, or has fewer outputs than the dataset has
+        classes.
     """
-    device = best_device()
-    model = model.to(device).eval()
-    answers = [model.classify(batch.images.to(device)).argmax(1).cpu() for batch in stream]
-    rows = stream.rows().assign(prediction=torch.cat(answers).numpy())
-    return rows.assign(correct=rows["prediction"] == rows["label"])
+    unadapted = adapt.create("source", model.to(best_device()))
+    rows = stream.rows()
+    parts = [
+        judged(rows.iloc[stream.span([number])], unadapted(batch.images), stream.dataset)
+        for number, batch in enumerate(stream)
+    ]
+    return pd.concat(parts)

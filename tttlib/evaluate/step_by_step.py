@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from tttlib import ttt
+from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
+from tttlib.runtime.images import check_images
 from tttlib.ttt.sgd import Rule, StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
@@ -60,15 +62,24 @@ def adaptation_steps(
     model
         The autoencoder.
     image
-        [3,H,W] in [0,1].
+        [3,H,W] in [0,1] or uint8.
     steps, batch_size, lr, seed, mask_ratio, optimizer, momentum, finetune
         As in `ttt.run`.
     image_id
         The id of the image, which seeds its masks.
+
+    Raises
+    ------
+    ValueError
+        If the model is no masked autoencoder, or the image no RGB image in [0,1] (see
+        `tttlib.runtime.images.check_images`).
     """
+    check_autoencoder(model)
+    check_images(image[None], name="image[None]")
     device = best_device()
     net = copy.deepcopy(model).to(device).eval()
     images = image[None].to(device)
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     orders = ttt.mask_orders(net, steps, batch_size, seed, image_id)[None].to(device)
     shown = net.random_order(1, torch.Generator().manual_seed(seed), device)  # [1,L]
     stack = StackedAutoencoder(net, ttt.trained_parameters(net, finetune), 1)

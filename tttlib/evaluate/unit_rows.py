@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tttlib import corruptions, streams, ttt
 from tttlib.data import ImageSet
 from tttlib.evaluate import label_matching
-from tttlib.models.identity import weights_identity
+from tttlib.models.identity import weights_of
 from tttlib.models.verify import mismatch
 
 
@@ -42,24 +42,28 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
         "images": len(dataset),
         "corruptions_version": corruptions.VERSION,
         "model": card.get("name", "unnamed"),
-        "weights_sha256": weights_identity(model),
+        "weights_sha256": weights_of(model),
         **doubt,
     }
 
 
-def protocol_of(dataset: ImageSet, protocol: Mapping[str, str]) -> dict[str, str]:
-    """Return the protocol with an entry that says where corrupted images come from."""
+def protocol_of(
+    dataset: ImageSet, protocol: Mapping[str, str], order: str | None = None
+) -> dict[str, str]:
+    """Return the protocol with entries for the origin of corrupted images and for their order."""
     made = "made in memory, not passed through JPEG"
     if dataset.released is not None:
         made = f"the files of {dataset.released.name}"
-    return {**protocol, "corruption": made}
+    return {**protocol, "corruption": made, **({"order": order} if order else {})}
 
 
 def stream_of(
     dataset: ImageSet, domains: Sequence[str], severity: float, seed: int, batch_size: int
 ) -> streams.Stream:
     """Return all images under one domain after the other, in the order of the dataset."""
-    return streams.continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
+    return streams.continual(
+        dataset, domains, severity=severity, batch_size=batch_size, seed=seed, order="as stored"
+    )
 
 
 def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
@@ -75,25 +79,40 @@ def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
     )
 
 
+def judged(rows: pd.DataFrame, logits: Tensor, dataset: ImageSet) -> pd.DataFrame:
+    """Return N rows with their predictions, and whether these are the labels, given logits [N,C].
+
+    Raises
+    ------
+    ValueError
+        If the model has fewer outputs than the dataset has classes.
+    """
+    label_matching.check_outputs(logits.shape[-1], dataset)
+    prediction = logits.argmax(-1).cpu().numpy()
+    return rows.assign(prediction=prediction, correct=prediction == rows["label"])
+
+
 def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:
-    """Return the rows of N images with K predictions each: N * K rows, image after image."""
-    at = torch.tensor(result.evaluated_at)
+    """Return the rows of N images with K predictions each: N * K rows, image after image.
+
+    Raises
+    ------
+    ValueError
+        If the model has fewer outputs than the dataset has classes.
+    """
     n, k = result.logits.shape[:2]
-    prediction = result.logits.argmax(-1)  # [N,K]
     last = result.losses.new_full((n, 1), float("nan"))
-    losses = torch.cat([result.losses, last], 1)[:, at]  # [N,K]
+    losses = torch.cat([result.losses, last], 1)[:, list(result.evaluated_at)]  # [N,K]
     per_image = {
         "id": dataset.ids,
         "label": dataset.labels,
         "failed": result.failed,
         **dataset.clusters,
     }
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         {name: column.repeat_interleave(k).numpy() for name, column in per_image.items()}
-        | {
-            "step": np.tile(at.numpy(), n),
-            "prediction": prediction.flatten().numpy(),
-            "correct": (prediction == dataset.labels[:, None]).flatten().numpy(),
-            "loss": losses.flatten().numpy(),
-        }
     )
+    rows = judged(
+        rows.assign(step=np.tile(result.evaluated_at, n)), result.logits.flatten(0, 1), dataset
+    )
+    return rows.assign(loss=losses.flatten().numpy())

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tttlib.models import efficientnet_lite, key_names
+from tttlib.models import efficientnet_lite, identity, key_names
 from tttlib.models.presets import PRESETS, build
 from tttlib.models.sources import SOURCES, STANDARD_R50, Source, class_names
 from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
@@ -109,7 +109,7 @@ def load(
         "clean_accuracy": None if sizes else expected,
         "clean_accuracy_on": "" if sizes else on,
     }
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def fit(model: torch.nn.Module, state: State, path: str | Path, *, to: str, remedy: str) -> None:

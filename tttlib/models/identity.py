@@ -1,53 +1,115 @@
-"""Which network a row of results comes from: a fingerprint of what the network computes with."""
+"""What identifies a network in result rows: its content, not its name.
+
+A network that was loaded keeps the hash of its file as long as its tensors are those of the file.
+Every other network is identified by its tensors, its structure and the source of its own classes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-import re
+import inspect
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, NoneType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+_LIBRARIES = ("builtins", "torch", "torchvision", "timm", "tttlib")
+
+
+def remember(model: Any) -> Any:
+    """Note the tensors of a network that has just been loaded, and return it."""
+    model._loaded_tensors = tensors_hash(model)
+    return model
+
+
+def weights_of(model: nn.Module) -> str:
+    """Return 16 hex digits that stand for a network's weights in result rows.
+
+    They are those of the card, the hash of the file that was loaded. A network without a card, or
+    whose tensors were changed since it was loaded, has those of `content_hash`.
+    """
+    card: dict[str, Any] = getattr(model, "card", {})
+    loaded = getattr(model, "_loaded_tensors", None)
+    if "weights_sha256" in card and loaded in (None, tensors_hash(model)):
+        return card["weights_sha256"]
+    return content_hash(model)
+
+
+def tensors_hash(model: nn.Module) -> str:
+    """Return 16 hex digits of the sha256 of all parameters and buffers, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(model):
+        digest.update(name.replace("_orig_mod.", "").encode())  # of torch.compile
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()[:16]
 
 
 def content_hash(model: nn.Module) -> str:
-    """Return 16 hex digits that name the weights and the structure of a network.
+    """Return 16 hex digits that differ between any two networks that may answer differently.
 
-    They cover the class and the settings of every layer, and names, shapes, number formats and
-    values of all parameters and buffers, also of those that the state dict leaves out (`mean` and
-    `std`). Device, memory format and training mode have no part in it.
+    They depend on all parameters and buffers, on the class and the plain attributes of every
+    module, and on the source of the classes that belong to none of the libraries used here. They
+    are the same in another process and on another device.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for name, layer in model.named_modules():
-        text = f"{name}:{type(layer).__qualname__}({layer.extra_repr()})\n"
-        digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
-    values: dict[str, Any] = {**dict(model.named_buffers()), **model.state_dict()}
-    for name in sorted(values):
-        value = values[name]
-        if not torch.is_tensor(value):  # extra state of a layer
-            digest.update(f"{name} {value!r}\n".encode())
-            continue
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        data = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(data.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    digest = hashlib.sha256(tensors_hash(model).encode())
+    classes: dict[str, type] = {}
+    for name, module in model.named_modules():
+        classes |= {f"{c.__module__}.{c.__qualname__}": c for c in type(module).__mro__}
+        settings = {k: v for k, v in vars(module).items() if k[0] != "_" and k != "training"}
+        parts = (name, type(module).__qualname__, _described(settings), module.extra_repr())
+        digest.update(" ".join(parts).encode())
+        if isinstance(module, torch.jit.ScriptModule):
+            with contextlib.suppress(RuntimeError, AttributeError):  # no forward
+                digest.update(module.code.encode())
+    for _, kind in sorted(classes.items()):
+        if kind.__module__.split(".")[0] not in _LIBRARIES:
+            digest.update(_source(kind).encode())
+    return digest.hexdigest()[:16]
 
 
-def remember(model: Any) -> None:
-    """Note the content of a network as loaded, which its card describes."""
-    model.loaded_content = content_hash(model)
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters and all buffers, those outside the state dict too."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
 
 
-def weights_identity(model: nn.Module) -> str:
-    """Return what results of a network are traced to, 16 hex digits.
+def _described(value: Any) -> str:
+    """Return an attribute of a module as text: settings, functions and tensors by their content."""
+    if isinstance(value, Mapping):
+        return _described([f"{key}: {_described(value[key])}" for key in sorted(value, key=str)])
+    if isinstance(value, list | tuple | set | frozenset):
+        texts = [_described(one) for one in value]
+        return str(sorted(texts) if isinstance(value, set | frozenset) else texts)
+    if isinstance(value, functools.partial):
+        return _described([value.func, value.args, value.keywords])
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return _bytes(torch.as_tensor(value)).hex()
+    if isinstance(value, FunctionType):
+        return f"{value.__module__}.{value.__qualname__} {_code(value.__code__)}"
+    plain = isinstance(value, bool | int | float | str | torch.dtype | NoneType)
+    return repr(value) if plain else getattr(value, "__qualname__", type(value).__qualname__)
 
-    The `weights_sha256` of its card, if it has one and computes with what was loaded; else its
-    `content_hash`: a network of the caller's own, or one whose weights were changed.
-    """
-    model = getattr(model, "_orig_mod", model)  # torch.compile changes no number that is stored
-    stated = getattr(model, "card", {}).get("weights_sha256")
-    loaded = getattr(model, "loaded_content", None)
-    if stated and loaded is None:  # a card that the caller wrote
-        return str(stated)
-    content = content_hash(model)
-    return str(stated) if stated and content == loaded else content
+
+def _source(kind: type) -> str:
+    """Return the source of a class, or the code of its methods where the source is not known."""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        methods = [m for m in vars(kind).values() if isinstance(m, FunctionType)]
+        return " ".join(_code(method.__code__) for method in methods)
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    plain = tensor.detach().cpu().contiguous()
+    content = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return f" {plain.dtype} {tuple(plain.shape)} ".encode() + content

@@ -44,6 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # 32x32 and 64x64 models that two processor cores can train.
     "scenes": _mae((32, 4), (96, 4, 3), (64, 2, 2), (96, 2, 3), 10),
     "tiny-imagenet": _mae((64, 8), (192, 12, 3), (128, 4, 4), (192, 3, 3), 200),
+    # For CIFAR-sized photographs: minutes on one GPU.
+    "cifar": _mae((32, 4), (192, 8, 3), (128, 2, 4), (192, 2, 3), 10),
     # The source model of CIFAR-10-C, and two that two processor cores can train.
     "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
     "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
@@ -55,6 +57,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 1,
         "num_classes": 10,
         "stem_stride": 2,
+        "split": 2,
+    },
+    # The same at the depth of the paper's ResNet-26 (26 convolutions on the way to the class).
+    "rot-28-1": {
+        "family": "rotation_net",
+        "depth": 28,
+        "width": 1,
+        "num_classes": 10,
         "split": 2,
     },
     # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.

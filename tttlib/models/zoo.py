@@ -111,7 +111,6 @@ def load(
         model = _load_with_card(path).to(device)
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)
-    identity.remember(model)
     if verify is not None:
         from tttlib.models.verify import verify as measure  # here: it needs all of tttlib.data
 
@@ -145,7 +144,7 @@ def _load_with_card(path: Path) -> Any:
     )
     model.classes = classes
     model.card = {**card, "name": path.stem, "weights_sha256": weights_hash(path)}
-    return model.eval()
+    return identity.remember(model.eval())
 
 
 def save(model: torch.nn.Module, path: Path, card: Mapping[str, Any]) -> Path:

@@ -7,10 +7,10 @@ import html
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
@@ -19,6 +19,9 @@ from tttlib.plots.layout import ASIDE
 from tttlib.plots.saving import write_caption
 from tttlib.plots.style import COLUMN, PALETTE
 from tttlib.runtime.files import atomic_write
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> FuncAnimation:
@@ -73,4 +76,6 @@ def save_animation(
     write_caption(path.with_suffix(".txt"), caption)
     plt.close(animation._fig)  # type: ignore[attr-defined]
     data = base64.b64encode(picture).decode()
+    from IPython.display import HTML  # here: a machine that only computes may not have it
+
     return HTML(f'<img alt="{html.escape(caption)}" src="data:image/gif;base64,{data}">')

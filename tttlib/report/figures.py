@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tttlib.runtime.text import decode
+
 _DPI = 110  # of figures in the page: their letters are then as large as its own
 
 
@@ -36,7 +38,7 @@ def figures_of(run: Path) -> dict[str, list[Figure]]:
 def caption_of(path: Path) -> str:
     """Return the text of the .txt file beside a table or figure; empty when there is none."""
     beside = path.with_suffix(".txt")
-    return beside.read_text(encoding="utf-8").strip() if beside.exists() else ""
+    return decode(beside.read_bytes()).strip() if beside.exists() else ""
 
 
 def _figure(path: Path) -> Figure:

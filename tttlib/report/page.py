@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
 from tttlib.report.executed_notebooks import highlighting, section
 from tttlib.report.figures import caption_of, figures_of
 from tttlib.results import Store
+from tttlib.results.export import read_csv
 from tttlib.runtime.files import atomic_write
 from tttlib.tables import claims
 
@@ -91,7 +91,7 @@ def _headline(run: Path) -> dict[str, Any] | None:
     path = run / "tables" / HEADLINE
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=str).fillna("–")
+    table = read_csv(path, dtype=str).fillna("–")
     return {
         "columns": list(table.columns),
         "rows": table.to_numpy().tolist(),

@@ -17,8 +17,9 @@ import pandas as pd
 
 from tttlib import results
 from tttlib.results import compare
-from tttlib.results.export import write_csv
+from tttlib.results.export import read_csv, write_csv
 from tttlib.runtime.files import atomic_write
+from tttlib.runtime.text import decode
 
 COLUMNS = ["file", "what", "data", "command", "commit", "rows"]
 LARGEST_SVG = 400_000
@@ -83,7 +84,7 @@ def publish(
     if missing or not wanted:
         known = ", ".join(sorted({path.stem for path in available})) or "nothing"
         raise ValueError(f"{run} has no {', '.join(sorted(missing)) or 'figures'}; it has {known}")
-    captions = {p: p.with_suffix(".txt").read_text(encoding="utf-8").strip() for p in wanted}
+    captions = {p: decode(p.with_suffix(".txt").read_bytes()).strip() for p in wanted}
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):  # two runs may be published at once
         digest = _keep_rows(run, folder, suffix)
@@ -108,7 +109,7 @@ def digest_of_rows(folder: str | Path, suffix: str) -> str:
 
 def index(folder: str | Path) -> pd.DataFrame:
     """Return what is known of each committed figure: columns `COLUMNS`."""
-    return pd.read_csv(Path(folder) / "index.csv", dtype=str, keep_default_na=False)
+    return read_csv(Path(folder) / "index.csv", dtype=str, keep_default_na=False)
 
 
 def page(table: pd.DataFrame) -> str:

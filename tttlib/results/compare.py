@@ -22,6 +22,7 @@ import pandas as pd
 
 from tttlib.results import columns, gather
 from tttlib.results.columns import short
+from tttlib.results.export import read_csv
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def _name(experiment: str, names: Sequence[str], key: object) -> str:
 
 def _of_table(path: Path) -> pd.DataFrame:
     """Return the numbers of a table; its rows are named by their texts, equal ones are counted."""
-    table = pd.read_csv(path)
+    table = read_csv(path)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
     intervals = [c for c in texts if table[c].map(lambda v: bool(_INTERVAL.search(str(v)))).any()]
     naming = [c for c in texts if c not in (*intervals, "verdict")]

@@ -1,7 +1,8 @@
-"""Tables as CSV files that a spreadsheet opens without running anything."""
+"""Tables as CSV files: written so that a spreadsheet runs nothing, read as one may save them."""
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tttlib.runtime.files import atomic_write
+from tttlib.runtime.text import decode
 
 _FORMULA = tuple("=+-@\t\n＝＋－＠")  # the last four are the full-width forms
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
@@ -38,8 +40,29 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         temporary.write_text(csv_text(table), encoding="utf-8", newline="")
 
 
+def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV file in any encoding that other programs save it in.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        For `pandas.read_csv`.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no table.
+    """
+    try:
+        return pd.read_csv(io.StringIO(decode(Path(path).read_bytes())), **options)
+    except ValueError as error:  # pandas' own are of this kind
+        raise ValueError(f"{path} is no CSV table: {error}") from error
+
+
 def _defused(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")  # which to_csv does not quote
-    return "'" + text if text.startswith(_FORMULA) and not _HARMLESS.fullmatch(text) else text
+    cell = value.replace("\r\n", "\n").replace("\r", "\n")  # which to_csv does not quote
+    return "'" + cell if cell.startswith(_FORMULA) and not _HARMLESS.fullmatch(cell) else cell

@@ -33,6 +33,7 @@ from tttlib.results.columns import LEADING
 from tttlib.results.compare import ATOL, RTOL, Comparison, cells_of, compare
 from tttlib.runtime import environment
 from tttlib.runtime.files import atomic_write
+from tttlib.runtime.text import decode
 
 BY = (*LEADING, "name", "layer", "factor", "state", "kind")
 """What names a cell; other settings (learning rates, masks) are averaged over."""
@@ -111,7 +112,7 @@ def read(file: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         For a file that holds no goldens.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json.loads(decode(Path(file).read_bytes()))
         cells = [
             (cell, quantity, *values)
             for cell, quantities in content["cells"].items()
@@ -203,7 +204,7 @@ def _write(
         numbers = [count, float(f"{mean:.7g}"), float(f"{tolerance:.3g}")]
         values.setdefault(cell, {})[quantity] = numbers
     inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(values.items()))
-    text = "\n".join(["{", *lines, ' "cells": {', inner, " }", "}"]) + "\n"
+    content = "\n".join(["{", *lines, ' "cells": {', inner, " }", "}"]) + "\n"
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8")

@@ -145,7 +145,14 @@ def variance_shares(
 
 
 def design(x: ArrayLike, rows: pd.DataFrame) -> Design:
-    """Return points [N,D] with their rows (domain, class, id) as a `Design`."""
+    """Return points [N,D] with their rows (domain, class, id) as a `Design`.
+
+    Raises
+    ------
+    ValueError
+        For points that are not finite or all equal, an image that is not once under each of two or
+        more corruptions, and fewer than two classes or two images of one.
+    """
     points = np.asarray(x, dtype=np.float64)
     if points.ndim != 2 or len(points) != len(rows) or not np.isfinite(points).all():
         raise ValueError(f"{len(rows)} rows need as many finite points, got {points.shape}")

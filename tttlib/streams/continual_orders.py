@@ -19,6 +19,9 @@ SCHEDULES = {
 }
 """Severities of the first corruption and of the later ones in the gradual setting."""
 
+ORDERS = ("as stored", "shuffled")
+"""The orders of the images inside a block."""
+
 
 def continual(
     dataset: ImageSet,
@@ -27,8 +30,9 @@ def continual(
     severity: float = 5,
     batch_size: int,
     seed: int = 0,
+    order: str | None = None,
 ) -> Stream:
-    """Show all images under one domain after the other, in the order of the dataset.
+    """Show all images under one domain after the other.
 
     With 15 corruptions at severity 5 this is the continual setting (CTTA) of CoTTA and PALM.
 
@@ -43,10 +47,19 @@ def continual(
     batch_size
         The number of images in a batch.
     seed
-        The seed of the corruptions.
+        The seed of the corruptions and of the shuffling.
+    order
+        The order of the images in every block: "as stored" or "shuffled" by the seed. By default
+        they are shuffled if the dataset is stored class after class, as image folders are: batches
+        of a few classes would spoil the statistics of every method.
+
+    Raises
+    ------
+    ValueError
+        If the order is unknown.
     """
     cells = [(domain, severity) for domain in domains]
-    return _every_image(dataset, domains, cells, batch_size, seed, "continual")
+    return _every_image(dataset, domains, cells, batch_size, seed, "continual", order)
 
 
 def gradual(
@@ -56,6 +69,7 @@ def gradual(
     schedule: str = "released",
     batch_size: int,
     seed: int = 0,
+    order: str | None = None,
 ) -> Stream:
     """Let every corruption rise and fall in severity (GTTA), with all images at each severity.
 
@@ -67,19 +81,19 @@ def gradual(
     schedule
         "released" (the code of PALM and LAW: 1 to 5 to 1, 135 blocks for 15 corruptions) or
         "cotta" (the code of CoTTA: the first corruption starts at 5, 131 blocks).
-    dataset, domains, batch_size, seed
+    dataset, domains, batch_size, seed, order
         As in `continual`.
 
     Raises
     ------
     ValueError
-        If the schedule is unknown.
+        If the schedule or the order is unknown.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
     first, later = SCHEDULES[schedule]
     cells = [(d, float(s)) for i, d in enumerate(domains) for s in (later if i else first)]
-    return _every_image(dataset, domains, cells, batch_size, seed, f"gradual, {schedule}")
+    return _every_image(dataset, domains, cells, batch_size, seed, f"gradual, {schedule}", order)
 
 
 def _every_image(
@@ -89,19 +103,37 @@ def _every_image(
     batch_size: int,
     seed: int,
     name: str,
+    order: str | None,
 ) -> Stream:
     """Return a stream of all images in one cell (domain, severity) after the other."""
     check_cells(dataset, domains)
+    if order not in (None, *ORDERS):
+        raise ValueError(f"unknown order {order!r}; known are {', '.join(ORDERS)}")
     n = len(dataset)
+    index, shuffled = np.arange(n), order == "shuffled"
+    if shuffled or (order is None and _class_after_class(dataset.labels.numpy())):
+        index, shuffled = np.random.default_rng([seed, n, 7]).permutation(n), True
     plan = pd.DataFrame(
         {
-            "index": np.tile(np.arange(n), len(cells)),
+            "index": np.tile(index, len(cells)),
             "domain": np.repeat([domain for domain, _ in cells], n),
             "severity": np.repeat([severity for _, severity in cells], n),
             "block": np.repeat(np.arange(len(cells)), n),
         }
     )
-    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name)
+    record = "shuffled by the seed, alike in every block" if shuffled else None
+    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name, order=record)
+
+
+def _class_after_class(labels: np.ndarray) -> bool:
+    """Return whether the labels [N] of a set are sorted, or grouped with some images a class.
+
+    A few images can stand so by chance, so this holds for 8 or more.
+    """
+    steps, classes = np.diff(labels), len(np.unique(labels))
+    if len(labels) < 8 or classes == 1 or np.count_nonzero(steps) != classes - 1:
+        return False
+    return bool((steps >= 0).all()) or len(labels) >= 2 * classes
 
 
 def rising(rows: pd.DataFrame) -> pd.Series:
@@ -170,8 +202,8 @@ def correlated(
     if not concentration >= 0:
         raise ValueError(f"concentration must be 0 or more, not {concentration}")
     stream = continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
-    order = _by_class(dataset.labels.numpy(), concentration, np.random.default_rng([seed, 5]))
-    plan = stream.plan.assign(index=np.tile(order, len(domains)))
+    index = _by_class(dataset.labels.numpy(), concentration, np.random.default_rng([seed, 5]))
+    plan = stream.plan.assign(index=np.tile(index, len(domains)))
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="correlated")
 
 

@@ -70,7 +70,10 @@ def mixed(
         If the share lies outside [0,1].
     """
     if every:
-        plan = continual(dataset, domains, severity=severity, batch_size=1, seed=seed).plan
+        every_image = continual(
+            dataset, domains, severity=severity, batch_size=1, seed=seed, order="as stored"
+        )
+        plan = every_image.plan
     else:
         plan = _pairs(dataset, [(name, severity) for name in domains], seed)
     random = np.random.default_rng([seed, len(dataset), 2])

@@ -72,6 +72,8 @@ class Stream(Iterator[Batch]):
         The seed of the corruptions.
     name
         The name of the order, for result rows.
+    order
+        What protocols say about the order of the images in a block; None if they are as stored.
 
     Raises
     ------
@@ -80,11 +82,19 @@ class Stream(Iterator[Batch]):
     """
 
     def __init__(
-        self, dataset: ImageSet, plan: pd.DataFrame, *, batch_size: int, seed: int, name: str
+        self,
+        dataset: ImageSet,
+        plan: pd.DataFrame,
+        *,
+        batch_size: int,
+        seed: int,
+        name: str,
+        order: str | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
-        self.dataset, self.batch_size, self.seed, self.name = dataset, batch_size, seed, name
+        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
+        self.name, self.order = name, order
         clean = plan["domain"] == CLEAN
         self.plan = plan.assign(severity=plan["severity"].astype(float).mask(clean, 0.0))
         self.plan = self.plan.reset_index(drop=True)
@@ -186,8 +196,14 @@ class Stream(Iterator[Batch]):
         return self._part(plan, f"{domain} alone")
 
     def _part(self, plan: pd.DataFrame, name: str) -> Stream:
-        name = f"{self.name}, {name}"
-        return Stream(self.dataset, plan, batch_size=self.batch_size, seed=self.seed, name=name)
+        return Stream(
+            self.dataset,
+            plan,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            name=f"{self.name}, {name}",
+            order=self.order,
+        )
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits of what arrives when: plan, image ids and seed."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from tttlib.sweep.grid import Unit, expand, read_grid
 from tttlib.sweep.notebooks import NotebookError, find_notebook, notebooks_folder, run_notebook
-from tttlib.sweep.orchestrator import Summary, SweepError, read_plan, run_sweep, unit_folder
+from tttlib.sweep.orchestrator import SweepError
 from tttlib.sweep.parameters import check_parameters, declared_parameters
+from tttlib.sweep.plan_file import read_plan
+from tttlib.sweep.sweeps import Summary, run_sweep, unit_folder
 from tttlib.sweep.yaml_input import parse_value, read_parameters
 
 if TYPE_CHECKING:

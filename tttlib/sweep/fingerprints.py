@@ -27,7 +27,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Raises
     ------
-    ValueError
+    FileNotFoundError
         For weights that are neither bundled nor a file. Besides, what `data.load` raises for data
         that are unknown, missing or damaged.
     """
@@ -45,7 +45,7 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
         path = path if path.is_file() else weights_file(name)
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
-            raise ValueError(f"no weights {name!r}: no such file, and bundled are {known}")
+            raise FileNotFoundError(f"no weights {name!r}: no such file, and bundled are {known}")
         fingerprints[f"weights {path.stem}"] = _digest(
             path, path.stat().st_mtime_ns, path.stat().st_size
         )

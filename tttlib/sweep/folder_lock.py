@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,22 +13,11 @@ from filelock import FileLock, Timeout
 from tttlib.runtime.clock import now
 
 
-def hold(folder: Path, *, wait: bool = False) -> contextlib.AbstractContextManager | None:
-    """Hold a folder until the context returned is left.
-
-    Parameters
-    ----------
-    folder
-        The folder, which must exist.
-    wait
-        Whether to wait for another process that holds it. Otherwise the answer is None then, and
-        a lock that is had names its holder (`holder`).
-    """
+def held(folder: Path) -> AbstractContextManager | None:
+    """Hold a folder until the context returned is left; None while another process holds it."""
     lock = FileLock(folder / ".lock", thread_local=False)
-    if wait:
-        return lock.acquire(poll_interval=0.2)
     try:
-        held = lock.acquire(timeout=0)
+        context = lock.acquire(timeout=0)
     except Timeout:
         return None
     try:
@@ -37,7 +26,12 @@ def hold(folder: Path, *, wait: bool = False) -> contextlib.AbstractContextManag
     except BaseException:
         lock.release()
         raise
-    return held
+    return context
+
+
+def waited_for(folder: Path) -> AbstractContextManager:
+    """Hold a folder, as soon as no other process does, until the context returned is left."""
+    return FileLock(folder / ".lock", thread_local=False).acquire(poll_interval=0.2)
 
 
 def holder(folder: Path) -> str:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tttlib.sweep import code_identity, orchestrator, records
+from tttlib.sweep import records, sweeps
 from tttlib.sweep.grid import Unit, read_grid
-from tttlib.sweep.worker import sources_of
+from tttlib.sweep.plan_file import check_unchanged
 
 _NOT_OF_KIND = re.compile(r"(.+_)?seed|corruption|severity|split|part|root")
 
@@ -84,24 +84,17 @@ def forecast(
     """
     units, out, problem = read_grid(grid), Path(out).resolve(), ""
     try:
-        units = orchestrator.identified(units)
-        orchestrator.check_unchanged(out, units)
+        units = sweeps.identified(units)
+        check_unchanged(out, units)
     except FileNotFoundError as error:
         problem = str(error)
     known = _seconds_by_kind([out, *_siblings(out), *map(Path, timings)])
     states, todo = Counter[str](), list[tuple[Unit, float | None]]()
-    for unit in units:
-        table = sources_of(unit.experiment, unit.notebook, unit.parameters, unit.folder)
-        task = orchestrator.task_of(
-            unit,
-            orchestrator.unit_folder(out, unit.key),
-            "",
-            sources=code_identity.digest(table),
-            keep_old=keep_old,
-        )
-        state = "open" if problem else orchestrator.verdict(task)[0]
-        states[state] += 1
-        if state != "done" and not (state == "failed" and not retry_failed):
+    for task in sweeps.tasks_of(units, out, keep_old=keep_old)[0]:
+        verdict = "open" if problem else sweeps.judge(task)[0]
+        states[verdict] += 1
+        if verdict != "done" and not (verdict == "failed" and not retry_failed):
+            unit = task.unit
             seconds = known.get(kind_of(unit.experiment, unit.parameters))
             todo.append((unit, None if seconds is None else statistics.median(seconds)))
     return Forecast(len(units), todo, states, problem)

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tttlib.sweep import records
-from tttlib.sweep.orchestrator import read_plan, unit_folder
+from tttlib.sweep.plan_file import read_plan
+from tttlib.sweep.sweeps import unit_folder
 
 log = logging.getLogger(__name__)
 _CODE = ("code", "sources")

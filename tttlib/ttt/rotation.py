@@ -17,7 +17,6 @@ alone). The prediction follows the update.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,35 +25,14 @@ from tqdm.auto import tqdm
 from tttlib.models.rotation_net import RotationNet
 from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
-from tttlib.ttt.rotation_views import BORDERS, Views, draw_views, views_of
-from tttlib.ttt.settings import check_heldout, check_steps, prediction_times
+from tttlib.ttt.rotation_steps import RotationSettings, adapt
+from tttlib.ttt.rotation_views import BORDERS, draw_views
+from tttlib.ttt.settings import check_heldout
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
-__all__ = ["BORDERS", "FINETUNE", "draw_views", "run", "trained_parameters"]
+__all__ = ["BORDERS", "FINETUNE", "draw_views", "run", "run_streams", "trained_parameters"]
 
 FINETUNE = ("all", "shared")
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What `_adapt` needs to know; see `run`."""
-
-    lr: float
-    shift: int
-    border: str
-    threshold: float | None
-    evaluate_at: tuple[int, ...]
-
-    def check(self, side: int) -> None:
-        """Raise a ValueError for a value that images of `side` pixels do not allow."""
-        if self.border not in BORDERS:
-            raise ValueError(f"unknown border {self.border!r}; known are {', '.join(BORDERS)}")
-        if not 0 <= self.shift < side:
-            raise ValueError(f"shift must be 0 … {side - 1} pixels, not {self.shift}")
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ValueError(
-                f"threshold must be a probability in (0,1] or None, not {self.threshold}"
-            )
 
 
 def run(
@@ -128,11 +106,10 @@ def run(
     """
     names = trained_parameters(model, finetune)
     ids = check_inputs(model, images, ids, heldout)
-    if images.shape[-2] != images.shape[-1]:
-        raise ValueError(f"rotated images must be square, not {list(images.shape[-2:])}")
-    check_steps(steps, batch_size, lr)
-    settings = _Settings(lr, shift, border, threshold, prediction_times(evaluate_at, steps))
-    settings.check(images.shape[-1])
+    settings = RotationSettings(
+        steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
+    )
+    settings.check(images)
     if parallel is not None and parallel < 1:
         raise ValueError(f"parallel must be 1 or more, or None, not {parallel}")
     check_heldout(heldout, online, evaluate_every)
@@ -147,15 +124,81 @@ def run(
                 net.set_weights()
             if heldout is not None and int(index[0]) % evaluate_every == 0:
                 evaluations.add(int(index[0]), _classify(net, heldout))
-            drawn = [draw_views(steps, batch_size, shift, flip, seed, int(ids[i])) for i in index]
-            views = Views(*(torch.stack(x, 1) for x in zip(*drawn, strict=True)))  # [steps,S,B]
-            parts.append(_adapt(net, to_network(images[index], model), views, settings))
+            parts.append(adapt(net, to_network(images[index], model), ids[index], settings))
             bar.update(len(index))
     if online and net is not None:
         net.write_to_model()
     if heldout is not None and net is not None:
         evaluations.add(len(images), _classify(net, heldout))
-    return join(parts, settings.evaluate_at, evaluations)
+    return join(parts, settings.times, evaluations)
+
+
+def run_streams(
+    model: RotationNet,
+    images: Sequence[Tensor],
+    *,
+    ids: Sequence[Tensor],
+    steps: int = 1,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    finetune: str = "all",
+    shift: int = 4,
+    flip: bool = True,
+    border: str = "black",
+    threshold: float | None = None,
+    seed: int = 0,
+    evaluate_at: Sequence[int] | None = None,
+    progress: bool = False,
+) -> list[TTTResult]:
+    """Adapt to several streams at once, each with weights of its own that stay from image to image.
+
+    One stack advances all streams together, which on a GPU takes little longer than one stream.
+
+    Parameters
+    ----------
+    model
+        The network, which is left as it is.
+    images
+        One tensor [N,3,H,H] in [0,1] for each stream; all have as many images.
+    ids
+        One tensor [N] for each stream. The views are drawn from the seed and the id of the image.
+    steps, batch_size, lr, finetune, shift, flip, border, threshold, seed, evaluate_at, progress
+        As for `run`.
+
+    Returns
+    -------
+    list of TTTResult
+        For each stream what `run(online=True)` gives on it alone, up to rounding.
+
+    Raises
+    ------
+    ValueError
+        For streams of different lengths, and for values out of range, naming them.
+    """
+    names = trained_parameters(model, finetune)
+    if len({len(x) for x in [*images, *ids]}) != 1 or len(images) != len(ids):
+        raise ValueError(
+            f"streams that run together must be equally long and have as many ids as images, not "
+            f"{[len(x) for x in images]} images and {[len(x) for x in ids]} ids; run others alone"
+        )
+    settings = RotationSettings(
+        steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
+    )
+    checked = []
+    for stream, stream_ids in zip(images, ids, strict=True):
+        checked.append(check_inputs(model, stream, stream_ids, None))
+        settings.check(stream)
+    net = StackedRotationNet(model, names, len(images))
+    arrivals = torch.stack(list(images), 1)  # [N,S,3,H,H]
+    ids_of_arrivals = torch.stack(checked, 1)  # [N,S]
+    parts = []
+    for i in tqdm(range(len(arrivals)), "online TTT", disable=not progress):
+        parts.append(adapt(net, to_network(arrivals[i], model), ids_of_arrivals[i], settings))
+    losses, logits, failed = (torch.stack(part, 1) for part in zip(*parts, strict=True))
+    return [
+        TTTResult(losses[s], logits[s], failed[s], evaluated_at=settings.times)
+        for s in range(len(images))
+    ]
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:
@@ -178,47 +221,9 @@ def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, 
     return tuple(name for name, _ in model.named_parameters() if name.startswith(tuple(trunk)))
 
 
-def _adapt(
-    net: StackedRotationNet, images: Tensor, views: Views, settings: _Settings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Take all steps on S images; return losses [S,steps], logits [S,K,C] and failed [S].
-
-    `net` ends adapted, except to images that failed.
-    """
-    first, before = net.classify(images), net.copy_of_weights()
-    moving = _unsure(net, images, settings.threshold)  # bool [S]
-    losses, logits = [], []
-    bad = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    for step in range(len(views.turns) + 1):
-        if step in settings.evaluate_at:
-            now = net.classify(images) if step else first
-            bad |= ~now.isfinite().all(1)
-            logits.append(torch.where(bad[:, None], first, now).float().cpu())
-        if step < len(views.turns):
-            drawn = Views(*(x[step] for x in views))
-            copies = views_of(images, drawn, settings.shift, settings.border)
-            loss = net.rotation_losses(copies, drawn.turns.to(images.device))  # [S]
-            bad |= ~loss.isfinite()
-            if moving.any():
-                net.descend(loss * moving, settings.lr)
-            losses.append(loss.detach().masked_fill(bad | ~moving, float("nan")).float().cpu())
-    bad |= ~net.finite()
-    net.set_weights(before, where=bad)
-    return torch.stack(losses, 1), torch.stack(logits, 1), bad.cpu()
-
-
 @torch.no_grad()
 def _classify(net: StackedRotationNet, images: Tensor, batch_size: int = 250) -> Tensor:
     """Return logits [M,C] of a stack of one as it is, on the CPU."""
     net.write_to_model()
     batches = (to_network(x, net.model) for x in images.split(batch_size))
     return torch.cat([net.model.classify(x).float().cpu() for x in batches])
-
-
-@torch.no_grad()
-def _unsure(net: StackedRotationNet, images: Tensor, threshold: float | None) -> Tensor:
-    """Tell whether each image is less surely upright than `threshold`, bool [S]."""
-    upright = torch.zeros(len(images), 1, dtype=torch.long, device=images.device)
-    if threshold is None:
-        return upright[:, 0] == 0
-    return (-net.rotation_losses(images[:, None], upright)).exp() < threshold

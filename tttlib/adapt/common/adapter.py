@@ -61,6 +61,11 @@ class Adapter(ABC):
         What the method trains, in words; empty if nothing.
     answer
         Where the logits come from, in words, for records.
+
+    Raises
+    ------
+    ValueError
+        For a network without anything that the method trains.
     """
 
     name: ClassVar[str]
@@ -160,7 +165,13 @@ class Adapter(ABC):
         )
 
     def learn(self, loss: Tensor) -> None:
-        """Move the trained parameters by one step of the optimiser down the gradient of `loss`."""
+        """Move the trained parameters by one step of the optimiser down the gradient of `loss`.
+
+        Raises
+        ------
+        RuntimeError
+            For a method without an optimiser.
+        """
         if self.optimizer is None:
             raise RuntimeError(f"{self.name} has no optimizer to learn with")
         self.optimizer.step(self.gradients(loss))
@@ -241,7 +252,12 @@ class Adapter(ABC):
         ValueError
             For an unknown preset, variant or constant, or a value that is not legal.
         """
-        constants, overrides = cls.preset(preset), cls.legal(overrides)
+        constants = cls.preset(preset)
+        known = [field.name for field in fields(constants)]
+        if wrong := [name for name in overrides if name not in known]:
+            raise ValueError(
+                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
+            )
         if cls.variants:
             variant = overrides.get("variant", constants.variant)
             choose("variant", variant, tuple(cls.variants))
@@ -257,17 +273,6 @@ class Adapter(ABC):
                 f"{cls.name} has no preset {name!r}; there are {', '.join(cls.presets)}"
             )
         return cls.presets[name]
-
-    @classmethod
-    def legal(cls, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `overrides` if all are constants of the method; raise ValueError otherwise."""
-        known = [field.name for field in fields(cls.preset(None))]
-        wrong = [name for name in overrides if name not in known]
-        if wrong:
-            raise ValueError(
-                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
-            )
-        return dict(overrides)
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -148,28 +149,22 @@ def shapes_of_parts(
     ValueError
         If a part has no feature maps [B,C,H,W] at its ends.
     """
-    before: dict[int, Tensor] = {}
-    shapes: dict[int, Shape] = {}
-    handles = []
-    for k, (start, end) in enumerate(ends):
+    seen: dict[str, tuple[Tensor, Tensor]] = {}  # what a block was given, and gave
+    with ExitStack() as stack:
+        for name in {name for pair in ends for name in pair}:
 
-        def enter(module: nn.Module, inputs: tuple[Tensor, ...], k: int = k) -> None:
-            before[k] = inputs[0]
+            def note(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                seen[name] = inputs[0], output
 
-        def leave(module: nn.Module, inputs: Any, output: Tensor, k: int = k) -> None:
-            x = before[k]
-            if x.ndim != 4 or output.ndim != 4:
-                raise ValueError(
-                    f"ecotta needs feature maps [B,C,H,W], but between {ends[k][0]} and "
-                    f"{ends[k][1]} there are {list(x.shape)} and {list(output.shape)}"
-                )
-            shapes[k] = x.shape[1], output.shape[1], round(x.shape[2] / output.shape[2])
-
-        handles.append(model.get_submodule(start).register_forward_pre_hook(enter))
-        handles.append(model.get_submodule(end).register_forward_hook(leave))
-    try:
+            stack.enter_context(model.get_submodule(name).register_forward_hook(note))
         model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [shapes[k] for k in range(len(ends))]
+    shapes: list[Shape] = []
+    for start, end in ends:
+        x, y = seen[start][0], seen[end][1]
+        if x.ndim != 4 or y.ndim != 4:
+            raise ValueError(
+                f"ecotta needs feature maps [B,C,H,W], but between {start} and {end} there are "
+                f"{list(x.shape)} and {list(y.shape)}"
+            )
+        shapes.append((x.shape[1], y.shape[1], round(x.shape[2] / y.shape[2])))
+    return shapes

@@ -29,10 +29,11 @@ def shifted(x: Tensor, random: torch.Generator, *, reach: int, flip: bool) -> Te
     """
     b, (height, width) = len(x), x.shape[2:]
     padded = F.pad(x, (reach,) * 4, mode="reflect")
-    top, left = torch.randint(2 * reach + 1, (2, b, 1), generator=random)  # [B,1] each
-    rows, columns = top + torch.arange(height), left + torch.arange(width)  # [B,H], [B,W]
+    top, left = torch.randint(2 * reach + 1, (2, b, 1), generator=random).to(x.device)  # [B,1]
+    rows = top + torch.arange(height, device=x.device)  # [B,H]
+    columns = left + torch.arange(width, device=x.device)  # [B,W]
     if flip:
-        mirrored = torch.rand(b, 1, generator=random) < 0.5
+        mirrored = torch.rand(b, 1, generator=random).to(x.device) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    image = torch.arange(b)[:, None, None]
+    image = torch.arange(b, device=x.device)[:, None, None]
     return padded[image, :, rows[:, :, None], columns[:, None]].movedim(-1, 1)  # [B,3,H,W]

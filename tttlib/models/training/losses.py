@@ -58,10 +58,13 @@ def phase_parameters(model: Any, phase: Phase) -> list[torch.nn.Parameter]:
 
 def phase_optimizer(parameters: list[torch.nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
     """Return the optimiser of a phase, see the table of the package."""
+    fused = True if parameters[0].is_cuda else None  # one kernel in place of one for each tensor
     if phase.loss in ("supervised", "rotation"):
-        return torch.optim.SGD(parameters, phase.lr, 0.9, weight_decay=5e-4, nesterov=True)
+        return torch.optim.SGD(
+            parameters, phase.lr, 0.9, weight_decay=5e-4, nesterov=True, fused=fused
+        )
     betas, decay = ((0.9, 0.999), 0.2) if phase.loss == "probe" else ((0.9, 0.95), 0.05)
-    return torch.optim.AdamW(parameters, lr=phase.lr, betas=betas, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=phase.lr, betas=betas, weight_decay=decay, fused=fused)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

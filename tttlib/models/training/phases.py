@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from typing import Any
@@ -37,18 +38,20 @@ def run_phase(
     optimizer = losses.phase_optimizer(losses.phase_parameters(model, phase), phase)
     start = state.enter(number, optimizer)
     bar = tqdm(total=steps, initial=start, desc=f"{recipe.name} {phase.loss}", disable=not progress)
+    pixels, labels = _on_the_device(images, device)
     recent: list[Tensor] = []
     for step in range(start, steps):
         for group in optimizer.param_groups:
             group["lr"] = cosine_lr(step, steps, phase.lr, int(per_epoch * phase.warmup_epochs))
         random = torch.Generator().manual_seed(_mix(recipe.seed, number, step))
         index = batch_index(step, per_epoch, len(images), phase.batch_size, recipe.seed, number)
-        x = images.images[index].to(device).float() / 255  # [B,3,H,W]
+        index = index.to(labels.device)
+        x = pixels[index].to(device).float() / 255  # [B,3,H,W]
         if recipe.shift:
             x = shifted(x, random, reach=recipe.shift, flip=recipe.flip)
         else:
             x = augment(x, random, crop_scale=recipe.crop_scale, flip=recipe.flip)
-        y = images.labels[index].to(device)
+        y = labels[index].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16_helps(device)):
             loss = losses.phase_loss(model, phase, x, y, random)
         optimizer.zero_grad(set_to_none=True)
@@ -68,6 +71,15 @@ def run_phase(
             model.train()
     bar.close()
     state.save(model, optimizer, number, steps, force=True)
+
+
+def _on_the_device(images: ImageSet, device: torch.device) -> tuple[Any, Tensor]:
+    """Return pixels and labels, on a GPU where they take at most a quarter of its free memory."""
+    if device.type != "cuda" or not isinstance(images.images, Tensor):
+        return images.images, images.labels
+    if images.images.numel() > 0.25 * torch.cuda.mem_get_info(device)[0]:
+        return images.images, images.labels
+    return images.images.to(device), images.labels.to(device)
 
 
 @torch.no_grad()
@@ -96,9 +108,14 @@ def batch_index(
 ) -> Tensor:
     """Return which of n images the batch of a step holds; an epoch shows each image once."""
     epoch, position = divmod(step, per_epoch)
-    random = torch.Generator().manual_seed(_mix(seed, phase, epoch, 1))
-    order = torch.randperm(n, generator=random)
+    order = _epoch_order(n, _mix(seed, phase, epoch, 1))
     return order[position * batch_size : (position + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=1)
+def _epoch_order(n: int, seed: int) -> Tensor:
+    """Return the order of n images in one epoch, whose steps ask for it one after the other."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
 def _mix(*numbers: int) -> int:

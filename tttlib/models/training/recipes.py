@@ -135,6 +135,26 @@ RECIPES: dict[str, Recipe] = {
             flip=True,
             shift=4,
         ),
+        # Both at once on one GPU in five minutes, which set the numbers of epochs.
+        Recipe(
+            "rot-cifar10-jpeg",
+            "cifar10-jpeg",
+            "rot-28-1",
+            (Phase("rotation", 28, 0.2, 256, warmup_epochs=2),),
+            flip=True,
+            shift=4,
+        ),
+        Recipe(
+            "mae-cifar10-jpeg",
+            "cifar10-jpeg",
+            "cifar",
+            (
+                Phase("joint", 53, 1e-3, 512, warmup_epochs=5, class_mask_ratio=0.75),
+                Phase("joint", 19, 5e-4, 512, warmup_epochs=1),
+            ),
+            flip=True,
+            crop_scale=0.7,
+        ),
         Recipe(
             "wrn-tiny-imagenet",
             "tiny-imagenet",

@@ -30,6 +30,11 @@ class TrainingState:
         """Set the weights of `model` and return the number of the phase to go on with.
 
         A file that cannot be read is said, and training starts anew.
+
+        Raises
+        ------
+        ValueError
+            For a state of other settings.
         """
         if not self.path.is_file():
             return 0

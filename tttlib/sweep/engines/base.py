@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
+
+from tttlib.sweep.task import Task
 
 
 class WorkerDiedError(Exception):
@@ -40,7 +42,7 @@ class Engine:
     slots = at_once = 1
     arrays = False
 
-    def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def submit(self, tasks: Sequence[Task]) -> list[Any]:
         """Return futures of the tasks, which run as soon as there is room."""
         raise NotImplementedError
 

@@ -7,11 +7,12 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tttlib.sweep.engines.base import Engine, EngineLostError, WorkerDiedError, needed
 from tttlib.sweep.engines.machine import environment_of
+from tttlib.sweep.task import Task
 from tttlib.sweep.worker import run_unit
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Dask(Engine):
                 silence_logs=False,
             )
 
-    def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def submit(self, tasks: Sequence[Task]) -> list[Any]:
         """Return dask's futures of the tasks."""
         return [self._client.submit(run_unit, task, pure=False) for task in tasks]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
-from pathlib import Path
 from typing import Any
 
 from tttlib.sweep.engines.base import Engine, UnitLateError, WorkerDiedError, needed
 from tttlib.sweep.engines.machine import environment_of
+from tttlib.sweep.task import Task
 from tttlib.sweep.worker import run_unit
 
 _START = 60.0  # seconds that a worker may take to begin
@@ -29,23 +30,23 @@ class Local(Engine):
         self._environments = [environment_of(i, workers) for i in range(workers)]
         self._executors: list[Any] = [None] * workers
         self._busy: dict[Any, int] = {}  # future -> slot
-        self._ends: dict[Any, tuple[float, Mapping[str, Any]]] = {}  # future -> last moment, task
+        self._ends: dict[Any, tuple[float, Task]] = {}  # future -> last moment, task
         self._late: set[Any] = set()
 
-    def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def submit(self, tasks: Sequence[Task]) -> list[Any]:
         """Return futures of the tasks, one for each free worker at most."""
         return [self._submit(task) for task in tasks]
 
-    def _submit(self, task: Mapping[str, Any]) -> Any:
+    def _submit(self, task: Task) -> Any:
         slot = next(i for i in range(self.slots) if i not in self._busy.values())
         if self._executors[slot] is None:
             environment = self._environments[slot]
             self._executors[slot] = self._loky.ProcessPoolExecutor(
                 1, initializer=begin, initargs=(os.getpid(),), env=environment
             )
-        future = self._executors[slot].submit(run_unit, {**task, "line": 1 + slot})
+        future = self._executors[slot].submit(run_unit, dataclasses.replace(task, line=1 + slot))
         self._busy[future] = slot
-        if task["timeout"] is not None:
+        if task.timeout is not None:
             self._ends[future] = (time.time() + _START + _allowed(task), task)
         return future
 
@@ -83,16 +84,16 @@ class Local(Engine):
             self._end(slot, kill=slot in self._busy.values())
 
 
-def _allowed(task: Mapping[str, Any]) -> float:
+def _allowed(task: Task) -> float:
     """Return the seconds that a unit may take, until its process is killed."""
-    return task["timeout"] + 4 * task["grace"]
+    return (task.timeout or 0) + 4 * task.grace
 
 
-def _begun(task: Mapping[str, Any]) -> float:
+def _begun(task: Task) -> float:
     """Return when a unit has begun, by the clock; infinity if it has not: workers start slowly."""
     try:
-        record = Path(task["folder"]) / "unit.json"
-        return record.stat().st_mtime if task["session"] in record.read_text() else math.inf
+        record = task.folder / "unit.json"
+        return record.stat().st_mtime if task.session in record.read_text() else math.inf
     except OSError:
         return math.inf
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tttlib.sweep.engines.base import Engine, WorkerDiedError, needed
 from tttlib.sweep.engines.machine import default_workers
+from tttlib.sweep.task import Task
 from tttlib.sweep.worker import run_unit
 
 _A_DAY = 24 * 60
@@ -48,9 +49,9 @@ class Slurm(Engine):
             raise ValueError(f"submitit refuses these options of jobs: {error}") from error
         self._jobs: list[Any] = []
 
-    def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def submit(self, tasks: Sequence[Task]) -> list[Any]:
         """Return submitit's jobs of the tasks, one array."""
-        limit = tasks[0]["timeout"]
+        limit = tasks[0].timeout
         minutes = _A_DAY if limit is None else math.ceil((limit + 60) / 60)
         self._executor.update_parameters(timeout_min=self._minutes or minutes)
         jobs = list(self._executor.map_array(run_unit, tasks))

@@ -19,7 +19,7 @@ from sweeping import TRIVIAL, lines, rows, run, states, units_of
 
 from tttlib import sweep
 from tttlib.runtime import environment
-from tttlib.sweep import fingerprints, folder_lock, orchestrator, records, worker
+from tttlib.sweep import fingerprints, folder_lock, records, sweeps, task, worker
 
 
 def test_finished_units_are_skipped_and_new_ones_added(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_another_machine_with_other_files_is_refused(
 ) -> None:
     (unit,) = units_of()
     unit = unit.using({"weights net": "1"})
-    monkeypatch.setattr(orchestrator, "identified", lambda units: list(units))
+    monkeypatch.setattr(sweeps, "identified", lambda units: list(units))
     monkeypatch.setattr(fingerprints, "uses", lambda parameters: {"weights net": "2"})
     assert run([unit], tmp_path / "same", "serial").done == 1
-    monkeypatch.setattr(orchestrator.platform, "node", lambda: "elsewhere")
+    monkeypatch.setattr(task.platform, "node", lambda: "elsewhere")
     monkeypatch.setattr(worker, "platform", type("P", (), {"node": staticmethod(lambda: "here")}))
     (record,) = run([unit], tmp_path / "other", "serial").failed
     assert "here has other files than elsewhere: weights net" in record["error"]
@@ -173,7 +173,7 @@ def test_versions_of_the_code_are_not_mixed_in_silence(
 ) -> None:
     units = units_of(seed=[0, 1])
     run(units[:1], tmp_path, "serial")
-    for module in (worker, orchestrator):
+    for module in (worker, sweeps):
         monkeypatch.setattr(module, "code_version", lambda: "0.2.0 abc")
     run(units, tmp_path, "serial")
     assert "1 units were computed by code 0.1.0" in caplog.text
@@ -234,7 +234,7 @@ def test_a_record_that_lacks_a_field_is_no_record(
 
 
 def test_a_second_sweep_in_one_folder_is_refused(tmp_path: Path) -> None:
-    lock = folder_lock.hold(tmp_path)
+    lock = folder_lock.held(tmp_path)
     assert lock is not None
     with lock, pytest.raises(ValueError, match=r"another sweep is at work in .*\(process \d+ on"):
         run(units_of(), tmp_path, "serial")
