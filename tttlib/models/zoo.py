@@ -111,7 +111,6 @@ def load(
         model = _load_with_card(path).to(device)
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)
-    identity.remember(model)
     if verify is not None:
         from tttlib.models.verify import verify as measure  # here: it needs all of tttlib.data
 
