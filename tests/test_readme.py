@@ -38,7 +38,7 @@ TYPED = {
     ".venv/bin/tttlib data list": "here",
     ".venv/bin/tttlib run 02 --parameters notebooks/parameters/tiny-imagenet.yaml": "here, checked",
     ".venv/bin/tttlib run 02 -p batch_size 32 -p blr 0.1": "here, checked",
-    ".venv/bin/tttlib plan notebooks/grids/imagenet-c.yaml": "here, slow",
+    ".venv/bin/tttlib sweep notebooks/grids/demo.yaml --dry-run": "here, slow",
     ".venv/bin/tttlib sweep notebooks/grids/demo.yaml": "here, slow",
     ".venv/bin/tttlib results runs/sweeps/demo": "here, slow",
     ".venv/bin/tttlib compare runs/sweeps/demo runs/sweeps/demo": "here, slow",
@@ -136,7 +136,7 @@ def test_the_sweep_of_the_demo(tmp_path: Path) -> None:
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    first = CONSOLE.index(".venv/bin/tttlib plan notebooks/grids/imagenet-c.yaml")
+    first = CONSOLE.index(".venv/bin/tttlib sweep notebooks/grids/demo.yaml --dry-run")
     for line in CONSOLE[first : first + 4]:
         done = subprocess.run(
             line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=1200
