@@ -53,10 +53,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, folder / name)
     for command in ("git init -q", "git add -A"):
         subprocess.run(shlex.split(command), cwd=folder, check=True)
-    scripts = folder / ".venv" / "bin"
-    scripts.mkdir(parents=True)
-    for path in Path(sys.executable).parent.iterdir():  # the environment that runs this test
-        (scripts / path.name).symlink_to(path)
+    (folder / ".venv").symlink_to(sys.prefix)  # the environment that runs this test
     return folder
 
 
