@@ -85,6 +85,11 @@ def class_names(dataset: str) -> tuple[str, ...]:
     """Return the class names of "cifar10", "cifar100" (fine labels) or "imagenet" in order.
 
     ImageNet's are in synset order (n01440764 first) and not unique: two cranes, two maillots.
+
+    Raises
+    ------
+    ValueError
+        For another dataset.
     """
     if dataset == "imagenet":
         # Imported here: it takes more time than everything else of this package.

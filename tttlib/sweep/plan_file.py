@@ -66,7 +66,13 @@ def write_plan(
     sources: Mapping[str, Mapping[str, str]],
     run: Mapping[str, Any],
 ) -> None:
-    """Write sweep.json; fingerprints and sources that an earlier grid saw are kept."""
+    """Write sweep.json; fingerprints and sources that an earlier grid saw are kept.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written.
+    """
     known = earlier_plan(out)
     names = ("key", "label", "experiment", "parameters", "varied")
     plan = {
