@@ -3,11 +3,18 @@
 from tttlib.statistics.class_gains import ClassTest, class_intervals, class_test, lowest
 from tttlib.statistics.correlation import Correlation, correlate, reliability
 from tttlib.statistics.covariance import StreamingCovariance
-from tttlib.statistics.intervals import Interval, bootstrap, paired
+from tttlib.statistics.intervals import Interval, bootstrap, mean_of_few, paired
 from tttlib.statistics.logistic_regression import logistic
 from tttlib.statistics.moving_averages import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.multiplicity import benjamini_hochberg, corrected, holm
-from tttlib.statistics.power import smallest_correlation, smallest_difference
+from tttlib.statistics.paired_answers import PairedAnswers, paired_answers
+from tttlib.statistics.power import (
+    SampleSize,
+    images_needed,
+    smallest_correlation,
+    smallest_difference,
+    smallest_margin,
+)
 from tttlib.statistics.projection import Projection, pca
 from tttlib.statistics.separation import (
     Separability,
@@ -24,7 +31,9 @@ __all__ = [
     "Correlation",
     "Fluctuation",
     "Interval",
+    "PairedAnswers",
     "Projection",
+    "SampleSize",
     "Separability",
     "StreamingCovariance",
     "benjamini_hochberg",
@@ -35,11 +44,14 @@ __all__ = [
     "correlate",
     "fluctuation",
     "holm",
+    "images_needed",
     "linear_hits",
     "logistic",
     "lowest",
+    "mean_of_few",
     "moving_average",
     "paired",
+    "paired_answers",
     "pca",
     "reliability",
     "separability",
@@ -48,5 +60,6 @@ __all__ = [
     "silhouette_values",
     "smallest_correlation",
     "smallest_difference",
+    "smallest_margin",
     "variance_shares",
 ]

@@ -85,6 +85,45 @@ def paired(
     return bootstrap(b - a, clusters, **options)  # type: ignore[arg-type]
 
 
+def mean_of_few(
+    values: ArrayLike, clusters: ArrayLike | None = None, *, level: float = 0.95
+) -> Interval:
+    """Return the mean of few values with Student's t interval.
+
+    Parameters
+    ----------
+    values
+        Finite numbers, shape [N], N > 0.
+    clusters
+        Labels [N]: values that share one depend on each other (all layers in one stream), and
+        count as one, their mean. None: all are independent.
+    level
+        Coverage.
+
+    Returns
+    -------
+    Interval
+        With `n` the number of independent values. A single one tells nothing of its own spread: its
+        bounds are NaN. Equal values get bounds without width.
+
+    Raises
+    ------
+    ValueError
+        For no values, non-finite ones, or unequal lengths.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
+        raise ValueError(f"a mean needs finite values [N], N > 0; got shape {x.shape}: {x[:5]} …")
+    if clusters is not None:
+        (codes,) = cluster_codes(len(x), [clusters])
+        x = np.bincount(codes, x) / np.bincount(codes)
+    n, mean = len(x), float(x.mean())
+    if n == 1:
+        return Interval(mean, float("nan"), float("nan"), n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
 def cluster_codes(n: int, clusters: Sequence[ArrayLike]) -> list[NDArray[np.int64]]:
     """Return the labels of each factor as codes 0 … k-1, shape [n].
 
