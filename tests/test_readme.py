@@ -188,7 +188,7 @@ def test_notebook_05_over_a_folder(tmp_path: Path) -> None:
     assert tuning and reported and not tuning & reported
 
 
-def _committed(name: str, **where: str) -> pd.Series:
+def _committed(name: str, **where: str | float) -> pd.Series:
     """The one row of a table in figures/ with these values."""
     table = pd.read_csv(ROOT / "figures" / name)
     for column, value in where.items():
@@ -217,6 +217,12 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         for name in ("mae-tiny-imagenet-50", "wrn-scenes")
     }
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
+    online, standard = (
+        _committed(
+            "06_rotation_cifar10_jpeg_h200.csv", mode=mode, lr=0.001, corruption="mean of 15"
+        )
+        for mode in ("online", "standard")
+    )
     switches = pd.read_csv(ROOT / "figures" / "05_deviations_cifar10_jpeg_1000.csv")
     assert len(switches) == 11 and (switches["n"] == 15 * 1000).all()
     assert "within 0.35 (CIFAR-10, 1,000 images of each corruption)" in TEXT
@@ -231,6 +237,13 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
             *100 * ttt[["estimate", "low", "high"]]
         ),
         f"({ttt['n']:,} pairs of Tiny-ImageNet)",
+        "from {:.1f} to {:.1f} %, by {:+.1f} points [{:+.1f}, {:+.1f}]".format(
+            *100 * online[["before", "after", "gain", "low", "high"]]
+        ),
+        "{mended:.0f} answers are mended and {broken:.0f} broken".format(**online),
+        "change it by {:+.1f} points [{:+.1f}, {:+.1f}]".format(
+            *100 * standard[["gain", "low", "high"]]
+        ),
         "from {mae-tiny-imagenet-50} % of clean images right for the MAE on Tiny-ImageNet to "
         "{wrn-scenes} % for `wrn-scenes`".format(**right),
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
