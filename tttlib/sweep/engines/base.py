@@ -51,10 +51,14 @@ class Engine:
         end = time.monotonic() + seconds
         while True:
             self.check()
-            done = [future for future in futures if future.done()]
+            done = [future for future in futures if self.has_ended(future)]
             if done or time.monotonic() > end:
                 return done
             time.sleep(0.02)
+
+    def has_ended(self, future: Any) -> bool:
+        """Return whether a future has a result, or never will."""
+        return future.done()
 
     def check(self) -> None:
         """End what is late; raise EngineLostError when the scheduler is gone."""

@@ -78,6 +78,10 @@ class Dask(Engine):
         """Return dask's futures of the tasks."""
         return [self._client.submit(run_unit, task, pure=False) for task in tasks]
 
+    def has_ended(self, future: Any) -> bool:
+        """Return whether a future will not change any more; its own `done` leaves out lost ones."""
+        return future.status != "pending"
+
     def check(self) -> None:
         """Raise EngineLostError when the scheduler has been away for too long."""
         if self._client.status == "running":
