@@ -166,8 +166,6 @@ def test_ci_names_the_folders_beside_the_checkout(checkout: Path) -> None:
     assert done.stdout.splitlines() == [
         f"make test {beside / 'data'} {beside / 'oracles'}",
         said,
-        f"make bf16 {beside / 'data'} {beside / 'oracles'}",
-        said,
     ]
 
 
