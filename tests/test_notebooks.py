@@ -14,6 +14,7 @@ import pytest
 
 from tttlib import results, sweep
 from tttlib.results import goldens
+from tttlib.tables.claims import VERDICTS
 
 TINY = {
     "01_distribution_shift_pca": {
@@ -164,7 +165,7 @@ def test_beyond_compares_both_tasks_on_the_same_images(run: Path) -> None:
     n = table[table["domain"] == "contrast"].set_index("method")["n"]
     assert (n.filter(like="standard") == 3).all() and (n.filter(like="online") == 8).all()
     claims = pd.read_csv(run / "tables" / "06_claims.csv")
-    assert claims["verdict"].isin(["supported", "contradicted", "undecided"]).all()
+    assert claims["verdict"].isin(VERDICTS).all()
     rows = results.load(run / "results")
     tuned = rows[rows["weight_decay"].notna() & (rows["split"] == "valid")]
     assert not set(tuned["domain"]) & {"clean", "gaussian_noise", "contrast"}

@@ -35,11 +35,22 @@ def test_record() -> None:
     assert data.boxes.dtype == torch.float32 and data.boxes.shape == (300, 4)
     assert data.classes == scenes.CLASSES and len(data.classes) == 10
     assert torch.equal(data.ids, torch.arange(300))
-    assert set(data.clusters) == {"photograph", "digit"}
+    assert set(data.clusters) == {"photograph", "tile", "digit"}
     raw = scenes.generate("valid", np.arange(300), seed=3)
     assert np.array_equal(data.images.numpy(), raw.images)
     assert np.array_equal(data.clusters["photograph"].numpy(), raw.photograph)
     assert np.array_equal(data.clusters["digit"].numpy(), raw.digit)
+    assert np.array_equal(data.clusters["tile"].numpy(), raw.tile)
+    assert data.factors() == data.factors("scenes") == ("tile", "digit")
+    assert data.factors("photographs") == ("photograph", "digit")
+    with pytest.raises(ValueError, match=r"no population 'images' of 'scenes'; known are scenes"):
+        data.factors("images")
+
+
+def test_tiles_lie_within_photographs() -> None:
+    raw = scenes.generate("test", np.arange(3000))
+    pairs = {(tile, photograph) for tile, photograph in zip(raw.tile, raw.photograph, strict=True)}
+    assert len(pairs) == len(set(raw.tile)) > 150  # some hundreds, each within one photograph
 
 
 def test_default_sizes() -> None:

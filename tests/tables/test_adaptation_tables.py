@@ -48,6 +48,19 @@ def test_against_is_paired() -> None:
     assert found["method"] == "palm" and found["difference"] == -0.25 and found["high"] < 0
 
 
+def test_accumulation_is_not_being_worse() -> None:
+    domains = ["fog", "snow", "frost", "brightness", "contrast", "pixelate", "clean"]
+    fixed = rows("bn1", dict.fromkeys(domains, 0.25))
+    worse = rows("tent", dict.fromkeys(domains, 0.5))
+    growing = rows("tent", dict(zip(domains, [0.25, 0.25, 0.3, 0.3, 0.5, 0.5, 1], strict=True)))
+    found = tables.accumulation(pd.concat([fixed, worse]), "tent", "bn1")
+    assert found["difference"] == 0 and found["n"] == 40
+    found = tables.accumulation(pd.concat([fixed, growing]), "tent", "bn1")
+    assert found["difference"] == pytest.approx(0.25) and found["low"] > 0
+    back = tables.accumulation(pd.concat([fixed, growing]), "bn1", "tent")
+    assert back["difference"] == pytest.approx(-0.25) and back["high"] < 0
+
+
 def test_gradual_averages() -> None:
     stream = streams.gradual(data.load("scenes", "test", n=4), ["fog", "snow"], batch_size=4)
     seen = stream.rows()

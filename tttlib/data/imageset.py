@@ -41,6 +41,9 @@ class ImageSet:
         float32 [N,4] or None: xmin, ymin, xmax, ymax in pixels, maxima exclusive.
     clusters
         name -> int64 [N]: what makes images dependent (clustered bootstrap); may be empty.
+    populations
+        What intervals can speak of, the usual one first: name -> names of `clusters` that count as
+        drawn at random. Empty: all clusters do.
     released
         None: corruptions are made here; otherwise where corrupted images are looked up.
 
@@ -60,6 +63,7 @@ class ImageSet:
     fingerprint: str
     boxes: Tensor | None = None
     clusters: Mapping[str, Tensor] = field(default_factory=dict)
+    populations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     released: CorruptedFiles | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +108,18 @@ class ImageSet:
     def image_size(self) -> int:
         """Height (= width) in pixels."""
         return int(self.images.shape[-1])
+
+    def factors(self, population: str = "") -> tuple[str, ...]:
+        """Return the names of `clusters` over which intervals go, for one of `populations`.
+
+        Without a name it is the first one. Raises ValueError for an unknown name.
+        """
+        known = self.populations or {"images": tuple(self.clusters)}
+        if population and population not in known:
+            raise ValueError(
+                f"no population {population!r} of {self.name!r}; known are {', '.join(known)}"
+            )
+        return known[population or next(iter(known))]
 
     def subset(self, index: Tensor | Sequence[int] | np.ndarray) -> ImageSet:
         """Return the images at `index` (positions [M] or truth values [N]) in that order.

@@ -72,6 +72,8 @@ class Scenes:
         bool [N,32,32], True where there is ink.
     photograph
         int64 [N], row of `PHOTOGRAPHS`.
+    tile
+        int64 [N], part of the photograph that the centre of the background lies in, see `_tile`.
     digit
         int64 [N], instance number in `load_digits`.
     """
@@ -81,6 +83,7 @@ class Scenes:
     boxes: np.ndarray
     masks: np.ndarray
     photograph: np.ndarray
+    tile: np.ndarray
     digit: np.ndarray
 
 
@@ -103,7 +106,9 @@ def load(
     Returns
     -------
     ImageSet
-        Its ids are the indices (each split counts from 0), its clusters "photograph" and "digit".
+        Its ids are the indices (each split counts from 0), its clusters "photograph", "tile" and
+        "digit". Intervals speak of new scenes over these photographs (population "scenes": tiles
+        and digits vary), or of new photographs ("photographs": a split has only four to seven).
 
     Raises
     ------
@@ -125,9 +130,9 @@ def load(
         fingerprint=_fingerprint(split, n, seed),
         boxes=torch.from_numpy(made.boxes),
         clusters={
-            "photograph": torch.from_numpy(made.photograph),
-            "digit": torch.from_numpy(made.digit),
+            name: torch.from_numpy(getattr(made, name)) for name in ("photograph", "tile", "digit")
         },
+        populations={"scenes": ("tile", "digit"), "photographs": ("photograph", "digit")},
     )
 
 
@@ -147,6 +152,7 @@ def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
         boxes=np.empty((n, 4), np.float32),
         masks=np.empty((n, SIZE, SIZE), bool),
         photograph=np.empty(n, np.int64),
+        tile=np.empty(n, np.int64),
         digit=np.empty(n, np.int64),
     )
     for start in range(0, n, _CHUNK):
@@ -171,7 +177,8 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
     # which background
     rows = np.array([i for i, (_, s) in enumerate(PHOTOGRAPHS) if s == split])
     photograph = rows[(u[:, 8] * len(rows)).astype(np.int64)]
-    images = _background(photographs, photograph, u[:, 9:17])  # float32 [B,3,32,32]
+    level, top, left = _place(photographs, photograph, u[:, 9:12])
+    images = _background(photographs, photograph, level, top, left, u[:, 12:17])  # [B,3,32,32]
 
     colour = _colour(images, masks, u[:, 17:21])  # float32 [B,3]
     shade = _shade(u[:, 21:23])  # float32 [B,32,32]
@@ -180,7 +187,8 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
         ink = colour[:, c, None, None] * shade
         images[:, c] += alpha * (ink - images[:, c])
     np.clip(images + np.float32(0.5), 0, 255, out=images)
-    return Scenes(images.astype(np.uint8), labels, _boxes(masks), masks, photograph, digit)
+    return Scenes(images.astype(np.uint8), labels, _boxes(masks), masks, photograph,
+                  _tile(photograph, level, top, left), digit)  # fmt: skip
 
 
 def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -242,22 +250,46 @@ def _bilinear(
     return upper
 
 
-def _background(photographs: Photographs, which: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Cut photographs at random scale, place, flip, contrast and tint; float32 [B,3,32,32]."""
+def _place(
+    photographs: Photographs, which: np.ndarray, u: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Choose where a background is cut: level of size, top and left, each int64 [B]."""
     level = (u[:, 0] * len(LEVELS)).astype(np.int64)
     height, width = photographs.height[which, level], photographs.width[which, level]
-    y = (u[:, 1] * (height - SIZE + 1)).astype(np.int64)
-    x = (u[:, 2] * (width - SIZE + 1)).astype(np.int64)
+    top = (u[:, 1] * (height - SIZE + 1)).astype(np.int64)
+    left = (u[:, 2] * (width - SIZE + 1)).astype(np.int64)
+    return level, top, left
+
+
+def _tile(which: np.ndarray, level: np.ndarray, top: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Number the parts of the photographs, int64 [B]: squares as large as an image, at each level.
+
+    An image belongs to the square that holds its centre, so images of one part share content.
+    """
+    row, column = ((start + SIZE // 2) // SIZE for start in (top, left))
+    return ((which * len(LEVELS) + level) * 100 + row) * 100 + column
+
+
+def _background(
+    photographs: Photographs,
+    which: np.ndarray,
+    level: np.ndarray,
+    top: np.ndarray,
+    left: np.ndarray,
+    u: np.ndarray,
+) -> np.ndarray:
+    """Cut photographs at a place, with random flip, contrast and tint; float32 [B,3,32,32]."""
+    width = photographs.width[which, level]
     steps = np.arange(SIZE)
-    columns = np.where(u[:, 3, None] < 0.5, steps, steps[::-1]) + x[:, None]  # [B,32]
-    rows = photographs.start[which, level, None] + (steps + y[:, None]) * width[:, None]
+    columns = np.where(u[:, 0, None] < 0.5, steps, steps[::-1]) + left[:, None]  # [B,32]
+    rows = photographs.start[which, level, None] + (steps + top[:, None]) * width[:, None]
     where = (rows[:, :, None] + columns[:, None, :]).astype(np.int32)
-    fade = _between(FADE, u[:, 4])
+    fade = _between(FADE, u[:, 1])
     out = np.empty((len(which), 3, SIZE, SIZE), np.float32)
     for c in range(3):
         pixels = photographs.pixels[c].take(where)
         mean = (pixels.sum((1, 2), dtype=np.int64) / SIZE**2).astype(np.float32)
-        tint = _between(TINT, u[:, 5 + c])
+        tint = _between(TINT, u[:, 2 + c])
         out[:, c] = pixels
         out[:, c] *= (fade * tint)[:, None, None]
         out[:, c] += ((1 - fade) * tint * mean)[:, None, None]

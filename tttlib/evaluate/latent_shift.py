@@ -204,7 +204,7 @@ def latent_variance(
             )
             tables = [
                 statistics.variance_shares(
-                    tokens[:, i], rows, clusters=tuple(dataset.clusters), seed=seed
+                    tokens[:, i], rows, clusters=dataset.factors(), seed=seed
                 ).assign(layer=name)
                 for i, name in enumerate(names)
             ]
@@ -248,7 +248,7 @@ def latent_variance_adapted(
         states, rows = adapted_latents(
             model, dataset, domains, online=online, severity=severity, seed=seed, **settings
         )
-        options: dict[str, Any] = {"clusters": tuple(dataset.clusters), "seed": seed}
+        options: dict[str, Any] = {"clusters": dataset.factors(), "seed": seed}
         tables = []
         for state, points in states.items():
             baselines = {"share": None} | (

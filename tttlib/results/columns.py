@@ -17,7 +17,7 @@ LEADING = (
 )  # fmt: skip
 """The order of columns in tables; others follow."""
 
-CLUSTERS = ("photograph", "digit")
+CLUSTERS = ("photograph", "tile", "digit")
 """What makes rows of `scenes` dependent."""
 
 AVERAGED = ("domain", "severity", "seed", "tensor")

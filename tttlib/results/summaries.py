@@ -11,6 +11,10 @@ import pandas as pd
 
 log = logging.getLogger(__name__)
 
+ANSWERS = ("correct", "error")  # columns of right-or-wrong answers
+NUMBERS = ("n", "difference", "low", "high")  # of a paired difference
+ANSWER_NUMBERS = ("mended", "broken", "effective_n", "df")  # besides, of answers
+
 
 def summarise(
     rows: pd.DataFrame,
@@ -92,7 +96,9 @@ def paired_difference(
     Returns
     -------
     DataFrame
-        Columns of `by`, `method_column`, n, difference, low, high (fractions).
+        Columns of `by`, `method_column`, n, difference, low, high (fractions). For answers (`value`
+        "correct" or "error") the interval is that of `statistics.paired_answers`, and its mended,
+        broken, effective_n and df are columns, too.
 
     Raises
     ------
@@ -117,11 +123,16 @@ def paired_difference(
         for method, seen in methods.items():
             _check_same_images(reference, seen, f"{method_column} {baseline!r} and {method!r}")
             pair = (_numbers(reference, value), _numbers(seen.loc[reference.index], value))
-            interval = statistics.paired(*pair, factors, **options)._asdict()
-            interval["difference"] = interval.pop("mean")
-            records.append({**key, method_column: method, **interval})
-    columns = [*by, method_column, "n", "difference", "low", "high"]
-    return pd.DataFrame(records, columns=columns)
+            if value in ANSWERS:
+                change = statistics.paired_answers(*pair, factors, **options)._asdict()
+                if value == "error":
+                    change |= {"mended": change["broken"], "broken": change["mended"]}
+            else:
+                change = statistics.paired(*pair, factors, **options)._asdict()
+                change["difference"] = change.pop("mean")
+            records.append({**key, method_column: method, **change})
+    numbers = [*NUMBERS, *(ANSWER_NUMBERS if value in ANSWERS else ())]
+    return pd.DataFrame(records, columns=[*by, method_column, *numbers])
 
 
 def _prepare(rows: pd.DataFrame, names: Sequence[str]) -> None:

@@ -191,7 +191,8 @@ def _averaged(part: Gathered, by: list[str], values: list[str], level: float) ->
     rows = part.rows.assign(**{n: part.values(n) for n in by if n not in part.rows})
     if "id" not in rows:
         return _as_they_are(rows, by, values)
-    clusters = [c for c in columns.CLUSTERS if c in rows]
+    inside = {"photograph"} if "tile" in rows else set()  # as the population "scenes" has it
+    clusters = [c for c in columns.CLUSTERS if c in rows and c not in inside]
     measured = {value: rows[rows[value].notna()] for value in values}
     tables = [
         summarise(part, by, value=value, clusters=clusters, level=level).assign(quantity=value)

@@ -36,7 +36,7 @@ def gains_by(
     -------
     pandas.DataFrame
         Columns by…, n, step, baseline, accuracy, difference, low, high (fractions; the interval is
-        that of the difference, over the same images).
+        that of the difference, over the same images), mended, broken, effective_n, df.
     """
     by = [by] if isinstance(by, str) else list(by)
     records = []
@@ -50,7 +50,8 @@ def gains_by(
         names = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         record = {"n": int(difference["n"]), "step": last}
         record |= {"baseline": mean[0], "accuracy": mean[last]}
-        records.append(names | record | dict(difference[["difference", "low", "high"]]))
+        rest = ["difference", "low", "high", "mended", "broken", "effective_n", "df"]
+        records.append(names | record | dict(difference[rest]))
     return pd.DataFrame(records)
 
 

@@ -61,6 +61,34 @@ def against(
     )
 
 
+def accumulation(
+    rows: pd.DataFrame, method: str, baseline: str, *, clusters: Sequence[str] = ()
+) -> pd.Series:
+    """Return how much more `method` exceeds `baseline` at the end of a stream than at its begin.
+
+    The excess is error minus the baseline's over the same arrivals. That of the last third of the
+    corrupted blocks minus that of the first third, of the same images: above zero, the method falls
+    behind along the stream, whatever it is worth in the mean. One row of
+    `results.paired_difference` (n counts images; of several orders, images in an order).
+    """
+    rows = rows[(rows["domain"] != streams.CLEAN) & rows["method"].isin([method, baseline])]
+    third = pd.qcut(rows["block"].rank(method="dense"), [0, 1 / 3, 2 / 3, 1], labels=False)
+    rows = rows.assign(third=third)[third != 1]
+    # Two thirds hold different corruptions, so an image is compared by its mean in each.
+    image = ["third", "method", *(c for c in ("seed", "order") if c in rows), "id", *clusters]
+    image = list(dict.fromkeys(image))
+    means = rows.groupby(image, sort=False)["error"].mean().unstack("method")
+    excess = (means[method] - means[baseline]).rename("excess").reset_index()
+    return results.paired_difference(
+        excess,
+        method_column="third",
+        baseline=0,
+        match=[c for c in image if c not in ("third", "method", *clusters)],
+        value="excess",
+        clusters=clusters,
+    ).iloc[0]
+
+
 def gradual_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
     """Return the three averages of the gradual setting in %, each with its interval.
 

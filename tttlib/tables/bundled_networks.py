@@ -95,7 +95,7 @@ def measure(name: str, images: ImageSet, store: Store) -> dict[str, object]:
         unit, lambda: evaluate.predict(model, images, [CLEAN, *NAMES], severity=SEVERITY)
     )
     clean = rows[rows.domain == CLEAN]
-    clusters = [clean[key] for key in images.clusters]
+    clusters = [clean[key] for key in images.factors()]
     accuracy = statistics.bootstrap(clean.correct, clusters)
     corrupted = rows[rows.domain != CLEAN]
     wrong = 1 - corrupted.groupby("id", sort=False).correct.mean().loc[clean.id]
