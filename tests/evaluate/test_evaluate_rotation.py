@@ -50,28 +50,6 @@ def test_rows_of_the_standard_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_streams_together_share_units_with_single_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    several = [streams.continual(scenes(), [d], batch_size=1, seed=2) for d in DOMAINS]
-    settings = {**RUN, "steps": 1}
-    alone, together = results.Store(tmp_path / "a"), results.Store(tmp_path / "b")
-    one = evaluate.online(model(), several[1], store=alone, progress=False, **settings)
-    rows = evaluate.online_together(model(), several, store=together, **settings)
-    assert len(rows) == 10 and set(rows["domain"]) == set(DOMAINS)
-    same = rows[rows["domain"] == DOMAINS[1]].reset_index(drop=True)
-    assert same.drop(columns="loss").equals(one.drop(columns="loss"))
-    np.testing.assert_allclose(same["loss"], one["loss"], rtol=1e-4)
-    names = {p.name for p in alone.folder.iterdir()}
-    assert names < {p.name for p in together.folder.iterdir()}
-    monkeypatch.setattr(rotation, "run_streams", lambda *_, **__: pytest.fail("done already"))
-    again = evaluate.online_together(model(), several, store=together, **settings)
-    assert again.equals(rows)
-    other = streams.continual(scenes(), ["fog"], batch_size=1, seed=3)
-    with pytest.raises(ValueError, match=r"must have one seed, not \[2, 3\]"):
-        evaluate.online_together(model(), [*several, other], store=together, **settings)
-
-
 def test_rows_of_the_online_mode(tmp_path: Path) -> None:
     stream = streams.mixed(scenes(), DOMAINS, batch_size=1)
     heldout = streams.mixed(data.load("scenes", "valid", n=3), ["contrast"], batch_size=1)

@@ -115,26 +115,6 @@ def test_online_is_the_obvious_loop_without_reset(border: str, flip: bool) -> No
         torch.testing.assert_close(other.state_dict()[name], value, atol=1e-9, rtol=0)
 
 
-def test_streams_that_run_together_are_each_the_online_mode() -> None:
-    """Different images and ids; a stream that fails does not touch the others."""
-    net, x = model(), images(6)
-    broken = x[:3].clone()
-    broken[1] = float("nan")
-    streams, ids = [x[:3], x[3:], broken], [torch.arange(3), torch.arange(7, 10), torch.arange(3)]
-    before = state(net)
-    settings = {**RUN, "steps": 2, "seed": 5}
-    together = rotation.run_streams(net, streams, ids=ids, **settings)  # type: ignore[arg-type]
-    assert same(state(net), before)
-    for stream, own, result in zip(streams, ids, together, strict=True):
-        alone = run(model(), stream, online=True, ids=own, **settings)
-        torch.testing.assert_close(result.losses, alone.losses, atol=1e-6, rtol=0, equal_nan=True)
-        torch.testing.assert_close(result.logits, alone.logits, atol=1e-6, rtol=0, equal_nan=True)
-        assert torch.equal(result.failed, alone.failed) and result.evaluated_at == (0, 1, 2)
-    assert together[2].failed.tolist() == [False, True, False]
-    with pytest.raises(ValueError, match=r"equally long .* not \[3, 2\] images and \[3, 3\] ids"):
-        rotation.run_streams(net, [x[:3], x[:2]], ids=ids[:2])
-
-
 def test_online_evaluates_on_held_out_images() -> None:
     net, x, heldout = model(), images(), images(7)[4:]
     result = run(net, x, online=True, heldout=heldout, evaluate_every=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -14,8 +14,12 @@ TrainableAtTest = MaskedAutoencoder | RotationNet
 """The networks that have a self-supervised task."""
 
 
-def engine(model: TrainableAtTest) -> tuple[str, Callable[..., ttt.TTTResult]]:
-    """Return the name of the method and its `run`: rotation for a `RotationNet`, else TTT-MAE.
+Run = Callable[..., ttt.TTTResult]
+RunStreams = Callable[..., Iterator[tuple[int, ttt.TTTResult]]]
+
+
+def engine(model: TrainableAtTest) -> tuple[str, Run, RunStreams]:
+    """Return the method, its `run` and `run_streams`: rotation for a `RotationNet`, else TTT-MAE.
 
     Raises
     ------
@@ -23,9 +27,9 @@ def engine(model: TrainableAtTest) -> tuple[str, Callable[..., ttt.TTTResult]]:
         If the network has no self-supervised task.
     """
     if isinstance(model, RotationNet):
-        return "TTT-rotation", rotation.run
+        return "TTT-rotation", rotation.run, rotation.run_streams
     check_autoencoder(model)
-    return "TTT-MAE", ttt.run
+    return "TTT-MAE", ttt.run, ttt.run_streams
 
 
 def check_autoencoder(model: nn.Module) -> None:

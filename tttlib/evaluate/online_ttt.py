@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,8 @@ from tttlib import streams, ttt
 from tttlib.data import ImageSet
 from tttlib.evaluate.matching_ttt import TrainableAtTest, engine
 from tttlib.evaluate.unit_rows import describe, judged, protocol_of
-from tttlib.models import RotationNet
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
-from tttlib.ttt import rotation
 
 PROTOCOL = {
     "reset": "never: each image starts where the one before it ended",
@@ -65,114 +64,137 @@ def online(
         adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
         (before the first update of the image), failed, the clusters, and the settings.
     """
-    _, run = engine(model)
-    settings = _with_defaults(settings)
-    unit = _unit(model, stream, heldout, evaluate_every, settings)
+    _, run, _ = engine(model)
+    work = _Work(model, stream, heldout, evaluate_every, settings)
 
     def adapt() -> pd.DataFrame:
-        plan = stream.rows()
         net = copy.deepcopy(model).to(best_device())
-        result = run(
-            net,
-            stream.images(),
-            ids=torch.tensor(plan["id"].to_numpy()),
-            seed=stream.seed,
-            online=True,
-            heldout=None if heldout is None else heldout.images(),
-            evaluate_every=evaluate_every,
-            progress=progress,
-            **settings,
-        )
-        rows = _stream_rows(plan, result, stream.dataset)
-        return rows if heldout is None else pd.concat([rows, _heldout_rows(heldout, result)])
+        return work.rows(run(net, **work.arguments(), online=True, progress=progress))
 
-    protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
-    return store.run(unit, adapt, protocol=protocol)
+    return store.run(work.unit, adapt, protocol=work.protocol)
 
 
 def online_together(
-    model: RotationNet, several_streams: Sequence[streams.Stream], *, store: Store, **settings: Any
+    model: TrainableAtTest,
+    several_streams: Sequence[streams.Stream],
+    *,
+    store: Store,
+    each: Sequence[Mapping[str, Any]] | None = None,
+    heldout: streams.Stream | Sequence[streams.Stream | None] | None = None,
+    evaluate_every: int = 100,
+    progress: bool = True,
+    **settings: Any,
 ) -> pd.DataFrame:
-    """Run online TTT by rotation along several streams of one length at once.
+    """Run online TTT along several streams at once, each with weights of its own.
+
+    Streams whose settings differ in nothing but the learning rate advance as one stack, whatever
+    their corruptions, orders, seeds and lengths; others take their turns. The images of all streams
+    that are not finished are in memory together.
 
     Parameters
     ----------
     model
-        A rotation network, which is left as it is.
+        An autoencoder or a rotation network, which is left as it is.
     several_streams
-        Streams of equally many arrivals and with one seed; each has weights of its own.
+        What arrives in which order. A stream may be given again with other settings.
     store
-        Keeps the rows.
-    **settings
-        The settings of `rotation.run_streams`. By default there is one step per image and one
-        prediction after it.
+        Keeps the rows of a stream as it ends.
+    each
+        For each stream the settings that replace those of all.
+    heldout
+        As in `online`: for all streams, or one (or None) for each.
+    evaluate_every, progress, **settings
+        As in `online`.
 
     Returns
     -------
     DataFrame
-        The rows that `online` gives for each stream. They are stored as the same units of work,
-        so either function reads what the other one finished.
+        The rows that `online` gives for each stream, stream after stream. They are stored as the
+        same units of work, so either function reads what the other one finished.
 
     Raises
     ------
     ValueError
-        For streams of different lengths or seeds, another kind of network, and settings out of
-        range.
+        For another number of settings or held-out sets than of streams, another kind of network,
+        and settings out of range.
     """
-    seeds = sorted({stream.seed for stream in several_streams})
-    if len(seeds) != 1:
-        raise ValueError(f"streams that run together must have one seed, not {seeds}")
-    settings = _with_defaults(settings)
-    units = [_unit(model, stream, None, 0, settings) for stream in several_streams]
-    unfinished = [i for i, unit in enumerate(units) if not store.path(unit).exists()]
-    results: dict[int, ttt.TTTResult] = {}
-    if unfinished:
-        plans = [several_streams[i].rows() for i in unfinished]
-        adapted = rotation.run_streams(
-            copy.deepcopy(model).to(best_device()),
-            [several_streams[i].images() for i in unfinished],
-            ids=[torch.tensor(plan["id"].to_numpy()) for plan in plans],
-            seed=seeds[0],
-            **settings,
+    n = len(several_streams)
+    if heldout is None or isinstance(heldout, streams.Stream):
+        heldout = [heldout] * n
+    each = [{}] * n if each is None else each
+    if len(each) != n or len(heldout) != n:
+        raise ValueError(
+            f"{n} streams need as many entries of each and of heldout, not {len(each)} and "
+            f"{len(heldout)}"
         )
-        results = dict(zip(unfinished, adapted, strict=True))
-    parts = []
-    for i, (stream, unit) in enumerate(zip(several_streams, units, strict=True)):
+    work = [
+        _Work(model, stream, held, evaluate_every, {**settings, **own})
+        for stream, held, own in zip(several_streams, heldout, each, strict=True)
+    ]
+    todo = [one for one in work if not store.path(one.unit).exists()]
+    if len(todo) > 1:
+        run_streams = engine(model)[2]
+        net = copy.deepcopy(model).to(best_device())
+        results = run_streams(net, [one.arguments() for one in todo], progress=progress)
+        for i, result in results:
+            rows = partial(todo[i].rows, result)
+            store.run(todo[i].unit, rows, protocol=todo[i].protocol)
+    return pd.concat(
+        [
+            online(
+                model, one.stream, store=store, heldout=one.heldout,
+                evaluate_every=evaluate_every, progress=progress, **one.settings,
+            )
+            for one in work
+        ],
+        ignore_index=True,
+    )  # fmt: skip
 
-        def rows(i: int = i, stream: streams.Stream = stream) -> pd.DataFrame:
-            return _stream_rows(stream.rows(), results[i], stream.dataset)
 
-        protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
-        parts.append(store.run(unit, rows, protocol=protocol))
-    return pd.concat(parts, ignore_index=True)
+class _Work:
+    """A unit of work: one stream, its held-out set and its settings."""
 
+    def __init__(
+        self,
+        model: TrainableAtTest,
+        stream: streams.Stream,
+        heldout: streams.Stream | None,
+        evaluate_every: int,
+        settings: dict[str, Any],
+    ) -> None:
+        self.stream, self.heldout, self.evaluate_every = stream, heldout, evaluate_every
+        self.settings = {"steps": 1, **settings}
+        self.settings.setdefault("evaluate_at", [self.settings["steps"]])
+        self.protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
+        self.unit = {
+            "experiment": "online",
+            "method": f"online {engine(model)[0]}",
+            **describe(model, stream.dataset),
+            "stream": stream.name,
+            "stream_fingerprint": stream.fingerprint(),
+            "heldout_fingerprint": heldout and heldout.fingerprint(),
+            "evaluate_every": evaluate_every if heldout else None,
+            "seed": stream.seed,
+            **self.settings,
+        }
 
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with one step and one prediction after the last where none are given."""
-    settings = {"steps": 1, **settings}
-    settings.setdefault("evaluate_at", [settings["steps"]])
-    return settings
+    def arguments(self) -> dict[str, Any]:
+        """Return what the test-time training of the network takes after the network."""
+        return {
+            "images": self.stream.images(),
+            "ids": torch.tensor(self.stream.rows()["id"].to_numpy()),
+            "seed": self.stream.seed,
+            "heldout": self.heldout and self.heldout.images(),
+            "evaluate_every": self.evaluate_every,
+            **self.settings,
+        }
 
-
-def _unit(
-    model: TrainableAtTest,
-    stream: streams.Stream,
-    heldout: streams.Stream | None,
-    evaluate_every: int,
-    settings: dict[str, Any],
-) -> dict[str, Any]:
-    """Return what identifies the work on a stream."""
-    return {
-        "experiment": "online",
-        "method": f"online {engine(model)[0]}",
-        **describe(model, stream.dataset),
-        "stream": stream.name,
-        "stream_fingerprint": stream.fingerprint(),
-        "heldout_fingerprint": heldout and heldout.fingerprint(),
-        "evaluate_every": evaluate_every if heldout else None,
-        "seed": stream.seed,
-        **settings,
-    }
+    def rows(self, result: ttt.TTTResult) -> pd.DataFrame:
+        """Return the rows of the stream, then those of the held-out set."""
+        rows = _stream_rows(self.stream.rows(), result, self.stream.dataset)
+        if self.heldout is None:
+            return rows
+        return pd.concat([rows, _heldout_rows(self.heldout, result)])
 
 
 def _stream_rows(plan: pd.DataFrame, result: ttt.TTTResult, dataset: ImageSet) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def standard(
     their units. An image that arrives twice under one corruption is adapted once.
     """
     parts = []
-    method, run = engine(model)
+    method, run, _ = engine(model)
     model = model.to(best_device())
     for plan in tqdm(list(_units(stream.plan)), desc="TTT", unit="unit", disable=not progress):
         part = stream.dataset.subset(torch.tensor(plan["index"].to_numpy()))

@@ -5,7 +5,7 @@ Gandelsman et al., "Test-Time Training with Masked Autoencoders", NeurIPS 2022; 
 The obvious implementation of `run`, one image at a time, is `tttlib.reference.ttt`: read it first.
 """
 
-from tttlib.ttt.reconstruction import run, scaled_lr
+from tttlib.ttt.reconstruction import run, run_streams, scaled_lr
 from tttlib.ttt.result import TTTResult
 from tttlib.ttt.settings import FINETUNE, OPTIMIZERS, mask_orders, trained_parameters
 
@@ -15,6 +15,7 @@ __all__ = [
     "TTTResult",
     "mask_orders",
     "run",
+    "run_streams",
     "scaled_lr",
     "trained_parameters",
 ]

@@ -12,6 +12,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,15 +48,19 @@ class Calm:
 
 
 class Brakes:
-    """The brakes of `Calm` on a stack of one: call `after_update`, predict with `predictor`."""
+    """The brakes of `Calm` on a stack: call `after_update`, predict with `predictor`.
 
-    def __init__(self, net: StackedAutoencoder, calm: Calm, seed: int) -> None:
+    Every replica has a seed of its own, which draws what is restored.
+    """
+
+    def __init__(self, net: StackedAutoencoder, calm: Calm, seeds: Sequence[int]) -> None:
         self._net, self._calm = net, calm
         self._source = net.copy_of_weights() if calm.pull or calm.restore else {}
-        self._random = torch.Generator(net.model.cls_token.device).manual_seed(seed)
+        device = net.model.cls_token.device
+        self._random = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.predictor = net
         if calm.average:
-            self.predictor = StackedAutoencoder(net.model, tuple(net.parameters), 1)
+            self.predictor = StackedAutoencoder(net.model, tuple(net.parameters), net.replicas)
 
     @torch.no_grad()
     def after_update(self) -> None:
@@ -64,11 +69,21 @@ class Brakes:
             if self._calm.pull:
                 value.lerp_(self._source[name], self._calm.pull)
             if self._calm.restore:
-                draw = torch.rand(value.shape, generator=self._random, device=value.device)
-                value.copy_(torch.where(draw < self._calm.restore, self._source[name], value))
+                one, device = value.shape[1:], value.device
+                draw = [torch.rand(one, generator=r, device=device) for r in self._random]
+                value.copy_(
+                    torch.where(torch.stack(draw) < self._calm.restore, self._source[name], value)
+                )
         if self._calm.average:
             for name, value in self.predictor.parameters.items():
                 value.lerp_(self._net.parameters[name].detach(), 1 - self._calm.average)
+
+    def narrow(self, replicas: int) -> None:
+        """Brake the first replicas alone, after `net` was narrowed."""
+        self._source = {name: value[:replicas] for name, value in self._source.items()}
+        del self._random[replicas:]
+        if self.predictor is not self._net:
+            self.predictor.narrow(replicas)
 
     def copy_of_weights(self, into: list[dict[str, Tensor]]) -> None:
         """Copy the weights that train, and those that predict where they are others."""

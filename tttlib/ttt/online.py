@@ -1,69 +1,157 @@
-"""Online test-time training: image i starts where image i-1 ended.
+"""Online test-time training: image i starts where image i-1 ended, in one stream or in several.
 
-`ttt.run(online=True)` is the way in. Online TTT: Sun et al., ICML 2020, section 2, with the
-reconstruction loss of Gandelsman et al., NeurIPS 2022.
+`ttt.run(online=True)` and `ttt.run_streams` are the ways in. Online TTT: Sun et al., ICML 2020,
+section 2, with the reconstruction loss of Gandelsman et al., NeurIPS 2022.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.anchoring import Brakes
+from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
+from tttlib.ttt.batching import fitting
 from tttlib.ttt.entrance import to_network
 from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
-from tttlib.ttt.result import HeldOut, TTTResult, join
+from tttlib.ttt.result import TTTResult
 from tttlib.ttt.settings import MaskOrders, Settings, trained_parameters
 from tttlib.ttt.sgd import StackedOptimizer
 from tttlib.ttt.stacked import StackedAutoencoder
 
 
-def run_online(
-    model: MaskedAutoencoder,
-    images: Tensor,
-    masks: MaskOrders,
-    settings: Settings,
-    heldout: Tensor | None,
-) -> TTTResult:
-    """Adapt to `images` [N,3,H,W] one after the other, a stack of one; weights and momenta stay."""
-    learner = _Learner(model, settings)
-    parts: list[Part] = []
-    evaluations = HeldOut()
+def stream_of(
+    images: Tensor, masks: MaskOrders, settings: Settings, heldout: Tensor | None
+) -> OnlineStream:
+    """Return what arrives and how to adapt to it; a stack shares all but rates and seeds."""
+    kind = replace(
+        settings,
+        lr=0.0,
+        seed=0,
+        parallel=None,
+        evaluate_at=settings.times,
+        evaluate_every=1,
+        progress=False,
+    )
+    return OnlineStream(images, lambda i: masks[i : i + 1][0], settings, kind, heldout)
+
+
+def run_online(model: MaskedAutoencoder, stream: OnlineStream) -> TTTResult:
+    """Adapt `model` to the arrivals one after the other; weights and momenta stay."""
+    learner = _Alone(model, [stream])
+    settings = stream.settings
     try:
-        for i in tqdm(
-            range(len(images)), "online TTT", unit="image", disable=not settings.progress
-        ):
-            if heldout is not None and i % settings.evaluate_every == 0:
-                evaluations.add(i, learner.classify(heldout))
-            if settings.reset_optimizer:
-                learner.optimizer.restart()
-            image = to_network(images[i : i + 1], model)
-            if torch.isfinite(image).all():
-                parts.append(learner.learn(image, masks[i : i + 1]))
-            else:
-                parts.append(learner.skip(image))
-        if heldout is not None:
-            evaluations.add(len(images), learner.classify(heldout))
+        ((_, result),) = advance(learner, [stream], settings.times, settings.progress)
     finally:
         learner.brakes.predictor.write_to_model()
-    return join(parts, settings.times, evaluations)
+    return result
+
+
+def run_together(
+    model: MaskedAutoencoder, streams: Sequence[OnlineStream], progress: bool
+) -> Iterator[tuple[int, TTTResult]]:
+    """Yield what `run_online` gives for each stream, as they end; `model` is left as it is.
+
+    A stream with a failure is run alone from its start: it may have to take steps back or start
+    again from the source, which the others on its stack do not.
+    """
+    sound = [s for s, stream in enumerate(streams) if torch.isfinite(stream.images).all()]
+    stacks = stacks_of([streams[s] for s in sound], fitting(model, streams[0].settings))
+    groups = [[sound[i] for i in stack] for stack in stacks]
+    alone = [s for s in range(len(streams)) if s not in sound]
+    for group in groups:
+        if len(group) == 1:
+            alone += group
+            continue
+        order = [group[i] for i in longest_first([streams[s] for s in group])]
+        stack = [streams[s] for s in order]
+        learner = _Together(copy.deepcopy(model), stack)
+        for i, result in advance(learner, stack, stack[0].settings.times, progress):
+            if result.failed.any():
+                alone.append(order[i])
+            else:
+                yield order[i], result
+    for s in alone:
+        yield s, run_online(copy.deepcopy(model), streams[s])
 
 
 class _Learner:
-    """The weights of the stream, with what is needed to take back the steps on one image."""
+    """The weights of S streams, with what updates, brakes and reads them."""
 
-    def __init__(self, model: MaskedAutoencoder, settings: Settings) -> None:
-        self.settings = settings
-        self.net = StackedAutoencoder(model, trained_parameters(model, settings.finetune), 1)
-        self.optimizer = StackedOptimizer(self.net, settings.rule)
-        self.brakes = Brakes(self.net, settings.brakes, settings.seed)
+    def __init__(self, model: MaskedAutoencoder, streams: Sequence[OnlineStream]) -> None:
+        self.streams = list(streams)
+        self.settings: Settings = streams[0].settings
+        names = trained_parameters(model, self.settings.finetune)
+        self.net = StackedAutoencoder(model, names, len(streams))
+        rates = [stream.settings.lr for stream in streams]
+        self.optimizer = StackedOptimizer(self.net, self.settings.rule, rates)
+        seeds = [stream.settings.seed for stream in streams]
+        self.brakes = Brakes(self.net, self.settings.brakes, seeds)
+
+    def narrow(self, replicas: int) -> None:
+        """Go on with the first streams alone."""
+        del self.streams[replicas:]
+        self.net.narrow(replicas)
+        self.optimizer.narrow(replicas)
+        self.brakes.narrow(replicas)
+
+    def learn(self, number: int) -> Part:
+        """Adapt to an arrival of every stream."""
+        if self.settings.reset_optimizer:
+            self.optimizer.restart()
+        model = self.net.model
+        images = torch.stack([to_network(stream.images[number], model) for stream in self.streams])
+        return self._learn(images, torch.stack([stream.draw(number) for stream in self.streams]))
+
+    @torch.no_grad()
+    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+        """Return logits [M,C] of images [M,3,H,W] by the weights of a replica as they are."""
+        self.brakes.predictor.write_to_model(replica)
+        model = self.net.model
+        with self.settings.precision(model.mean.device):
+            batches = (to_network(x, model) for x in images.split(batch_size))
+            return torch.cat([model.classify(x).float().cpu() for x in batches])
+
+    def _learn(self, images: Tensor, orders: Tensor) -> Part:
+        raise NotImplementedError
+
+    def _steps(self, images: Tensor, orders: Tensor, undo: Callable[[], None]) -> Part:
+        return adapt(
+            self.net,
+            self.optimizer,
+            images,
+            orders,
+            self.settings,
+            undo,
+            predictor=self.brakes.predictor,
+            after_update=self.brakes.after_update,
+        )
+
+
+class _Together(_Learner):
+    """Several streams without a failure; what a failed one gets is not meant to be used."""
+
+    def _learn(self, images: Tensor, orders: Tensor) -> Part:
+        return self._steps(images, orders, lambda: None)
+
+
+class _Alone(_Learner):
+    """One stream, with what is needed to take back the steps on one image."""
+
+    def __init__(self, model: MaskedAutoencoder, streams: Sequence[OnlineStream]) -> None:
+        super().__init__(model, streams)
         self.before = self.brakes.fresh_copy()
 
-    def learn(self, image: Tensor, orders: Tensor) -> Part:
+    def _learn(self, images: Tensor, orders: Tensor) -> Part:
         """Adapt to one image [1,3,H,W]; a failure leaves the weights before it, or the source's."""
-        part = self._steps(image, orders)
+        if not torch.isfinite(images).all():
+            return self._skip(images)
+        part = self._adapt(images, orders)
         if not part[2]:
             return part
         if torch.isfinite(part[0][0, 0]):  # its own updates made the weights bad
@@ -71,12 +159,12 @@ class _Learner:
             return part
         self.brakes.reset()  # the weights it met were already beyond use
         self.optimizer.restart()
-        part = self._steps(image, orders)
+        part = self._adapt(images, orders)
         if part[2]:
             self._take_back()
         return (*part[:2], torch.ones(1, dtype=torch.bool), *part[3:])
 
-    def skip(self, image: Tensor) -> Part:
+    def _skip(self, image: Tensor) -> Part:
         """Return what an image [1,3,H,W] with non-finite pixels gets: no update."""
         times = self.settings.times
         tokens = tokens_of(self.brakes.predictor, image, self.settings)
@@ -85,27 +173,9 @@ class _Learner:
         part = (losses, logits, torch.ones(1, dtype=torch.bool))
         return (*part, latents) if self.settings.record_latents else part
 
-    @torch.no_grad()
-    def classify(self, images: Tensor, batch_size: int = 250) -> Tensor:
-        """Return logits [M,C] of images [M,3,H,W] by the weights as they are."""
-        self.brakes.predictor.write_to_model()
-        model = self.net.model
-        with self.settings.precision(model.mean.device):
-            batches = (to_network(x, model) for x in images.split(batch_size))
-            return torch.cat([model.classify(x).float().cpu() for x in batches])
-
-    def _steps(self, image: Tensor, orders: Tensor) -> Part:
+    def _adapt(self, image: Tensor, orders: Tensor) -> Part:
         self.brakes.copy_of_weights(into=self.before)
-        return adapt(
-            self.net,
-            self.optimizer,
-            image,
-            orders,
-            self.settings,
-            lambda: self.brakes.set_weights(self.before),
-            predictor=self.brakes.predictor,
-            after_update=self.brakes.after_update,
-        )
+        return self._steps(image, orders, lambda: self.brakes.set_weights(self.before))
 
     def _take_back(self) -> None:
         self.brakes.set_weights(self.before)

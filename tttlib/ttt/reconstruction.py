@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from torch import Tensor
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.entrance import check_inputs
 from tttlib.ttt.loop import run_standard
-from tttlib.ttt.online import run_online
+from tttlib.ttt.online import run_online, run_together, stream_of
 from tttlib.ttt.result import TTTResult
 from tttlib.ttt.settings import MaskOrders, Settings, check_heldout, trained_parameters
 
@@ -126,12 +127,6 @@ def run(
     ValueError
         For a network, images or settings that cannot be used, naming them.
     """
-    if not isinstance(model, MaskedAutoencoder):
-        raise ValueError(
-            f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
-            f"{type(model).__name__}; of the bundled networks the mae-… ones"
-        )
-    ids = check_inputs(model, images, ids, heldout)
     settings = Settings(
         steps=steps,
         batch_size=batch_size,
@@ -152,14 +147,70 @@ def run(
         calm=calm,
         progress=progress,
     )
-    trained_parameters(model, finetune)  # refuses unknown modes
-    model.num_visible(mask_ratio)  # refuses a ratio that leaves nothing to see or predict
-    check_heldout(heldout, online, evaluate_every)
-    masks = MaskOrders(model, settings, ids, None if orders is None else torch.as_tensor(orders))
+    masks = _checked(model, settings, images, ids, orders, heldout)
     with _evaluating(model):
         if online:
-            return run_online(model, images, masks, settings, heldout)
+            return run_online(model, stream_of(images, masks, settings, heldout))
         return run_standard(model, images, masks, settings)
+
+
+def run_streams(
+    model: MaskedAutoencoder, streams: Sequence[Mapping[str, Any]], *, progress: bool = False
+) -> Iterator[tuple[int, TTTResult]]:
+    """Adapt to several streams at once, each with weights of its own that stay from image to image.
+
+    Streams whose settings differ in nothing but the learning rate and the seed advance together,
+    which takes about half of the time on a CPU; others take their turns. Lengths may differ.
+
+    Parameters
+    ----------
+    model
+        The network, which is left as it is.
+    streams
+        For each stream the arguments of `run` after `model`, without `online`.
+    progress
+        Show progress bars.
+
+    Yields
+    ------
+    tuple[int, TTTResult]
+        The number of a stream, and what `run(online=True)` gives on it alone, as it ends.
+
+    Raises
+    ------
+    ValueError
+        As for `run`.
+    """
+    checked = []
+    for arguments in streams:
+        options = dict(arguments)
+        images, *given = (options.pop(k, None) for k in ("images", "ids", "orders", "heldout"))
+        settings = Settings(**{**options, "online": True, "progress": False})
+        masks = _checked(model, settings, images, *given)
+        checked.append(stream_of(images, masks, settings, given[-1]))
+    with _evaluating(model):
+        yield from run_together(model, checked, progress)
+
+
+def _checked(
+    model: MaskedAutoencoder,
+    settings: Settings,
+    images: Tensor,
+    ids: Tensor | None,
+    orders: Tensor | None,
+    heldout: Tensor | None,
+) -> MaskOrders:
+    """Refuse what cannot be used, and return the masks."""
+    if not isinstance(model, MaskedAutoencoder):
+        raise ValueError(
+            f"test-time training reconstructs, so it needs a MaskedAutoencoder, not "
+            f"{type(model).__name__}; of the bundled networks the mae-… ones"
+        )
+    ids = check_inputs(model, images, ids, heldout)
+    trained_parameters(model, settings.finetune)  # refuses unknown modes
+    model.num_visible(settings.mask_ratio)  # refuses a ratio that leaves nothing to see or predict
+    check_heldout(heldout, settings.online, settings.evaluate_every)
+    return MaskOrders(model, settings, ids, None if orders is None else torch.as_tensor(orders))
 
 
 @contextmanager

@@ -16,13 +16,17 @@ alone). The prediction follows the update.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import RotationNet
+from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
 from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_steps import RotationSettings, adapt
@@ -104,101 +108,89 @@ def run(
     ValueError
         For a network, images or settings that cannot be used, naming them.
     """
-    names = trained_parameters(model, finetune)
-    ids = check_inputs(model, images, ids, heldout)
     settings = RotationSettings(
-        steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        finetune=finetune,
+        shift=shift,
+        flip=flip,
+        border=border,
+        threshold=threshold,
+        seed=seed,
+        evaluate_at=evaluate_at,
+        evaluate_every=evaluate_every,
     )
-    settings.check(images)
+    ids = _checked(model, settings, images, ids, heldout)
     if parallel is not None and parallel < 1:
         raise ValueError(f"parallel must be 1 or more, or None, not {parallel}")
     check_heldout(heldout, online, evaluate_every)
-    stack = 1 if online else parallel or (1 if model.mean.device.type == "cpu" else 16)
+    if online:
+        learner = _Learner(model, [_stream_of(images, ids, settings, heldout)])
+        ((_, result),) = advance(learner, learner.streams, settings.times, progress)
+        learner.net.write_to_model()
+        return result
+    names = trained_parameters(model, finetune)
+    stack = parallel or (1 if model.mean.device.type == "cpu" else 16)
     net: StackedRotationNet | None = None
-    parts, evaluations = [], HeldOut()
+    parts = []
     with tqdm(total=len(images), desc="TTT", unit="image", disable=not progress) as bar:
         for index in torch.arange(len(images)).split(stack):
             if net is None or net.replicas != len(index):
                 net = StackedRotationNet(model, names, len(index))
-            elif not online:
+            else:
                 net.set_weights()
-            if heldout is not None and int(index[0]) % evaluate_every == 0:
-                evaluations.add(int(index[0]), _classify(net, heldout))
-            parts.append(adapt(net, to_network(images[index], model), ids[index], settings))
+            chunk, views = (
+                to_network(images[index], model),
+                [settings.views(int(ids[i])) for i in index],
+            )
+            parts.append(adapt(net, chunk, views, settings, [lr] * len(index)))
             bar.update(len(index))
-    if online and net is not None:
-        net.write_to_model()
-    if heldout is not None and net is not None:
-        evaluations.add(len(images), _classify(net, heldout))
-    return join(parts, settings.times, evaluations)
+    return join(parts, settings.times, HeldOut())
 
 
 def run_streams(
-    model: RotationNet,
-    images: Sequence[Tensor],
-    *,
-    ids: Sequence[Tensor],
-    steps: int = 1,
-    batch_size: int = 32,
-    lr: float = 1e-3,
-    finetune: str = "all",
-    shift: int = 4,
-    flip: bool = True,
-    border: str = "black",
-    threshold: float | None = None,
-    seed: int = 0,
-    evaluate_at: Sequence[int] | None = None,
-    progress: bool = False,
-) -> list[TTTResult]:
+    model: RotationNet, streams: Sequence[Mapping[str, Any]], *, progress: bool = False
+) -> Iterator[tuple[int, TTTResult]]:
     """Adapt to several streams at once, each with weights of its own that stay from image to image.
 
-    One stack advances all streams together, which on a GPU takes little longer than one stream.
+    Streams whose settings differ in nothing but the learning rate and the seed advance together,
+    which on a GPU takes little longer than one stream; others take their turns. Lengths may differ.
 
     Parameters
     ----------
     model
         The network, which is left as it is.
-    images
-        One tensor [N,3,H,H] in [0,1] for each stream; all have as many images.
-    ids
-        One tensor [N] for each stream. The views are drawn from the seed and the id of the image.
-    steps, batch_size, lr, finetune, shift, flip, border, threshold, seed, evaluate_at, progress
-        As for `run`.
+    streams
+        For each stream the arguments of `run` after `model`, without `online`.
+    progress
+        Show progress bars.
 
-    Returns
-    -------
-    list of TTTResult
-        For each stream what `run(online=True)` gives on it alone, up to rounding.
+    Yields
+    ------
+    tuple[int, TTTResult]
+        The number of a stream, and what `run(online=True)` gives on it alone, up to rounding, as it
+        ends.
 
     Raises
     ------
     ValueError
-        For streams of different lengths, and for values out of range, naming them.
+        As for `run`.
     """
-    names = trained_parameters(model, finetune)
-    if len({len(x) for x in [*images, *ids]}) != 1 or len(images) != len(ids):
-        raise ValueError(
-            f"streams that run together must be equally long and have as many ids as images, not "
-            f"{[len(x) for x in images]} images and {[len(x) for x in ids]} ids; run others alone"
-        )
-    settings = RotationSettings(
-        steps, batch_size, lr, shift, flip, border, threshold, seed, evaluate_at
-    )
     checked = []
-    for stream, stream_ids in zip(images, ids, strict=True):
-        checked.append(check_inputs(model, stream, stream_ids, None))
-        settings.check(stream)
-    net = StackedRotationNet(model, names, len(images))
-    arrivals = torch.stack(list(images), 1)  # [N,S,3,H,H]
-    ids_of_arrivals = torch.stack(checked, 1)  # [N,S]
-    parts = []
-    for i in tqdm(range(len(arrivals)), "online TTT", disable=not progress):
-        parts.append(adapt(net, to_network(arrivals[i], model), ids_of_arrivals[i], settings))
-    losses, logits, failed = (torch.stack(part, 1) for part in zip(*parts, strict=True))
-    return [
-        TTTResult(losses[s], logits[s], failed[s], evaluated_at=settings.times)
-        for s in range(len(images))
-    ]
+    for arguments in streams:
+        options = dict(arguments)
+        images, ids, heldout = (options.pop(k, None) for k in ("images", "ids", "heldout"))
+        settings = RotationSettings(**options)
+        ids = _checked(model, settings, images, ids, heldout)
+        check_heldout(heldout, True, settings.evaluate_every)
+        checked.append(_stream_of(images, ids, settings, heldout))
+    for group in stacks_of(checked):
+        order = [group[i] for i in longest_first([checked[s] for s in group])]
+        stack = [checked[s] for s in order]
+        learner = _Learner(copy.deepcopy(model), stack)
+        for i, result in advance(learner, stack, stack[0].settings.times, progress):
+            yield order[i], result
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:
@@ -221,9 +213,54 @@ def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, 
     return tuple(name for name, _ in model.named_parameters() if name.startswith(tuple(trunk)))
 
 
-@torch.no_grad()
-def _classify(net: StackedRotationNet, images: Tensor, batch_size: int = 250) -> Tensor:
-    """Return logits [M,C] of a stack of one as it is, on the CPU."""
-    net.write_to_model()
-    batches = (to_network(x, net.model) for x in images.split(batch_size))
-    return torch.cat([net.model.classify(x).float().cpu() for x in batches])
+def _checked(
+    model: RotationNet,
+    settings: RotationSettings,
+    images: Tensor,
+    ids: Tensor | None,
+    heldout: Tensor | None,
+) -> Tensor:
+    """Refuse what cannot be used, and return the ids."""
+    trained_parameters(model, settings.finetune)
+    ids = check_inputs(model, images, ids, heldout)
+    settings.check(images)
+    return ids
+
+
+def _stream_of(
+    images: Tensor, ids: Tensor, settings: RotationSettings, heldout: Tensor | None
+) -> OnlineStream:
+    """Return what arrives and how to adapt to it; a stack shares all but rates and seeds."""
+    kind = replace(settings, lr=0.0, seed=0, evaluate_at=settings.times, evaluate_every=1)
+    side = images.shape[-1]
+    return OnlineStream(
+        images, lambda i: settings.views(int(ids[i])), settings, (kind, side), heldout
+    )
+
+
+class _Learner:
+    """The weights of S streams."""
+
+    def __init__(self, model: RotationNet, streams: Sequence[OnlineStream]) -> None:
+        self.streams, self.settings = list(streams), streams[0].settings
+        names = trained_parameters(model, self.settings.finetune)
+        self.net = StackedRotationNet(model, names, len(streams))
+
+    def narrow(self, replicas: int) -> None:
+        """Go on with the first streams alone."""
+        del self.streams[replicas:]
+        self.net.narrow(replicas)
+
+    def learn(self, number: int) -> tuple[Tensor, ...]:
+        """Adapt to an arrival of every stream."""
+        arrivals = [to_network(stream.images[number], self.net.model) for stream in self.streams]
+        views = [stream.draw(number) for stream in self.streams]
+        rates = [stream.settings.lr for stream in self.streams]
+        return adapt(self.net, torch.stack(arrivals), views, self.settings, rates)
+
+    @torch.no_grad()
+    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+        """Return logits [M,C] of images [M,3,H,H] by a replica as it is, on the CPU."""
+        self.net.write_to_model(replica)
+        batches = (to_network(x, self.net.model) for x in images.split(batch_size))
+        return torch.cat([self.net.model.classify(x).float().cpu() for x in batches])

@@ -14,19 +14,21 @@ from tttlib.ttt.settings import check_steps, prediction_times
 from tttlib.ttt.stacked_rotation import StackedRotationNet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RotationSettings:
     """How a rotation network adapts; what each value means is said at `rotation.run`."""
 
-    steps: int
-    batch_size: int
-    lr: float
-    shift: int
-    flip: bool
-    border: str
-    threshold: float | None
-    seed: int
-    evaluate_at: Sequence[int] | None
+    steps: int = 10
+    batch_size: int = 32
+    lr: float = 1e-3
+    finetune: str = "all"
+    shift: int = 4
+    flip: bool = True
+    border: str = "black"
+    threshold: float | None = None
+    seed: int = 0
+    evaluate_at: Sequence[int] | None = None
+    evaluate_every: int = 100
 
     @cached_property
     def times(self) -> tuple[int, ...]:
@@ -49,25 +51,26 @@ class RotationSettings:
                 f"threshold must be a probability in (0,1] or None, not {self.threshold}"
             )
 
-    def views(self, ids: Tensor) -> Views:
-        """Draw the views of the images with these ids [S]; each entry is [steps,S,B]."""
-        drawn = [
-            draw_views(self.steps, self.batch_size, self.shift, self.flip, self.seed, int(i))
-            for i in ids
-        ]
-        return Views(*(torch.stack(values, 1) for values in zip(*drawn, strict=True)))
+    def views(self, image: int) -> Views:
+        """Draw the views of the image with this id."""
+        return draw_views(self.steps, self.batch_size, self.shift, self.flip, self.seed, image)
 
 
 def adapt(
-    net: StackedRotationNet, images: Tensor, ids: Tensor, settings: RotationSettings
+    net: StackedRotationNet,
+    images: Tensor,
+    views_of_each: Sequence[Views],
+    settings: RotationSettings,
+    rates: Sequence[float],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take all steps on S images; return losses [S,steps], logits [S,K,C] and failed [S].
 
-    `net` ends adapted, except to images that failed.
+    `net` ends adapted, except to images that failed. Each image has its views and learning rate.
     """
+    views = Views(*(torch.stack(values, 1) for values in zip(*views_of_each, strict=True)))
     first, before = net.classify(images), net.copy_of_weights()
     moving = _unsure(net, images, settings.threshold)  # bool [S]
-    views, losses, logits = settings.views(ids), [], []
+    losses, logits = [], []
     bad = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     for step in range(settings.steps + 1):
         if step in settings.times:
@@ -80,7 +83,7 @@ def adapt(
             loss = net.rotation_losses(copies, drawn.turns.to(images.device))  # [S]
             bad |= ~loss.isfinite()
             if moving.any():
-                net.descend(loss * moving, settings.lr)
+                net.descend(loss * moving, rates)
             losses.append(loss.detach().masked_fill(bad | ~moving, float("nan")).float().cpu())
     bad |= ~net.finite()
     net.set_weights(before, where=bad)

@@ -8,9 +8,10 @@ all of them with "adam" and "adamw", get gradients and PyTorch's optimiser.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -57,27 +58,60 @@ class Rule:
 
 
 class StackedOptimizer:
-    """Updates every replica of a `StackedAutoencoder` by its own loss."""
+    """Updates every replica of a `StackedAutoencoder` by its own loss.
 
-    def __init__(self, net: StackedAutoencoder, rule: Rule) -> None:
-        self._rule = rule
+    Parameters
+    ----------
+    net
+        The stack.
+    rule
+        What every replica does.
+    rates
+        A learning rate for each replica; None means `rule.lr` for all. Neighbours with one rate
+        share an optimiser of PyTorch.
+    """
+
+    def __init__(
+        self, net: StackedAutoencoder, rule: Rule, rates: Sequence[float] | None = None
+    ) -> None:
+        self._net, self._rule = net, rule
+        self._rates = list(rates or [rule.lr] * net.replicas)
         parameters = net.parameters
         layers = [n.removesuffix(".weight") for n, v in parameters.items() if v.ndim > 2]
         layers = [n for n in layers if rule.name == "sgd" and f"{n}.bias" in parameters]
         self._fused = {
-            n: Momentum(parameters[f"{n}.weight"], parameters[f"{n}.bias"], rule) for n in layers
+            n: Momentum(
+                parameters[f"{n}.weight"], parameters[f"{n}.bias"], rule, runs_of(self._rates)
+            )
+            for n in layers
         }
         net.products = {
             n: partial(FusedLinear.apply, momentum) for n, momentum in self._fused.items()
         }
-        self._others = [v for n, v in parameters.items() if n.rpartition(".")[0] not in layers]
+        self._others = [n for n in parameters if n.rpartition(".")[0] not in layers]
         self.restart()
 
     def restart(self) -> None:
         """Forget all momenta."""
         for momentum in self._fused.values():
             momentum.restart()
-        self._optimizer = self._rule.make(self._others)
+        self._parts = [(at, self._make(at, lr)) for at, lr in runs_of(self._rates)]
+
+    def narrow(self, replicas: int) -> None:
+        """Go on with the first replicas alone, after `net` was narrowed."""
+        del self._rates[replicas:]
+        for name, momentum in self._fused.items():
+            weight, bias = (self._net.parameters[f"{name}.{k}"] for k in ("weight", "bias"))
+            momentum.narrow(weight, bias, runs_of(self._rates))
+        parts = zip(runs_of(self._rates), self._parts, strict=False)
+        self._parts = []
+        for (at, lr), (_, old) in parts:
+            new = self._make(at, lr)
+            for before, after in zip(_parameters(old), _parameters(new), strict=True):
+                for name, value in old.state[before].items():
+                    each = isinstance(value, Tensor) and value.ndim  # no count of steps
+                    new.state[after][name] = value[: len(after)] if each else value
+            self._parts.append((at, new))
 
     def descend(self, losses: Tensor, *, first: bool = True, last: bool = True) -> None:
         """Update every replica once by its own loss, [S] of `losses`.
@@ -85,21 +119,54 @@ class StackedOptimizer:
         A loss may come in parts whose sum it is: the `first` one drops earlier gradients, the
         `last` one moves the weights.
         """
+        leaves = [self._net.parameters[name] for name in self._others]
         if first:
-            self._optimizer.zero_grad(set_to_none=True)
+            for leaf in leaves:
+                leaf.grad = None
         for momentum in self._fused.values():
             momentum.first, momentum.last = first, last
         losses.sum().backward()
-        if last:
-            self._optimizer.step()
+        if not last:
+            return
+        for at, optimizer in self._parts:
+            for view, leaf in zip(_parameters(optimizer), leaves, strict=True):
+                if view is not leaf:
+                    view.grad = None if leaf.grad is None else leaf.grad[at]
+            optimizer.step()
+
+    def _make(self, at: slice, lr: float) -> torch.optim.Optimizer:
+        """Return the optimiser of some replicas: of the leaves if these are all, else of views."""
+        leaves = [self._net.parameters[name] for name in self._others]
+        if at.stop - at.start < self._net.replicas:
+            leaves = [leaf.detach()[at] for leaf in leaves]
+        return replace(self._rule, lr=lr).make(leaves)
+
+
+def runs_of(rates: Sequence[float]) -> list[tuple[slice, float]]:
+    """Return the slices of neighbours with one learning rate, and the rate of each."""
+    runs, start = [], 0
+    for lr, same in groupby(rates):
+        stop = start + len(list(same))
+        runs.append((slice(start, stop), lr))
+        start = stop
+    return runs
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return optimizer.param_groups[0]["params"]
 
 
 class Momentum:
-    """SGD of one layer's weight [S,out,in] and bias [S,out], fed from the backward pass."""
+    """SGD of one layer's weight [S,out,in] and bias [S,out], fed from the backward pass.
 
-    def __init__(self, weight: Tensor, bias: Tensor, rule: Rule) -> None:
-        self.weight, self.bias = weight, bias
-        self.lr, self.momentum, self.decay = rule.lr, rule.momentum, rule.decay
+    `runs` are slices of replicas, and the learning rate of each.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, rule: Rule, runs: Sequence[tuple[slice, float]]
+    ) -> None:
+        self.weight, self.bias, self.runs = weight, bias, runs
+        self.momentum, self.decay = rule.momentum, rule.decay
         self.of_weight = torch.empty_like(weight.detach().flatten(2).transpose(1, 2))  # [S,in,out]
         self.of_bias = torch.empty_like(bias.detach())
         self.restart()
@@ -108,6 +175,11 @@ class Momentum:
         """Keep nothing of what was gathered."""
         self.beta = 0.0
         self.first = self.last = True
+
+    def narrow(self, weight: Tensor, bias: Tensor, runs: Sequence[tuple[slice, float]]) -> None:
+        """Go on with the first replicas alone, whose weight and bias are these."""
+        self.weight, self.bias, self.runs = weight, bias, runs
+        self.of_weight, self.of_bias = self.of_weight[: len(bias)], self.of_bias[: len(bias)]
 
     @torch.no_grad()
     def update(self, x: Tensor, dy: Tensor) -> None:
@@ -129,8 +201,9 @@ class Momentum:
             if self.decay:
                 self.of_weight.add_(weight, alpha=self.decay)
                 self.of_bias.add_(self.bias, alpha=self.decay)
-            weight.sub_(self.of_weight, alpha=self.lr)
-            self.bias.sub_(self.of_bias, alpha=self.lr)
+            for at, lr in self.runs:
+                weight[at].sub_(self.of_weight[at], alpha=lr)
+                self.bias[at].sub_(self.of_bias[at], alpha=lr)
 
 
 def _decay(x: Tensor, beta: float) -> Tensor:

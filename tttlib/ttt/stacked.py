@@ -78,10 +78,18 @@ class StackedAutoencoder:
             value.copy_(values[name])
 
     @torch.no_grad()
-    def write_to_model(self) -> None:
-        """Write the weights of replica 0 to the model; `reset` still goes to those at the start."""
+    def write_to_model(self, replica: int = 0) -> None:
+        """Write a replica's weights to the model; `reset` still goes to those at the start."""
         for name, value in self.parameters.items():
-            self.model.get_parameter(name).copy_(value[0])
+            self.model.get_parameter(name).copy_(value[replica])
+
+    def narrow(self, replicas: int) -> None:
+        """Keep the first replicas alone, in the memory where they are."""
+        self.parameters = {
+            name: value.detach()[:replicas].requires_grad_()
+            for name, value in self.parameters.items()
+        }
+        self._tensors = {**self._tensors, **self.parameters}
 
     def losses(self, images: Tensor, target: Tensor, order: Tensor, visible: int) -> Tensor:
         """Return the MAE loss of every replica, [S].

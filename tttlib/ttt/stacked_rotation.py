@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib.models.rotation_net import RotationNet
+from tttlib.ttt.sgd import runs_of
 
 
 class StackedRotationNet:
@@ -53,17 +54,26 @@ class StackedRotationNet:
         return {name: value.detach().clone() for name, value in self.parameters.items()}
 
     @torch.no_grad()
-    def write_to_model(self) -> None:
-        """Write the weights of replica 0 to the model."""
+    def write_to_model(self, replica: int = 0) -> None:
+        """Write the weights of a replica to the model."""
         for name, value in self.parameters.items():
-            self.model.get_parameter(name).copy_(value[0])
+            self.model.get_parameter(name).copy_(value[replica])
 
-    def descend(self, losses: Tensor, lr: float) -> None:
-        """Update w <- w - lr dL/dw of every replica by its own loss [S]: plain SGD."""
+    def narrow(self, replicas: int) -> None:
+        """Keep the first replicas alone, in the memory where they are."""
+        self.replicas = replicas
+        self.parameters = {
+            name: value.detach()[:replicas].requires_grad_()
+            for name, value in self.parameters.items()
+        }
+
+    def descend(self, losses: Tensor, rates: Sequence[float]) -> None:
+        """Update w <- w - lr dL/dw of every replica by its own loss [S] and rate: plain SGD."""
         leaves = list(self.parameters.values())
         gradients = torch.autograd.grad(losses.sum(), leaves)
         with torch.no_grad():
-            torch._foreach_add_(leaves, gradients, alpha=-lr)
+            for at, lr in runs_of(rates):
+                torch._foreach_add_([v[at] for v in leaves], [g[at] for g in gradients], alpha=-lr)
 
     @torch.no_grad()
     def finite(self) -> Tensor:
