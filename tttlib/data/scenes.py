@@ -262,7 +262,7 @@ def _place(
 
 
 def _tile(which: np.ndarray, level: np.ndarray, top: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Number the parts of the photographs, int64 [B]: squares as large as an image, at each level.
+    """Return the part of the photograph, int64 [B]: squares as large as an image, at each level.
 
     An image belongs to the square that holds its centre, so images of one part share content.
     """

@@ -30,6 +30,7 @@ from tttlib.evaluate.online_ttt import online, online_together
 from tttlib.evaluate.reconstruction_pictures import reconstructions
 from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_training
 from tttlib.evaluate.step_by_step import adaptation_steps
+from tttlib.evaluate.step_size import choose_step
 from tttlib.evaluate.unit_rows import describe
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "adapted_latents",
     "annotations_of",
     "before_after",
+    "choose_step",
     "coverage",
     "describe",
     "examples",
