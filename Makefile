@@ -11,6 +11,8 @@ LAB    ?=
 BIN    := .venv/bin
 # Notebooks with their own defaults; stored outputs are compared where a cell says so.
 NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
+# Two processes of one thread each: faster here than one of two, and as `make study` runs.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv study test unit nbval bf16 test-all lint lab docs findings notebooks bench clean
@@ -31,18 +33,18 @@ help:
 study: .venv
 	$(BIN)/python -m tttlib study
 
-test: lint unit nbval
+test: lint
+	$(PYTEST) tests $(NBVAL)
 
-# Two processes of one thread each: faster here than one of two, and as `make study` runs.
 unit: .venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) tests
 
 nbval: .venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL)
+	$(PYTEST) $(NBVAL)
 
 # What depends on whether bfloat16 pays, as on a processor with such units and on one without.
 bf16: .venv
-	for forced in 0 1; do TTTLIB_BF16=$$forced OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 \
+	for forced in 0 1; do TTTLIB_BF16=$$forced $(PYTEST) -q \
 	  tests/models/test_training.py tests/bench/test_bench_ttt.py tests/runtime || exit 1; done
 
 test-all: .venv lint

@@ -31,9 +31,10 @@ REPORT = ["01", "02", "03", "04"]
 HEAD = """# Verdicts
 
 Every statement that a notebook decides: *supported* when its whole 95 % interval agrees,
-*contradicted* when it disagrees, *undecided* otherwise. Fractions (0.01 is one point), correlations
-and ratios as the measure says; differences of errors in notebook 05. `make findings` writes this
-page from the `*_claims_*.csv` beside it.
+*contradicted* when it disagrees, *negligible* when it lies within one point on both sides of zero,
+*undecided* otherwise. Fractions (0.01 is one point), correlations and ratios as the measure says;
+differences of errors in notebook 05. `make findings` writes this page from the `*_claims_*.csv`
+beside it.
 
 """
 

@@ -20,6 +20,16 @@ def _folder(variable: str) -> Path:
     return folder
 
 
+# What starts processes and runs notebooks takes longest. It goes first, so that no process is left
+# with a long file while the others are done.
+LONGEST = ("tests/test_notebooks", "notebooks/", "tests/test_", "tests/sweep/", "tests/commands/",
+           "tests/bench/", "tests/evaluate/")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [not item.nodeid.startswith(path) for path in LONGEST])
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder with real datasets."""

@@ -78,7 +78,7 @@ def test_makefile_has_the_promised_targets() -> None:
     assert named <= targets
     for target in (*sorted(named - {".venv", "test", "clean"}), "lint", "unit", "nbval"):
         assert re.search(rf"^{target}:.*\.venv", text, flags=re.MULTILINE), target
-    assert re.search("^test: lint unit nbval$", text, flags=re.MULTILINE)
+    assert re.search(r"^test: lint\n\t\$\(PYTEST\) tests \$\(NBVAL\)$", text, flags=re.MULTILINE)
 
 
 def test_nothing_private_is_in_the_repository() -> None:
