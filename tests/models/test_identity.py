@@ -93,6 +93,19 @@ def test_a_loaded_network_keeps_the_hash_of_its_file_until_it_is_changed() -> No
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] += 1e-6
     assert weights_of(network) == content_hash(network) != kept
+    other = zoo.load("wrn-scenes")
+    norm = next(m for m in other.modules() if isinstance(m, nn.BatchNorm2d))
+    norm.eps *= 2
+    assert weights_of(other) == content_hash(other) != other.card["weights_sha256"]
+
+
+@pytest.mark.parametrize("name", zoo.bundled())
+def test_use_changes_no_bundled_network(name: str) -> None:
+    network = zoo.load(name)
+    images = torch.rand(4, 3, *[64 if "imagenet" in name else 32] * 2)
+    with torch.no_grad():
+        getattr(network, "classify", network)(images)
+    assert weights_of(network) == network.card["weights_sha256"]
 
 
 def test_rows_of_own_networks_are_their_own(tmp_path: Any) -> None:

@@ -1,7 +1,7 @@
 """What identifies a network in result rows: its content, not its name.
 
-A network that was loaded keeps the hash of its file as long as its tensors are those of the file.
-Every other network is identified by its tensors, its structure and the source of its own classes.
+A network that was loaded keeps the hash of its file as long as nothing of it was changed. Every
+other network is identified by its tensors, its structure and the source of its own classes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LIBRARIES = ("builtins", "torch", "torchvision", "timm", "tttlib")
 
 
 def remember(model: Any) -> Any:
-    """Note the tensors of a network that has just been loaded, and return it."""
-    model._loaded_tensors = tensors_hash(model)
+    """Note the content of a network that has just been loaded, and return it."""
+    model._loaded_content = content_hash(model, but=("card",))
     return model
 
 
@@ -31,11 +31,11 @@ def weights_of(model: nn.Module) -> str:
     """Return 16 hex digits that stand for a network's weights in result rows.
 
     They are those of the card, the hash of the file that was loaded. A network without a card, or
-    whose tensors were changed since it was loaded, has those of `content_hash`.
+    that was changed since it was loaded, has those of `content_hash`.
     """
     card: dict[str, Any] = getattr(model, "card", {})
-    loaded = getattr(model, "_loaded_tensors", None)
-    if "weights_sha256" in card and loaded in (None, tensors_hash(model)):
+    loaded = getattr(model, "_loaded_content", None)
+    if "weights_sha256" in card and loaded in (None, content_hash(model, but=("card",))):
         return card["weights_sha256"]
     return content_hash(model)
 
@@ -49,18 +49,19 @@ def tensors_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def content_hash(model: nn.Module) -> str:
+def content_hash(model: nn.Module, but: tuple[str, ...] = ()) -> str:
     """Return 16 hex digits that differ between any two networks that may answer differently.
 
     They depend on all parameters and buffers, on the class and the plain attributes of every
     module, and on the source of the classes that belong to none of the libraries used here. They
-    are the same in another process and on another device.
+    are the same in another process and on another device. Attributes named in `but` do not count.
     """
     digest = hashlib.sha256(tensors_hash(model).encode())
     classes: dict[str, type] = {}
     for name, module in model.named_modules():
         classes |= {f"{c.__module__}.{c.__qualname__}": c for c in type(module).__mro__}
-        settings = {k: v for k, v in vars(module).items() if k[0] != "_" and k != "training"}
+        ignored = ("training", *but)
+        settings = {k: v for k, v in vars(module).items() if k[0] != "_" and k not in ignored}
         parts = (name, type(module).__qualname__, _described(settings), module.extra_repr())
         digest.update(" ".join(parts).encode())
         if isinstance(module, torch.jit.ScriptModule):

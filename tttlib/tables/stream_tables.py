@@ -84,6 +84,37 @@ def moving_averages(
     return pd.concat(parts, ignore_index=True)
 
 
+def along(
+    source: pd.DataFrame, online: pd.DataFrame, window: int, clusters: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what `plots.along_stream` draws of several streams, one panel for each.
+
+    Parameters
+    ----------
+    source, online
+        Rows of the unadapted network and of `evaluate.online`, with a column "stream"; streams of
+        `online` that `source` lacks are drawn without its curve.
+    window
+        Length of the moving average; a shorter stream gets a quarter of its length.
+    clusters
+        Of the intervals of held-out accuracy.
+
+    Returns
+    -------
+    curves, heldout : pandas.DataFrame
+        The moving averages, and the accuracy on corrupted held-out images, by stream and line.
+    """
+    parts = [arrivals(source, "").assign(line="source"), arrivals(online, "").assign(line="online")]
+    curves = [
+        moving_averages(part, min(window, max(1, len(part) // 4)), by=["stream", "line"])
+        for rows in parts
+        for _, part in rows.groupby("stream", sort=False)
+    ]
+    held = online[(online["part"] == "held-out") & (online["domain"] != "clean")]
+    points = results.summarise(held, ["stream", "position"], clusters=clusters)
+    return pd.concat(curves, ignore_index=True), points.assign(line="held-out images")
+
+
 def fluctuations(
     rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
 ) -> pd.DataFrame:
