@@ -80,13 +80,14 @@ def test_time_training(device: torch.device, size: Size) -> Rows:
     for label, preset in size.vits:
         torch.manual_seed(0)
         model = zoo.create(preset).to(device).eval()
-        flop = _flop_by_masks(partial(ttt_speed._run_one, model))
+        work = partial(ttt_speed._run, model)
         for masks in size.masks:
+            flop = roofline.flop(work, masks)
             ttt_speed._plain(model, masks, 1)  # warms up
             plain = statistics.median(ttt_speed._plain(model, masks, size.steps) for _ in range(2))
             plain /= size.steps
             for dtype in _DTYPES:
-                row = _ttt_row(model, masks, dtype, size, plain, flop(masks), peak[dtype])
+                row = _ttt_row(model, masks, dtype, size, plain, flop, peak[dtype])
                 yield {"network": label, "masks": masks, "dtype": dtype, **row}
         del model
         if device.type == "cuda":
@@ -103,15 +104,8 @@ def _ttt_row(
     """
     device = model.cls_token.device
     memory.reset_peak(device)
-    best, n = (float("inf"), 1), 1
-    while n <= size.stack:
-        ttt_speed._ours(model, masks, 1, n, dtype, None)  # warms up
-        time = ttt_speed._ours(model, masks, 2, n, dtype, None)
-        if time > best[0] / 1.05:
-            break
-        best, n = (time, n), 2 * n
-    at_once = best[1]
-    steps = min(size.steps, max(2, int(_LONGEST / (at_once * best[0] / 2))))
+    time, at_once = ttt_speed._best_stack(model, masks, dtype, 2, size.stack)
+    steps = min(size.steps, max(2, int(_LONGEST / (at_once * time / 2))))
     ours = partial(ttt_speed._ours, model, masks, steps, at_once, dtype)
     every, last = (statistics.median(ours(at) for _ in range(2)) / steps for at in (None, (steps,)))
     return {
@@ -125,15 +119,6 @@ def _ttt_row(
         "share of peak": flop / every / peak,
         "peak memory, GB": memory.peak(device) / 2**30,
     }
-
-
-def _flop_by_masks(work: Callable[[int, int], object]) -> Callable[[int], float]:
-    """Return a function that gives the operations of a step for any number of masks.
-
-    They grow along a line, so two counts determine it.
-    """
-    one, two = roofline.flop(work, 1), roofline.flop(work, 2)
-    return lambda masks: one + (masks - 1) * (two - one)
 
 
 # -- continual adaptation -------------------------------------------------------------------------

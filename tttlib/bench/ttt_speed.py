@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tttlib import plots, ttt
 from tttlib.bench.roofline import bytes_moved, copy_bandwidth, flop, matrix_peak, roofline
-from tttlib.bench.timing import seconds, spread
+from tttlib.bench.timing import keep, seconds, spread
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.reference import ttt as plain_ttt
 from tttlib.runtime import memory
@@ -80,17 +80,10 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
         for batch_size in case.batches:
             for dtype in dtypes:
                 row = _measure(model, batch_size, dtype, rounds)
-                yield {
-                    "network": case.label,
-                    **row,
-                    "share of peak": row["GFLOP"] * 1e9 * row["image steps/s"] / peaks[dtype],
-                    "plain share of peak": row["plain GFLOP"]
-                    * 1e9
-                    * row["plain image steps/s"]
-                    / peaks["float32"],
-                    "peak": peaks[dtype],
-                    "bandwidth": bandwidth,
-                }
+                for kind, peak in (("", peaks[dtype]), ("plain ", peaks["float32"])):
+                    rate = 1e9 * row[f"{kind}GFLOP"] * row[f"{kind}image steps/s"]
+                    row[f"{kind}share of peak"] = rate / peak
+                yield {"network": case.label, **row, "peak": peaks[dtype], "bandwidth": bandwidth}
 
 
 def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
@@ -100,16 +93,14 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
     "ratio last" with one after the last step only.
     """
     device = model.cls_token.device
-    steps = STEPS
-    one_step = _plain(model, batch_size, 1)
-    if one_step * STEPS > _LONG:
-        steps = max(1, int(_LONG / one_step))
-    at_once = _best_stack(model, batch_size, dtype, 1 if steps < STEPS else 2)
+    steps = min(STEPS, max(1, int(_LONG / _plain(model, batch_size, 1))))
+    timed = 1 if steps < STEPS else 2
+    _, at_once = _best_stack(model, batch_size, dtype, timed, _MOST_AT_ONCE)
     memory.reset_peak(device)
     pairs = []
     for _ in range(rounds):
         plain = _plain(model, batch_size, steps)
-        every = _ours(model, batch_size, steps, at_once, dtype, None)
+        every = _ours(model, batch_size, steps, at_once, dtype)
         last = _ours(model, batch_size, steps, at_once, dtype, (steps,))
         pairs.append((plain, every, last))
     return {
@@ -121,7 +112,7 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
         "plain image steps/s": steps / statistics.median(plain for plain, _, _ in pairs),
         **spread([plain / every for plain, every, _ in pairs]),
         "ratio last": statistics.median(plain / last for plain, _, last in pairs),
-        "GFLOP": flop(partial(_run_one, model), batch_size) / 1e9,
+        "GFLOP": flop(partial(_run, model), batch_size) / 1e9,
         "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
         "MB moved": bytes_moved(model) / 1e6,
         "peak memory, GB": memory.peak(device) / 2**30,
@@ -138,9 +129,9 @@ def _run(
     model: MaskedAutoencoder,
     batch_size: int,
     steps: int,
-    n: int,
-    dtype: str,
-    at: tuple[int, ...] | None,
+    n: int = 1,
+    dtype: str = "float32",
+    at: tuple[int, ...] | None = None,
 ) -> None:
     ttt.run(
         model,
@@ -154,10 +145,6 @@ def _run(
     )
 
 
-def _run_one(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
-    _run(model, batch_size, steps, 1, "float32", None)
-
-
 def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
     random = torch.Generator().manual_seed(0)
     orders = torch.rand(1, steps, batch_size, model.num_patches, generator=random).argsort(-1)
@@ -168,50 +155,44 @@ def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
 
 def _plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> float:
     """Return the seconds per image of the plain loop."""
-    return seconds(model.cls_token.device, lambda: _run_plain(model, batch_size, steps))
+    return seconds(model.cls_token.device, partial(_run_plain, model, batch_size, steps))
 
 
-def _ours(
-    model: MaskedAutoencoder,
-    batch_size: int,
-    steps: int,
-    at_once: int,
-    dtype: str,
-    at: tuple[int, ...] | None,
-) -> float:
-    """Return the seconds per image of `ttt.run`."""
-    work = partial(_run, model, batch_size, steps, at_once, dtype, at)
+def _ours(model: MaskedAutoencoder, batch_size: int, steps: int, at_once: int, *how: Any) -> float:
+    """Return the seconds per image of `ttt.run`; `how` are the dtype and when to predict."""
+    work = partial(_run, model, batch_size, steps, at_once, *how)
     return seconds(model.cls_token.device, work) / at_once
 
 
-def _best_stack(model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int) -> int:
-    """Return how many images `parallel="auto"` would adapt at once: doubled while that pays."""
+def _best_stack(
+    model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int, most: int
+) -> tuple[float, int]:
+    """Return how many images `parallel="auto"` would adapt at once, after the seconds of each.
+
+    The number is doubled while that pays, up to `most`.
+    """
     best, n = (float("inf"), 1), 1
-    while n <= _MOST_AT_ONCE:
+    while n <= most:
         if n == 1 or best[0] < 1:
-            _ours(model, batch_size, 1, n, dtype, None)  # warms up
-        time = _ours(model, batch_size, steps, n, dtype, None)
+            _ours(model, batch_size, 1, n, dtype)  # warms up
+        time = _ours(model, batch_size, steps, n, dtype)
         if time > best[0] / 1.05:
             break
         best, n = (time, n), 2 * n
-    return best[1]
+    return best
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
     """Log the rows as they come, and write `<out>/tables/bench_ttt.csv` and the roofline figure."""
-    kept = []
-    for row in rows:
-        kept.append(row)
-        log.info(
-            "%(network)s, %(masks)d masks, %(dtype)s, %(images at once)d at once: "
-            "%(image steps/s).2f image-steps/s, plain %(plain image steps/s).2f, "
-            "ratio %(ratio).2f (%(low).2f to %(high).2f), predicting last only %(ratio last).2f; "
-            "%(GFLOP).2f GFLOP (plain %(plain GFLOP).2f), %(share of peak).2f of the peak "
-            "(plain %(plain share of peak).2f), %(peak memory, GB).2f GB",
-            row,
-        )
-        table = pd.DataFrame(kept)
-        plots.use_style()
-        plots.save_table(table, out, "bench_ttt", "Test-time training against the plain loop.")
+    line = (
+        "%(network)s, %(masks)d masks, %(dtype)s, %(images at once)d at once: "
+        "%(image steps/s).2f image-steps/s, plain %(plain image steps/s).2f, "
+        "ratio %(ratio).2f (%(low).2f to %(high).2f), predicting last only %(ratio last).2f; "
+        "%(GFLOP).2f GFLOP (plain %(plain GFLOP).2f), %(share of peak).2f of the peak "
+        "(plain %(plain share of peak).2f), %(peak memory, GB).2f GB"
+    )
+    caption = "Test-time training against the plain loop."
+    table = keep(rows, lambda _: line, out, "bench_ttt", caption)
+    plots.use_style()
     plots.save(roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
     return table

@@ -79,10 +79,9 @@ def code_version() -> str:
 
 def _set_results_aside(folder: Path) -> None:
     """Rename results/, whose rows are those of other code, so that none of them is used again."""
-    results = folder / "results"
-    if results.is_dir():
+    if (folder / "results").is_dir():
         number = 1 + sum(1 for _ in folder.glob("results.old*"))
-        os.replace(results, folder / f"results.old{number}")
+        os.replace(folder / "results", folder / f"results.old{number}")
 
 
 def _run(task: Task, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +156,8 @@ def _check_uses(task: Task) -> None:
     """
     here, unit = platform.node(), task.unit
     if unit.uses and task.host != here:
-        changed = fingerprints.difference(unit.uses, fingerprints.uses(unit.parameters))
-        if changed:
+        now_used = fingerprints.uses(unit.parameters)
+        if changed := fingerprints.difference(unit.uses, now_used):
             raise ValueError(f"{here} has other files than {task.host}: {changed}")
     if not task.sources:
         return
@@ -168,8 +167,7 @@ def _check_uses(task: Task) -> None:
             raise ValueError(f"{here} has other code than {task.host}: check out the same")
         raise CodeChangedError("source files were edited while the sweep ran")
     if not unit.notebook:  # a notebook's kernel is always fresh
-        older = {name: value for name, value in _loaded.items() if name in table}
-        if changed := code_identity.changed(older, {name: table[name] for name in older}):
+        if changed := code_identity.edited(_loaded, table):
             raise ValueError(f"this worker on {here} still has older code: {changed}; restart it")
         _loaded.update(table)
 
