@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tttlib.commands.console import pairs
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +217,5 @@ def _words(options: Sequence[str] | None) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write(path, text)
     typer.echo(f"written: {path}")

@@ -17,7 +17,7 @@ from tttlib.report.executed_notebooks import highlighting, section
 from tttlib.report.figures import caption_of, figures_of
 from tttlib.results import Store
 from tttlib.results.export import read_csv
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime import files
 from tttlib.tables import claims
 
 TITLE = "Test-time training and continual adaptation: the study"
@@ -44,8 +44,7 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
         The path of the page.
     """
     page = run / "index.html"
-    with atomic_write(page) as temporary:
-        temporary.write_text(render(run, record, notebooks), encoding="utf-8")
+    files.write(page, render(run, record, notebooks))
     return page
 
 

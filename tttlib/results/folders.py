@@ -46,6 +46,32 @@ class Gathered(NamedTuple):
         """Return whether `name` is a column of the rows or a field of the units."""
         return name in self.rows or name in self.units
 
+    def settings(self) -> list[str]:
+        """Return the columns that tell settings apart, `columns.LEADING` first.
+
+        They are the fields of the units, without those for images, identity and what is only noted;
+        and of the rows `step` and every text that does not belong to an image.
+        """
+        apart = {*columns.WHICH_IMAGES, *columns.NOTED, KEY, "seed"}
+        own = [
+            c
+            for c in self._others()
+            if c in columns.LEADING or not pd.api.types.is_numeric_dtype(self.rows[c])
+        ]
+        names = {c for c in [*self.units, *own] if c not in apart and not columns.is_identity(c)}
+        return columns.ordered(names)
+
+    def measured(self) -> list[str]:
+        """Return the columns that hold results: right or wrong, and fractional numbers."""
+        kinds = (pd.api.types.is_bool_dtype, pd.api.types.is_float_dtype)
+        found = [c for c in self._others() if c not in columns.LEADING]
+        return [c for c in found if any(is_kind(self.rows[c]) for is_kind in kinds)]
+
+    def _others(self) -> list[str]:
+        """Return the columns of the rows that say nothing of units, images or verdicts."""
+        known = {*self.units.columns, *columns.OF_IMAGES, *columns.OF_VERDICTS}
+        return [c for c in self.rows.columns if c not in known]
+
 
 class _Unit(NamedTuple):
     path: Path

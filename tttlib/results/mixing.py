@@ -32,7 +32,7 @@ def check(part: Gathered, by: Sequence[str], allowed: Sequence[str] = ()) -> Non
     ValueError
         With the name of the field, its values and what to do.
     """
-    settings = columns.keys(part.rows, part.units)
+    settings = part.settings()
     identity = [name for name in map(str, part.units) if columns.is_identity(name)]
     names = [*settings, *identity]
     table = _distinct(part, [*names, *by, KEY])

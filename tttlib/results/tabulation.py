@@ -149,9 +149,7 @@ def varying(part: Gathered) -> list[str]:
 
     Those that are not in `columns.LEADING` count only when they divide the rows further.
     """
-    names = [
-        n for n in columns.keys(part.rows, part.units) if part.values(n).map(repr).nunique() > 1
-    ]
+    names = [n for n in part.settings() if part.values(n).map(repr).nunique() > 1]
     own = [n for n in names if n in part.rows]
     table = part.rows[[*own, KEY]].drop_duplicates()
     table = table.join(part.units[[n for n in names if n not in own]], on=KEY)
@@ -181,7 +179,7 @@ def _check_names(experiments: Mapping[str, Gathered], names: Sequence[str]) -> N
 
 
 def _values(part: Gathered, value: str | None) -> list[str]:
-    known = columns.measured(part.rows, part.units)
+    known = part.measured()
     if value is None:
         return ["correct"] if "correct" in known else known
     return [value] if value in part.rows else []
@@ -224,6 +222,6 @@ def _as_they_are(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.Dat
 
 
 def _fixed(part: Gathered, by: list[str]) -> dict[str, Any]:
-    names = [n for n in columns.keys(part.rows, part.units) if n not in by and n != "experiment"]
+    names = [n for n in part.settings() if n not in by and n != "experiment"]
     values = {n: part.values(n).unique() for n in names}
     return {n: v[0] for n, v in values.items() if len(v) == 1 and short(v[0]) != "none"}
