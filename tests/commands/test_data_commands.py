@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import call
 
-from tttlib import __main__ as cli
 from tttlib.commands import catalogue
 from tttlib.data import NAMES
-
-
-def _call(*words: str) -> int:
-    """Exit code of the command line; its text goes where the process's goes."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(list(words))
-    code = caught.value.code
-    return code if isinstance(code, int) else 0
 
 
 def test_list_says_what_is_where(
@@ -27,7 +17,7 @@ def test_list_says_what_is_where(
     (tmp_path / "CIFAR-10-C").mkdir()
     (tmp_path / "tiny-imagenet-valid.parquet").touch()
     monkeypatch.setenv("TTTLIB_DATA", str(tmp_path))
-    assert _call("data", "list") == 0
+    assert call("data", "list") == 0
     first, heading, *rows, last = capsys.readouterr().out.splitlines()
     assert first == f"data root: {tmp_path} ($TTTLIB_DATA)"
     assert heading.split()[:3] == ["name", "splits", "there"] and "-c need a corruption" in last
@@ -36,7 +26,7 @@ def test_list_says_what_is_where(
     there = {row.split()[0] for row in rows if row[at:].startswith("yes")}
     assert there == {"cifar10-c", "tiny-imagenet", "tiny-imagenet-100", "tiny-imagenet-50"}
     assert rows[0][at:].startswith("built in") and max(map(len, rows)) < 150
-    assert _call("data", "list", "--data", str(tmp_path / "none")) == 0
+    assert call("data", "list", "--data", str(tmp_path / "none")) == 0
     assert "yes" not in capsys.readouterr().out
 
 
@@ -46,31 +36,18 @@ def test_list_finds_a_root_that_is_the_dataset(tmp_path: Path) -> None:
     assert catalogue.found(entry, tmp_path / "CIFAR-10-C") == tmp_path / "CIFAR-10-C"
 
 
-def test_list_is_quick() -> None:
-    script = (
-        "import sys\n"
-        "from tttlib.__main__ import main\n"
-        "try:\n    main(['data', 'list'])\n"
-        "finally:\n"
-        "    heavy = {'torch', 'pandas', 'numpy'} & set(sys.modules)\n"
-        "    assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_make_c_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "make-c", "scenes", "--out", str(tmp_path / "c"), "--images", "3"]
-    assert _call(*words, "--corruption", "contrast") == 0
+    assert call(*words, "--corruption", "contrast") == 0
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
         "contrast.npy", "labels.npy", "made.json",
     }  # fmt: skip
     assert f"corrupted: {tmp_path / 'c'}" in capsys.readouterr().out
-    assert _call(*words, "--corruption", "rain") == 2
+    assert call(*words, "--corruption", "rain") == 2
     assert "unknown corruption 'rain'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_gallery(tmp_path: Path) -> None:
-    assert _call("data", "gallery", "--out", str(tmp_path)) == 0
+    assert call("data", "gallery", "--out", str(tmp_path)) == 0
     assert len(list(tmp_path.glob("corruptions_*.jpg"))) == 3

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import call
 from sweeping import TRIVIAL
 
-from tttlib import __main__ as cli
 from tttlib import sweep
 from tttlib.sweep.forecast import forecast, kind_of
 
@@ -43,15 +43,16 @@ def test_units_states_and_hours_without_running_anything(
     assert expected.total == 8 and expected.states == {"done": 3, "open": 5}
     assert [seconds for _, seconds in expected.todo] == [3600, None, None, None, None]
     assert expected.seconds == 3600 and expected.unknown == [TRIVIAL]
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["sweep", str(grid), "--out", str(out), "--dry-run", "--workers", "2"])
-    assert ended.value.code in (0, None)
+    assert call("sweep", grid, "--out", out, "--dry-run", "--workers", "2") == 0
     said = capsys.readouterr().out
-    assert f"  3600.0 s  {TRIVIAL} number=0 seed=3" in said
-    assert f"   unknown  {TRIVIAL} number=1 seed=0" in said
-    assert "5 of 8 units would run (3 done, 5 open)" in said
-    assert "1 h with 2 workers" in said  # no shorter than its longest unit
-    assert "not counted: 4 units of " in said
+    for words in (
+        f"  3600.0 s  {TRIVIAL} number=0 seed=3",
+        f"   unknown  {TRIVIAL} number=1 seed=0",
+        "5 of 8 units would run (3 done, 5 open)",
+        "1 h with 2 workers",  # no shorter than its longest unit
+        "not counted: 4 units of ",
+    ):
+        assert words in said
     assert _snapshot(tmp_path) == before
 
 

@@ -109,9 +109,8 @@ class Training(WithAutoencoder):
         from tttlib import ttt
         from tttlib.models import MaskedAutoencoder
 
-        names = ("steps", "batch_size", "optimizer", "mask_ratio", "finetune", "autocast", *more)
+        names = ("steps", "batch_size", "lr", "optimizer", "mask_ratio", "finetune", *more)
         settings = {name: getattr(self, name) for name in names}
-        settings["lr"] = self.lr
         if self.lr is None and isinstance(net, MaskedAutoencoder):
             settings["lr"] = ttt.scaled_lr(self.blr, self.batch_size)
         return {name: value for name, value in settings.items() if value is not None}
@@ -146,7 +145,7 @@ class Standard(Training):
             start = self.part * self.chunk
             images = images.subset(range(start, min(start + self.chunk, self.n_images)))
         stream = self.stream("continual", images, [self.corruption], 1)
-        settings = self.training(net, "evaluate_at", "parallel")
+        settings = self.training(net, "evaluate_at", "autocast", "parallel")
         evaluate.standard(net, stream, store=store, progress=False, **settings)
 
 
@@ -196,7 +195,7 @@ class Online(Training):
             heldout=heldout,
             evaluate_every=self.evaluate_every,
             progress=False,
-            **self.training(net, "reset_optimizer", "calm"),
+            **self.training(net, "reset_optimizer", "calm", "autocast"),
         )
 
 
