@@ -7,6 +7,7 @@ the rounds. Rates are also compared with the fastest large matrix product of the
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 from collections.abc import Iterator, Sequence
@@ -66,10 +67,9 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
     device = best_device()
     peaks = {name: matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
     bandwidth = copy_bandwidth(device)
-    log.info(
-        "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s",
-        *(peaks["float32"] / 1e9, peaks["bfloat16"] / 1e9, bandwidth / 1e9),
-    )
+    found = (rate / 1e9 for rate in (*peaks.values(), bandwidth))
+    line = "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s"
+    log.info(line, *found)
     dtypes = list(_DTYPES) if bf16_helps(device) else ["float32"]
     if "bfloat16" not in dtypes:
         log.info("bfloat16 does not pay here, so it is left out")
@@ -77,13 +77,12 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
         if case.gpu and device.type == "cpu":
             continue
         model = case.model(device)
-        for batch_size in case.batches:
-            for dtype in dtypes:
-                row = _measure(model, batch_size, dtype, rounds)
-                for kind, peak in (("", peaks[dtype]), ("plain ", peaks["float32"])):
-                    rate = 1e9 * row[f"{kind}GFLOP"] * row[f"{kind}image steps/s"]
-                    row[f"{kind}share of peak"] = rate / peak
-                yield {"network": case.label, **row, "peak": peaks[dtype], "bandwidth": bandwidth}
+        for batch_size, dtype in itertools.product(case.batches, dtypes):
+            row = _measure(model, batch_size, dtype, rounds)
+            for kind, peak in (("", peaks[dtype]), ("plain ", peaks["float32"])):
+                rate = 1e9 * row[f"{kind}GFLOP"] * row[f"{kind}image steps/s"]
+                row[f"{kind}share of peak"] = rate / peak
+            yield {"network": case.label, **row, "peak": peaks[dtype], "bandwidth": bandwidth}
 
 
 def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
@@ -97,21 +96,18 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
     timed = 1 if steps < STEPS else 2
     _, at_once = _best_stack(model, batch_size, dtype, timed, _MOST_AT_ONCE)
     memory.reset_peak(device)
-    pairs = []
-    for _ in range(rounds):
-        plain = _plain(model, batch_size, steps)
-        every = _ours(model, batch_size, steps, at_once, dtype)
-        last = _ours(model, batch_size, steps, at_once, dtype, (steps,))
-        pairs.append((plain, every, last))
+    ours = partial(_ours, model, batch_size, steps, at_once, dtype)
+    times = [(_plain(model, batch_size, steps), ours(), ours((steps,))) for _ in range(rounds)]
+    plain, every, _ = (statistics.median(column) for column in zip(*times, strict=True))
     return {
         "masks": batch_size,
         "dtype": dtype,
         "images at once": at_once,
         "steps timed": steps,
-        "image steps/s": steps / statistics.median(every for _, every, _ in pairs),
-        "plain image steps/s": steps / statistics.median(plain for plain, _, _ in pairs),
-        **spread([plain / every for plain, every, _ in pairs]),
-        "ratio last": statistics.median(plain / last for plain, _, last in pairs),
+        "image steps/s": steps / every,
+        "plain image steps/s": steps / plain,
+        **spread([a / b for a, b, _ in times]),
+        "ratio last": statistics.median(a / last for a, _, last in times),
         "GFLOP": flop(partial(_run, model), batch_size) / 1e9,
         "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
         "MB moved": bytes_moved(model) / 1e6,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,36 +73,30 @@ def results(
     from tttlib.results.export import csv_text
 
     refused: list[ValueError] = []
-    summaries = tabulate(
-        folders,
-        by=_words(by) or None,
-        where=pairs(where, _CONDITION.format("--where"), empty=True),
-        value=value,
-        allow_mixed=_words(allow_mixed),
-        refused=refused,
-    )
-    tables, shown = [], []
+    conditions = pairs(where, _CONDITION.format("--where"), empty=True)
+    theirs = pairs(published_where, _CONDITION.format("--published-where"), empty=True)
+    how: dict[str, Any] = {"by": _words(by) or None, "value": value, "refused": refused}
+    summaries = tabulate(folders, where=conditions, allow_mixed=_words(allow_mixed), **how)
+    tables, texts = [], []
     for summary in summaries:
-        table, percent = summary.table, _is_accuracy(summary)
-        if published is not None and percent:
-            needed = _CONDITION.format("--published-where")
-            conditions = pairs(published_where, needed, empty=True)
-            table = beside_published(table, published, summary.fixed, conditions)
-            rounded = _rounded(table)
-        else:
-            rounded = _rounded(_in_percent(table) if percent else table)
-        _print(summary, rounded, percent)
-        shown.append((summary, rounded, percent))
-        tables.append(
-            table if "experiment" in table else table.assign(experiment=summary.experiment)
-        )
+        table = shown = summary.table
+        percent = "mean" in table and summary.value == "correct"
+        if percent and published is not None:
+            table = shown = beside_published(table, published, summary.fixed, theirs)
+        elif percent:
+            shown = table.assign(**{c: 100 * table[c] for c in _PER_CENT})
+        title, shown = _title(summary, percent), _rounded(shown)
+        typer.echo(title)
+        typer.echo(shown.to_string(index=False, na_rep="-"))
+        for note in summary.notes:
+            typer.echo(f"note: {note}")
+        typer.echo("")
+        texts.append(to_latex(shown, title))
+        tables.append(table.assign(experiment=summary.experiment))
     if csv is not None and tables:
         _write(csv, csv_text(pd.concat(tables, ignore_index=True)))
-    if latex is not None and shown:
-        text = [
-            to_latex(rounded, _title(*rest)) for rounded, rest in ((r, (s, p)) for s, r, p in shown)
-        ]
-        _write(latex, "\n".join(text))
+    if latex is not None and texts:
+        _write(latex, "\n".join(texts))
     if refused:
         more = f" (and {len(refused) - 1} more experiments)" if len(refused) > 1 else ""
         raise ValueError(f"{refused[0]}{more}")
@@ -170,28 +164,12 @@ def compare(
         raise typer.Exit(1)
 
 
-def _is_accuracy(summary: Summary) -> bool:
-    return "mean" in summary.table and summary.value == "correct"
-
-
 def _title(summary: Summary, percent: bool) -> str:
     from tttlib.results.columns import short
 
-    fixed = ", ".join(f"{name} {short(value)}" for name, value in summary.fixed.items())
-    unit = "accuracy in %" if percent else ""
-    return ": ".join(filter(None, [summary.experiment, ", ".join(filter(None, [unit, fixed]))]))
-
-
-def _print(summary: Summary, table: pd.DataFrame, percent: bool) -> None:
-    typer.echo(_title(summary, percent))
-    typer.echo(table.to_string(index=False, na_rep="-"))
-    for note in summary.notes:
-        typer.echo(f"note: {note}")
-    typer.echo("")
-
-
-def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(**{c: 100 * table[c] for c in _PER_CENT})
+    fixed = [f"{name} {short(value)}" for name, value in summary.fixed.items()]
+    said = ", ".join(["accuracy in %"] * percent + fixed)
+    return f"{summary.experiment}: {said}" if said else summary.experiment
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,15 +178,10 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
 
     shown = table.copy()
     for c in table:
-        if c in (*_PER_CENT, "published", "difference") and "mean" in table:
-            shown[c] = [_number(v, 1) for v in table[c]]
-        elif pd.api.types.is_float_dtype(table[c]):
-            shown[c] = [f"{v:.4g}" if v == v else "-" for v in table[c]]
+        percent = c in (*_PER_CENT, "published", "difference") and "mean" in table
+        if percent or pd.api.types.is_float_dtype(table[c]):
+            shown[c] = [f"{v:{'.1f' if percent else '.4g'}}" if v == v else "-" for v in table[c]]
     return shown
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if value == value else "-"
 
 
 def _words(options: Sequence[str] | None) -> list[str]:

@@ -79,10 +79,8 @@ def _claims(run: Path) -> dict[str, list[dict[Any, Any]]] | None:
     except FileNotFoundError:
         return None
     undecided = table["verdict"] == "undecided"
-    return {
-        "decided": table[~undecided].to_dict("records"),
-        "undecided": table[undecided].to_dict("records"),
-    }
+    parts = {"decided": table[~undecided], "undecided": table[undecided]}
+    return {name: part.to_dict("records") for name, part in parts.items()}
 
 
 def _headline(run: Path) -> dict[str, Any] | None:
@@ -90,12 +88,8 @@ def _headline(run: Path) -> dict[str, Any] | None:
     path = run / "tables" / HEADLINE
     if not path.exists():
         return None
-    table = read_csv(path, dtype=str).fillna("–")
-    return {
-        "columns": list(table.columns),
-        "rows": table.to_numpy().tolist(),
-        "caption": caption_of(path),
-    }
+    table = read_csv(path, dtype=str).fillna("–").to_dict("split")
+    return {"columns": table["columns"], "rows": table["data"], "caption": caption_of(path)}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
