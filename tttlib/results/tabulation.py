@@ -103,8 +103,8 @@ def tabulate(
             refused.append(ValueError(f"{experiment}: {error}"))
             continue
         table = _in_order(_averaged(part, shown, values, level), shown)
-        only = values[0] if len(values) == 1 else None
         notes = [*left_out, *mixing.notes(part)]
+        only = values[0] if len(values) == 1 else None
         summaries.append(Summary(experiment, only, table, _fixed(part, shown), notes))
     if not summaries and not refused:
         raise ValueError(f"no experiment has what was asked for; there are {', '.join(chosen)}")
@@ -119,13 +119,7 @@ def select(experiments: Mapping[str, Gathered], where: Mapping[str, Any]) -> dic
     ValueError
         For an unknown name, and when no row is left.
     """
-    chosen = {
-        name: Gathered(
-            part.rows.assign(experiment=name) if "experiment" not in part.rows else part.rows,
-            part.units,
-        )
-        for name, part in experiments.items()
-    }
+    chosen = dict(experiments)
     _check_names(chosen, list(where))
     for name, wanted in where.items():
         legal: set[str] = set()
@@ -150,9 +144,7 @@ def varying(part: Gathered) -> list[str]:
     Those that are not in `columns.LEADING` count only when they divide the rows further.
     """
     names = [n for n in part.settings() if part.values(n).map(repr).nunique() > 1]
-    own = [n for n in names if n in part.rows]
-    table = part.rows[[*own, KEY]].drop_duplicates()
-    table = table.join(part.units[[n for n in names if n not in own]], on=KEY)
+    table = part.distinct([*names, KEY])
     chosen: list[str] = []
     groups = 1
     for name in names:
@@ -191,14 +183,14 @@ def _averaged(part: Gathered, by: list[str], values: list[str], level: float) ->
         return _as_they_are(rows, by, values)
     clusters = [c for c in columns.CLUSTERS if c in rows]
     measured = {value: rows[rows[value].notna()] for value in values}
+    how: dict[str, Any] = {"clusters": clusters, "level": level}
     tables = [
-        summarise(part, by, value=value, clusters=clusters, level=level).assign(quantity=value)
-        for value, part in measured.items()
-        if len(part)
+        summarise(kept, by, value=value, **how).assign(quantity=value)
+        for value, kept in measured.items()
+        if len(kept)
     ]
-    table = pd.concat(tables, ignore_index=True)
-    shown = [*by, *(["quantity"] if len(values) > 1 else []), "n", "mean", "low", "high"]
-    return table[shown]
+    shown = [*by, *["quantity"][: len(values) - 1], "n", "mean", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[shown]
 
 
 def _in_order(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -62,16 +62,10 @@ class Task:
 
     def identity(self) -> dict[str, Any]:
         """Return what a record says of the task."""
-        return {
-            "key": self.key,
-            "label": self.unit.label,
-            "experiment": self.unit.experiment,
-            "parameters": dict(self.unit.parameters),
-            "uses": dict(self.unit.uses),
-            "sources": self.sources,
-            "session": self.session,
-            "notebook_sha256": self.notebook_sha256,
-        }
+        of_unit = ("label", "experiment", "parameters", "uses")
+        own = ("key", "sources", "session", "notebook_sha256")
+        said = {name: getattr(self.unit, name) for name in of_unit}
+        return said | {name: getattr(self, name) for name in own}
 
     def same_code(self, record: Mapping[str, Any]) -> bool:
         """Return whether the rows of a record can be used: they come from the same sources.

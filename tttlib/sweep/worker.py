@@ -118,7 +118,7 @@ def _run(task: Task, record: Mapping[str, Any]) -> dict[str, Any]:
         except BaseException as error:  # SystemExit of a script, too: the sweep goes on
             if isinstance(error, KeyboardInterrupt) and pressed.is_set():
                 raise
-            line = _first_line(error)
+            line = next(iter(_text(error).splitlines()), "")
             if _unwritable(error):
                 return {"state": STOPPED, "error": f"cannot write {task.folder}: {line}"}
             return failed(f"{type(error).__name__}: {line}", traceback.format_exc())
@@ -135,16 +135,11 @@ def _execute(task: Task) -> dict[str, Any]:
         from tqdm import tqdm
 
         tqdm.set_lock(threading.RLock())
-    executed = notebooks.run_notebook(
-        notebook_of(unit),
-        task.run_dir / "notebooks",
-        {**unit.given, "run_dir": str(task.run_dir)},
-        progress=task.progress,
-        line=task.line,
-    )
-    if task.run_dir == task.folder:
-        files = records.hashes(task.folder)
-    else:  # results are shared with other notebooks
+    given, path = {**unit.given, "run_dir": str(task.run_dir)}, notebook_of(unit)
+    how: dict[str, Any] = {"progress": task.progress, "line": task.line}
+    executed = notebooks.run_notebook(path, task.run_dir / "notebooks", given, **how)
+    files = records.hashes(task.folder)
+    if task.run_dir != task.folder:  # results are shared with other notebooks
         files = {f"notebooks/{executed.name}": records.sha256(executed)}
     return {"files": files, "peak_memory_bytes": _peak_memory_of_children()}
 
@@ -199,16 +194,11 @@ def _peak_memory_of_children() -> int | None:
 def _unwritable(error: BaseException | None) -> bool:
     """Whether a full or read-only disk is at the bottom of it; a notebook says so in words."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            return True
-        if any(f"[Errno {code}]" in _text(error)[:10_000] for code in _UNWRITABLE):
+        text = f"[Errno {getattr(error, 'errno', None)}] {_text(error)[:10_000]}"
+        if any(f"[Errno {code}]" in text for code in _UNWRITABLE):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(_text(error).splitlines()), "")
 
 
 def _text(error: BaseException) -> str:
