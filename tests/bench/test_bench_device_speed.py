@@ -23,6 +23,8 @@ def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_parts.corruptions, "EXTRA_NAMES", ())
     monkeypatch.setattr(device_parts.roofline, "copy_bandwidth", lambda device: 1e9)
     monkeypatch.setattr(device_parts.roofline, "matrix_peak", lambda device, dtype: 1e12)
+    monkeypatch.setattr(device_parts.roofline, "flop", lambda work: float)
+    monkeypatch.setattr(device_parts.ttt_speed, "bf16_helps", lambda device: False)
     monkeypatch.setattr(device_parts, "time_one_image", lambda arrays, name: 0.5)
 
 
@@ -36,11 +38,8 @@ def test_all_parts(fewer: None, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "tables").iterdir()} == names
     peaks, ttt, palm, made = (tables[name] for name in device_speed.PARTS)
     assert (peaks["TFLOP/s"].dropna() > 0).all() and peaks["TB/s"].iloc[-1] == 1e-3
-    assert list(ttt["masks"]) == [1, 1, 2, 2] and list(ttt["dtype"][:2]) == ["float32", "bfloat16"]
-    ratio = ttt["image steps/s"] / ttt["plain image steps/s"]
-    assert ttt["ratio"].to_numpy() == pytest.approx(ratio.to_numpy())
-    share = ttt["GFLOP of a step"] * 1e9 * ttt["image steps/s"] / 1e12
-    assert ttt["share of peak"].to_numpy() == pytest.approx(share.to_numpy())
+    assert list(ttt["masks"]) == [1, 2] and set(ttt["network"]) == {"scenes"}
+    assert (ttt["images at once"] == 1).all() and (ttt["ratio"] > 0).all()
     assert list(palm["method"]) == ["palm, plain", "tent", "palm"]
     assert palm["ratio"].iloc[-1] > 0 and palm["difference"].iloc[-1] < 1e-8
     assert list(made["corruption"]) == ["fog", "glass_blur"]

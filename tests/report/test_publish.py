@@ -75,12 +75,10 @@ def test_a_figure_that_the_run_lacks_is_named(run: Path, tmp_path: Path) -> None
         publish.publish(tmp_path / "empty", tmp_path, **ORIGIN)
 
 
-def test_the_command_publishes(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_publishes(run: Path, tmp_path: Path) -> None:
     words = [w for name, text in ORIGIN.items() for w in (f"--{name}", text)]
-    assert call("publish", run, *words, "--name", "03_cost", "--to", tmp_path / "new") == 0
-    assert "03_cost_tiny.png" in capsys.readouterr().out
+    ended = call("publish", run, *words, "--name", "03_cost", "--to", tmp_path / "new")
+    assert ended.code == 0 and "03_cost_tiny.png" in ended.out
     assert publish.index(tmp_path / "new")["command"].tolist() == [ORIGIN["command"]]
 
 

@@ -140,29 +140,28 @@ def test_cells_of_one_run_alone_are_left_out_of_goldens(tmp_path: Path) -> None:
     assert not goldens.compare_paths(tmp_path / "g.json", runs[0]).regressed
 
 
-def test_the_command_says_what_moved(
-    tmp_path: Path, seeds: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_moved(tmp_path: Path, seeds: list[Path]) -> None:
     a, b = seeds[0], _run(tmp_path / "b", flip=1)
-    assert call("compare", a, a) == 0
-    assert call("compare", a, b, "--csv", tmp_path / "cells.csv") == 1
-    out = capsys.readouterr().out
-    assert "all of:" not in out and "domain=fog" in out and "1 moved, 0 missing" in out
+    assert call("compare", a, a).code == 0
+    code, out, _ = call("compare", a, b, "--csv", tmp_path / "cells.csv")
+    assert code == 1 and "all of:" not in out
+    assert "domain=fog" in out and "1 moved, 0 missing" in out
     assert "moved" in set(pd.read_csv(tmp_path / "cells.csv")["state"])
-    assert call("compare", a, b, "--atol", "0.05") == 0
+    assert call("compare", a, b, "--atol", "0.05").code == 0
     shutil.rmtree(b / "tables")
-    assert call("compare", a, b, "--atol", "0.05") == 1
-    assert "5 missing" in capsys.readouterr().out
-    file = tmp_path / "g.json"
-    assert call("compare", "--make-golden", file, *seeds[:3]) == 0
-    assert call("compare", file, seeds[1]) == 0
-    capsys.readouterr()
-    assert call("compare", file, a, "--rtol", "1") == 2
-    assert "has a tolerance for every cell" in capsys.readouterr().err
-    assert call("compare", a) == 2
-    (tmp_path / "x.json").write_text("{}")
-    assert call("compare", tmp_path / "x.json", a) == 2
-    assert "holds no goldens" in capsys.readouterr().err
+    code, out, _ = call("compare", a, b, "--atol", "0.05")
+    assert code == 1 and "5 missing" in out
+    file, empty = tmp_path / "g.json", tmp_path / "x.json"
+    assert call("compare", "--make-golden", file, *seeds[:3]).code == 0
+    assert call("compare", file, seeds[1]).code == 0
+    empty.write_text("{}")
+    for words, said in (
+        ((file, a, "--rtol", "1"), "has a tolerance for every cell"),
+        ((a,), "needs two runs"),
+        ((empty, a), "holds no goldens"),
+    ):
+        code, _, error = call("compare", *words)
+        assert code == 2 and said in error
 
 
 def test_the_goldens_of_the_demo_hold_every_experiment_of_the_study() -> None:

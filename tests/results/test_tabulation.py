@@ -145,20 +145,17 @@ def test_latex_escapes() -> None:
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
 
 
-def test_the_command_prints_filters_and_exports(
-    keep: Keep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_filters_and_exports(keep: Keep, tmp_path: Path) -> None:
     keep()
     keep(domain="snow")
     csv, tex = tmp_path / "out" / "t.csv", tmp_path / "t.tex"
     words = ["results", tmp_path / "run", "--where", "step=last", "--csv", csv, "--latex", tex]
-    assert call(*words) == 0
-    out = capsys.readouterr().out
-    assert "accuracy in %" in out and "snow" in out and "100.0" in out
+    code, out, _ = call(*words)
+    assert code == 0 and "accuracy in %" in out and "snow" in out and "100.0" in out
     assert pd.read_csv(csv)["mean"].tolist() == [1.0, 1.0]
     assert r"\toprule" in tex.read_text()
     keep(answers(2), selection="s2", images=2)
-    assert call("results", tmp_path / "run", "--by", "domain,step") == 2
-    assert "error: ttt: the same image and setting twice" in capsys.readouterr().err
-    assert call("results", tmp_path / "run", "--where", "domain") == 2
-    assert "--where needs NAME=VALUE" in capsys.readouterr().err
+    code, _, error = call("results", tmp_path / "run", "--by", "domain,step")
+    assert code == 2 and "error: ttt: the same image and setting twice" in error
+    code, _, error = call("results", tmp_path / "run", "--where", "domain")
+    assert code == 2 and "--where needs NAME=VALUE" in error

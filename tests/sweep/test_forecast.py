@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from command_line import call
 from sweeping import TRIVIAL
 
@@ -29,9 +28,7 @@ def _snapshot(folder: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*")}
 
 
-def test_units_states_and_hours_without_running_anything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_units_states_and_hours_without_running_anything(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "here"
     grid = _grid(tmp_path, number=[0], seed=[0, 1, 2])
     sweep.run_sweep(grid, out, engine="serial", progress=False)
@@ -43,8 +40,8 @@ def test_units_states_and_hours_without_running_anything(
     assert expected.total == 8 and expected.states == {"done": 3, "open": 5}
     assert [seconds for _, seconds in expected.todo] == [3600, None, None, None, None]
     assert expected.seconds == 3600 and expected.unknown == [TRIVIAL]
-    assert call("sweep", grid, "--out", out, "--dry-run", "--workers", "2") == 0
-    said = capsys.readouterr().out
+    code, said, _ = call("sweep", grid, "--out", out, "--dry-run", "--workers", "2")
+    assert code == 0
     for words in (
         f"  3600.0 s  {TRIVIAL} number=0 seed=3",
         f"   unknown  {TRIVIAL} number=1 seed=0",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import call
+from command_line import Ended, call
 from small_notebook import write_notebook
 from sweeping import states
 
@@ -29,8 +29,8 @@ def measure(run_dir, *, number: int = 1, method: str = "none"):
 class Project:
     """A folder with a grid, an experiment and its helper, which no repository tracks."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.out, self.grid, self.capsys = folder / "out", folder / "grid.yaml", capsys
+    def __init__(self, folder: Path) -> None:
+        self.out, self.grid = folder / "out", folder / "grid.yaml"
         self.helper, self.experiment = folder / "helper.py", folder / "mine.py"
         self.set_level(1)
         self.experiment.write_text(EXPERIMENT)
@@ -39,60 +39,57 @@ class Project:
     def set_level(self, level: int) -> None:
         self.helper.write_text(f"def level():\n    return {level}\n")
 
-    def run(self, *words: str) -> tuple[int, str, str]:
-        """Exit code and texts of the command, with nothing in memory of an earlier one."""
+    def run(self, *words: str) -> Ended:
+        """Run the command with nothing in memory of an earlier one."""
         for name in ("mine", "helper"):
             sys.modules.pop(name, None)
         code_identity._file.cache_clear()
         worker._loaded.clear()
-        code = call("sweep", self.grid, "--out", self.out, "--engine", "serial", *words)
-        return code, *self.capsys.readouterr()
+        return call("sweep", self.grid, "--out", self.out, "--engine", "serial", *words)
 
     def values(self) -> list[int]:
         return list(sweep.load(self.out)["value"])
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # edits come within one second
     monkeypatch.setattr(worker, "_loaded", {})
-    return Project(tmp_path, capsys)
+    return Project(tmp_path)
 
 
 def test_an_edited_helper_is_refused_kept_or_recomputed(project: Project) -> None:
-    assert project.run()[0] == 0 and project.values() == [1, 2]
+    assert project.run().code == 0 and project.values() == [1, 2]
     project.set_level(10)
     code, said, error = project.run()
     assert (code, said) == (2, "")
     assert f"2 finished units in {project.out} were computed by other code" in error
     assert "edited since: helper.py. " in error
-    assert "2 of 2 units done (2 of them earlier)" in project.run("--keep-old")[1]
+    assert "2 of 2 units done (2 of them earlier)" in project.run("--keep-old").out
     assert project.values() == [1, 2]
     code, said, _ = project.run("--dry-run")
     assert code == 0 and "2 of 2 units would run (2 stale)" in said
-    assert "2 of 2 units done (0 of them earlier)" in project.run("--recompute")[1]
+    assert "2 of 2 units done (0 of them earlier)" in project.run("--recompute").out
     assert project.values() == [10, 20]
     assert sweep.load(project.out)["sources"].nunique() == 1
     assert len(list(project.out.glob("units/*/results.old1/*.parquet"))) == 2  # nothing is lost
-    assert "2 of them earlier" in project.run()[1]
+    assert "2 of them earlier" in project.run().out
 
 
 def test_rows_of_an_unfinished_unit_of_other_code_are_not_resumed(project: Project) -> None:
-    assert project.run()[0] == 0
+    assert project.run().code == 0
     for path in project.out.glob("units/*/unit.json"):  # as if killed before the end
         path.write_text(path.read_text().replace('"state": "done"', '"state": "running"'))
     project.set_level(5)
-    assert project.run()[0] == 0 and project.values() == [5, 10]
+    assert project.run().code == 0 and project.values() == [5, 10]
 
 
 def test_tables_say_which_code_made_which_rows(project: Project) -> None:
-    assert project.run()[0] == 0
+    assert project.run().code == 0
     project.set_level(3)
     project.grid.write_text(project.grid.read_text().replace("[1, 2]", "[1, 2, 3]"))
-    assert project.run("--keep-old")[0] == 0 and project.values() == [1, 2, 9]
+    assert project.run("--keep-old").code == 0 and project.values() == [1, 2, 9]
     for table in (sweep.load(project.out), sweep.overview(project.out)):
         old, same, new = table["sources"]
         assert old == same != new
@@ -110,7 +107,7 @@ def test_an_edit_while_the_sweep_runs_stops_it(project: Project) -> None:
 
 def test_a_worker_with_older_code_in_memory_is_refused(project: Project, tmp_path: Path) -> None:
     """A dask worker may be older than the edit."""
-    assert project.run()[0] == 0
+    assert project.run().code == 0
     project.set_level(2)
     summary = sweep.run_sweep(project.grid, tmp_path / "b", engine="serial", progress=False)
     assert len(summary.failed) == 2

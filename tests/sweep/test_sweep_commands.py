@@ -35,29 +35,23 @@ def _write(path: Path, grid: dict[str, Any]) -> Path:
     return path
 
 
-def test_failed_units_are_listed_and_the_exit_code_is_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_units_are_listed_and_the_exit_code_is_one(tmp_path: Path) -> None:
     grid, out = tmp_path / "g.yaml", tmp_path / "out"
     _write(grid, {"experiment": TRIVIAL, "grid": {"fault": ["", "raise"]}})
-    assert call("sweep", grid, "--out", out, "--engine", "serial") == 1
-    said, progress = capsys.readouterr()
+    code, said, progress = call("sweep", grid, "--out", out, "--engine", "serial")
     failed, hint, last = said.splitlines()
     words = f"failed: {TRIVIAL} fault=raise: ArithmeticError: two and two; see {out}"
-    assert failed.startswith(words)
+    assert code == 1 and failed.startswith(words)
     assert Path(failed.split("see ")[1]).read_text().startswith("Traceback")
     assert hint == "failed units run again with --retry-failed"
     assert last == f"1 of 2 units done (0 of them earlier), 1 failed: {out}"
     assert "2/2" in progress and "failed=1, running=0" in progress
 
 
-def test_what_the_user_can_put_right_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_user_can_put_right_is_one_line(tmp_path: Path) -> None:
     grid = _write(tmp_path / "g.yaml", {"experiment": "standrad"})
-    assert call("sweep", grid, "--out", tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: unknown experiment 'standrad'; known are standard")
+    code, _, said = call("sweep", grid, "--out", tmp_path / "out")
+    assert code == 2 and said.startswith("error: unknown experiment 'standrad'; known are standard")
     assert not (tmp_path / "out").exists()
 
 

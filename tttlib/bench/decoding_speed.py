@@ -23,10 +23,7 @@ BATCH = 250
 
 
 def bench_data(
-    name: str = "tiny-imagenet",
-    split: str = "valid",
-    root: Path | None = None,
-    rounds: int = 3,
+    name: str = "tiny-imagenet", split: str = "valid", root: Path | None = None, rounds: int = 3
 ) -> dict[str, float | str]:
     """Return the images/s of both passes and their ratio, as medians over rounds.
 
@@ -43,10 +40,7 @@ def bench_data(
     first: list[float] = []
     cached: list[float] = []
     for _ in range(rounds):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            patch.dict(os.environ, TTTLIB_CACHE=folder),
-        ):
+        with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, TTTLIB_CACHE=folder):
             for rates, files in ((first, source), (cached, Path(folder))):
                 _forget(files)
                 start = time.perf_counter()

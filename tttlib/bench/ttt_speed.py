@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tttlib import plots, ttt
-from tttlib.bench.roofline import bytes_moved, copy_bandwidth, flop, matrix_peak, roofline
+from tttlib.bench import roofline
 from tttlib.bench.timing import keep, seconds, spread
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.reference import ttt as plain_ttt
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 STEPS = 10
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _LONG = 4.0  # seconds for an image in the plain loop, above which fewer steps are timed
-_MOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,25 @@ CASES = (
 )
 
 
-def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[str, Any]]:
-    """Yield one row per network, number of masks and dtype; see `_measure`."""
+def bench_ttt(
+    cases: Sequence[Case] = CASES, rounds: int = 5, steps: int = STEPS, most: int = 64
+) -> Iterator[dict[str, Any]]:
+    """Yield one row per network, number of masks and dtype; see `_measure`.
+
+    Parameters
+    ----------
+    cases
+        The networks.
+    rounds
+        How often each is timed.
+    steps
+        Steps of an image; fewer where the plain loop is slow.
+    most
+        Images that adapt at once, at most.
+    """
     device = best_device()
-    peaks = {name: matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
-    bandwidth = copy_bandwidth(device)
+    peaks = {name: roofline.matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
+    bandwidth = roofline.copy_bandwidth(device)
     found = (rate / 1e9 for rate in (*peaks.values(), bandwidth))
     line = "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s"
     log.info(line, *found)
@@ -77,24 +90,28 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
         if case.gpu and device.type == "cpu":
             continue
         model = case.model(device)
+        flop = {"": roofline.flop(partial(_run, model))}
+        flop["plain "] = roofline.flop(partial(_run_plain, model))
         for batch_size, dtype in itertools.product(case.batches, dtypes):
-            row = _measure(model, batch_size, dtype, rounds)
+            row = _measure(model, batch_size, dtype, rounds, steps, most)
             for kind, peak in (("", peaks[dtype]), ("plain ", peaks["float32"])):
+                row[f"{kind}GFLOP"] = flop[kind](batch_size) / 1e9
                 rate = 1e9 * row[f"{kind}GFLOP"] * row[f"{kind}image steps/s"]
                 row[f"{kind}share of peak"] = rate / peak
             yield {"network": case.label, **row, "peak": peaks[dtype], "bandwidth": bandwidth}
 
 
-def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
-    """Return the rates of both in image-steps per second, their ratios, FLOPs and memory.
+def _measure(
+    model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int, wanted: int, most: int
+) -> dict[str, Any]:
+    """Return the rates of both in image-steps per second, their ratios and memory.
 
     "ratio" is with a prediction after every step, as the plain loop does (always in float32), and
     "ratio last" with one after the last step only.
     """
     device = model.cls_token.device
-    steps = min(STEPS, max(1, int(_LONG / _plain(model, batch_size, 1))))
-    timed = 1 if steps < STEPS else 2
-    _, at_once = _best_stack(model, batch_size, dtype, timed, _MOST_AT_ONCE)
+    steps = min(wanted, max(1, int(_LONG / _plain(model, batch_size, 1))))
+    at_once = _best_stack(model, batch_size, dtype, 1 if steps < wanted else 2, most)
     memory.reset_peak(device)
     ours = partial(_ours, model, batch_size, steps, at_once, dtype)
     times = [(_plain(model, batch_size, steps), ours(), ours((steps,))) for _ in range(rounds)]
@@ -108,9 +125,7 @@ def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int)
         "plain image steps/s": steps / plain,
         **spread([a / b for a, b, _ in times]),
         "ratio last": statistics.median(a / last for a, _, last in times),
-        "GFLOP": flop(partial(_run, model), batch_size) / 1e9,
-        "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
-        "MB moved": bytes_moved(model) / 1e6,
+        "MB moved": roofline.bytes_moved(model) / 1e6,
         "peak memory, GB": memory.peak(device) / 2**30,
     }
 
@@ -162,11 +177,8 @@ def _ours(model: MaskedAutoencoder, batch_size: int, steps: int, at_once: int, *
 
 def _best_stack(
     model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int, most: int
-) -> tuple[float, int]:
-    """Return how many images `parallel="auto"` would adapt at once, after the seconds of each.
-
-    The number is doubled while that pays, up to `most`.
-    """
+) -> int:
+    """Return how many images `parallel="auto"` would adapt at once: doubled while that pays."""
     best, n = (float("inf"), 1), 1
     while n <= most:
         if n == 1 or best[0] < 1:
@@ -175,7 +187,7 @@ def _best_stack(
         if time > best[0] / 1.05:
             break
         best, n = (time, n), 2 * n
-    return best
+    return best[1]
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
@@ -190,5 +202,5 @@ def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
     caption = "Test-time training against the plain loop."
     table = keep(rows, lambda _: line, out, "bench_ttt", caption)
     plots.use_style()
-    plots.save(roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
+    plots.save(roofline.roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
     return table

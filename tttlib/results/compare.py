@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -179,30 +180,18 @@ def _of_table(path: Path) -> pd.DataFrame:
     """Return the numbers of a table; its rows are named by their texts, equal ones are counted."""
     table = read_csv(path)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
-    intervals = [c for c in texts if table[c].map(lambda v: bool(_INTERVAL.search(str(v)))).any()]
+    intervals = [c for c in texts if table[c].astype(str).str.contains(_INTERVAL).any()]
     naming = [c for c in texts if c not in (*intervals, "verdict")]
-    names = pd.Series(
-        [
-            "; ".join(f"{c}={short(v)}" for c, v in zip(naming, row, strict=True) if v == v)
-            for row in table[naming].itertuples(index=False)
-        ],
-        table.index,
-        dtype=object,
-    )
-    again = names.groupby(names).cumcount()
-    names = (
-        f"tables/{path.name}"
-        + ("; " + names if naming else names)
-        + again.map(lambda k: f"; row {k + 1}" if k else "")
-    )
-    cells = []
-    for c in table:
-        if c in naming or c == "verdict":
-            continue
-        for name, cell in zip(names, table[c], strict=True):
-            texts = _NUMBER.findall(str(cell)) if c in intervals else [cell]
-            for k, value in enumerate(float(str(text)) for text in texts):
-                quantity = str(c) if len(texts) == 1 else f"{c} ({k + 1})"
+    cells, seen = [], Counter[str]()
+    for row in table.to_dict("records"):
+        named = [f"{c}={short(row[c])}" for c in naming if row[c] == row[c]]
+        name = "; ".join([f"tables/{path.name}", *named])
+        seen[name] += 1
+        name += f"; row {seen[name]}" if seen[name] > 1 else ""
+        for c in (c for c in table if c not in (*naming, "verdict")):
+            found = _NUMBER.findall(str(row[c])) if c in intervals else [row[c]]
+            for k, value in enumerate(map(float, found), 1):
+                quantity = str(c) if len(found) == 1 else f"{c} ({k})"
                 cells.append((name, quantity, 1, value, abs(value), False))
     made = pd.DataFrame(cells, columns=COLUMNS)
     return made[made["mean"].notna()]

@@ -114,11 +114,8 @@ def read(file: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         content = json.loads(decode(Path(file).read_bytes()))
-        cells = [
-            (cell, quantity, *values)
-            for cell, quantities in content["cells"].items()
-            for quantity, values in quantities.items()
-        ]
+        of_cells = content["cells"].items()
+        cells = [(cell, name, *v) for cell, found in of_cells for name, v in found.items()]
         table = pd.DataFrame(cells, columns=["cell", "quantity", "n", "mean", "tolerance"])
         options = {"by": content["by"], "experiments": content["experiments"], "tables": False}
     except (ValueError, KeyError, AttributeError, TypeError) as error:

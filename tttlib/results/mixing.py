@@ -60,8 +60,7 @@ def _check_one_value(table: pd.DataFrame, name: str, by: list[str]) -> None:
         return
     groups = text.groupby([table[b].map(short) for b in by]) if by else [((), text)]
     for key, values in groups:
-        distinct = sorted(values.unique())
-        if len(distinct) < 2:
+        if len(distinct := sorted(values.unique())) < 2:
             continue
         shown = ", ".join(distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
         key = key if isinstance(key, tuple) else (key,)

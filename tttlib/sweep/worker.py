@@ -18,12 +18,7 @@ from typing import Any
 
 from tttlib.runtime.clock import now
 from tttlib.sweep import code_identity, experiments, fingerprints, folder_lock, notebooks, records
-from tttlib.sweep.interruptions import (
-    UnitTimeoutError,
-    deadline,
-    noting_ctrl_c,
-    where_threads_are,
-)
+from tttlib.sweep.interruptions import UnitTimeoutError, deadline, noting_ctrl_c, where_threads_are
 from tttlib.sweep.task import Task, notebook_of, sources_of
 
 STOPPED = "stopped"
