@@ -61,11 +61,7 @@ def study(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, do not resume.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Notebooks at once.",
-            show_default="one per GPU, else as cores and free memory allow",
-        ),
+        typer.Option(min=1, help="Notebooks at once.", show_default="by GPUs, cores and memory"),
     ] = None,
 ) -> None:
     """Run every notebook and write one report: runs/TIME/index.html.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SHOWN = 40  # cells
 _CONDITION = "{} needs NAME=VALUE, such as domain=fog"
 _PER_CENT = ("mean", "low", "high")
+_WHERE = "Only these rows; repeatable. VALUE is YAML, a list [a, b] takes several, step=last the \
+last answers."
 
 
 def results(
@@ -27,18 +29,11 @@ def results(
     ],
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A column of the table; repeatable, or several with commas.",
-            show_default="the settings that vary",
-        ),
+        typer.Option(help="A column; repeatable, or with commas.", show_default="what varies"),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Only these rows; repeatable. VALUE is YAML, a "
-            "list [a, b] takes several, step=last the last answers.",
-        ),
+        typer.Option(metavar="NAME=VALUE", help=_WHERE),
     ] = None,
     value: Annotated[
         str | None, typer.Option(help="Column to sum up.", show_default="correct")
@@ -119,10 +114,7 @@ def compare(
     ] = None,
     make_golden: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Do not compare: write goldens of these runs, which differ in their seed.",
-        ),
+        typer.Option(metavar="FILE", help="Only write goldens of these runs of several seeds."),
     ] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="Of goldens: only these experiments; repeatable.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tttlib.runtime.files import sha256
 from tttlib.sweep import code_identity, experiments, records
 from tttlib.sweep.grid import Unit
 from tttlib.sweep.notebooks import find_notebook
@@ -90,7 +91,7 @@ def make_task(unit: Unit, folder: Path, session: str, **terms: Any) -> Task:
     """Return a unit as a task; `terms` are the other fields of `Task`."""
     terms = {"run_dir": folder, "grace": GRACE, "host": platform.node(), **terms}
     if unit.notebook:
-        terms["notebook_sha256"] = records.sha256(Path(unit.notebook))
+        terms["notebook_sha256"] = sha256(Path(unit.notebook))
     return Task(unit=unit, key=unit.key, folder=folder, session=session, **terms)
 
 

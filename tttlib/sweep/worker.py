@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tttlib.runtime.clock import now
+from tttlib.runtime.files import sha256
 from tttlib.sweep import code_identity, experiments, fingerprints, folder_lock, notebooks, records
 from tttlib.sweep.interruptions import UnitTimeoutError, deadline, noting_ctrl_c, where_threads_are
 from tttlib.sweep.task import Task, notebook_of, sources_of
@@ -135,7 +136,7 @@ def _execute(task: Task) -> dict[str, Any]:
     executed = notebooks.run_notebook(path, task.run_dir / "notebooks", given, **how)
     files = records.hashes(task.folder)
     if task.run_dir != task.folder:  # results are shared with other notebooks
-        files = {f"notebooks/{executed.name}": records.sha256(executed)}
+        files = {f"notebooks/{executed.name}": sha256(executed)}
     return {"files": files, "peak_memory_bytes": _peak_memory_of_children()}
 
 
