@@ -42,7 +42,9 @@ def bench_corruptions(
             batch = partial(corruptions.corrupt, images, name, SEVERITY)
             single = partial(_one_image, arrays, name, np.random.RandomState(0))
             works = ((device, batch), (_CPU, single))
-            every = [[seconds(*work, _ROUND_SECONDS) for work in works] for _ in range(rounds + 1)]
+            every = [
+                [seconds(at, work, _ROUND_SECONDS) for at, work in works] for _ in range(rounds + 1)
+            ]
             ours, plain = zip(*every[1:], strict=True)  # the first round warms up
             rates = {"ours": BATCH / statistics.median(ours), "plain": 1 / statistics.median(plain)}
             ratios = spread([BATCH * b / a for a, b in zip(ours, plain, strict=True)])

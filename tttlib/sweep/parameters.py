@@ -33,8 +33,8 @@ def declared_parameters(path: str | Path) -> dict[str, str]:
     declared: dict[str, str] = {}
     for statement in ast.parse("".join(tagged[0]["source"])).body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            source, one = ast.unparse(statement.value), isinstance(statement, ast.AnnAssign)
-            targets = [statement.target] if one else statement.targets
+            source = ast.unparse(statement.value)
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             declared |= {t.id: source for t in targets if isinstance(t, ast.Name)}
     return declared
 

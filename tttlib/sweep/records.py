@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 
 DONE, FAILED, RUNNING = "done", "failed", "running"
 _NAME = "unit.json"
-_TEXTS = dict.fromkeys(("key", "label", "session", "code"), str)
-_NEEDED = {DONE: {"files": dict}, FAILED: {"error": str}, RUNNING: {}}  # besides these texts
+_TEXTS: dict[str, type] = dict.fromkeys(("key", "label", "session", "code"), str)
+_NEEDED: dict[str, dict[str, type]] = {  # besides these texts
+    DONE: {"files": dict}, FAILED: {"error": str}, RUNNING: {},
+}  # fmt: skip
 _LONGEST = 20_000  # characters of a text that is kept
 
 
