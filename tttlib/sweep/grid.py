@@ -167,6 +167,6 @@ def _of_experiment(
     given = fitting(f"experiment {experiment.name}", experiment.defaults, given)
     parameters = {**experiment.defaults, **given}
     return [
-        Unit(experiment.name, *({**d, **part} for d in (parameters, given, varied)), folder=folder)
-        for part in experiment.parts(parameters)
+        Unit(experiment.name, {**parameters, **p}, {**given, **p}, {**varied, **p}, folder=folder)
+        for p in experiment.parts(parameters)
     ]
