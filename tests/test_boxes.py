@@ -55,17 +55,13 @@ def test_an_annotation_is_read(tmp_path: Path) -> None:
     assert ratio.tolist() == pytest.approx([330 * 85 / (500 * 375), 1])  # E5 as published
 
 
-def test_inclusive_maxima(tmp_path: Path) -> None:
+def test_inclusive_maxima_and_a_name_with_suffix(tmp_path: Path) -> None:
     path = write(tmp_path, (DOG, (0, 0, 499, 374)), (CAT, (7, 8, 7, 8)))
-    assert boxes.read_voc(path, inclusive=True).boxes.tolist() == [[0, 0, 500, 375], [7, 8, 8, 9]]
+    path.write_text(path.read_text().replace(f"{IMAGE}<", f"{IMAGE}.JPEG<"))
+    one = boxes.read_voc(str(path), inclusive=True)
+    assert one.boxes.tolist() == [[0, 0, 500, 375], [7, 8, 8, 9]] and one.image == IMAGE
     with pytest.raises(DamagedDataError, match="object 2: the box 7 8 7 8 has no area"):
         boxes.read_voc(path)
-
-
-def test_a_file_name_may_have_its_suffix(tmp_path: Path) -> None:
-    path = write(tmp_path, (DOG, (1, 2, 3, 4)))
-    path.write_text(path.read_text().replace(f"{IMAGE}<", f"{IMAGE}.JPEG<"))
-    assert boxes.read_voc(str(path)).image == IMAGE
 
 
 def test_what_strict_refuses_is_repaired_and_counted(tmp_path: Path) -> None:
@@ -82,19 +78,14 @@ def test_what_strict_refuses_is_repaired_and_counted(tmp_path: Path) -> None:
     one = boxes.read_voc(path, strict=False)
     assert one.boxes.tolist() == [[10, 20, 30, 40], [0, 5, 500, 375]] and one.names == (CAT, DOG)
     assert (one.clipped, one.dropped) == (1, 3)
+    none = boxes.read_voc(write(tmp_path, (DOG, (5, 5, 5, 5))), strict=False)
+    assert none.boxes.shape == (0, 4) and none.names == () and none.dropped == 1
 
 
-def test_nothing_left(tmp_path: Path) -> None:
-    one = boxes.read_voc(write(tmp_path, (DOG, (5, 5, 5, 5))), strict=False)
-    assert one.boxes.shape == (0, 4) and one.names == () and one.dropped == 1
-
-
-@pytest.mark.parametrize(
-    "box", [(501, 5, 600, 9), (5, 376, 9, 400), (-9, 5, -1, 9), (5, -9, 9, -1)]
-)
-def test_a_box_of_another_image_is_never_repaired(tmp_path: Path, box: tuple[int, ...]) -> None:
-    path = write(tmp_path, (DOG, box))  # type: ignore[arg-type]
-    for strict in (True, False):
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_box_of_another_image_is_never_repaired(tmp_path: Path, strict: bool) -> None:
+    for box in ((501, 5, 600, 9), (5, 376, 9, 400), (-9, 5, -1, 9), (5, -9, 9, -1)):
+        path = write(tmp_path, (DOG, box))
         with pytest.raises(DamagedDataError, match="lies outside its image of 500x375"):
             boxes.read_voc(path, strict=strict)
 
@@ -154,9 +145,6 @@ def test_to_tensor_leaves_boxes_where_they_are() -> None:
     found, visible = boxes.through(given, "to_tensor")
     assert found.tolist() == [[0, 0, 64, 64], [3, 4, 5, 6], [60, 60, 64, 64]]
     assert visible.tolist() == [1, 1, 0.5]
-
-
-def test_no_boxes_and_a_wrong_name() -> None:
     found, visible = boxes.through(on(300, 200), "resize256-bilinear")
     assert found.shape == (0, 4) and visible.shape == (0,)
     with pytest.raises(ValueError, match="unknown preprocess 'resize'; known are to_tensor, res"):

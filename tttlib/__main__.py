@@ -12,6 +12,7 @@ import typer
 
 from tttlib.commands import data, publish, results, sweep
 from tttlib.commands.console import interruptible, pairs, remedy
+from tttlib.commands.data import Root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,16 +28,13 @@ app.command()(results.results)
 app.command()(results.compare)
 
 _NEEDED = "-p needs a name and a value, such as -p steps 20"
-_PAIRS = typer.Option(
-    "--parameter",
-    "-p",
-    metavar="NAME VALUE",
-    help="Replace a default of the notebook's parameters cell; VALUE is YAML (8, 1e-3, true, "
-    "[a, b], text). Repeatable; wins over --parameters.",
-)
-_FILE = typer.Option(
-    "--parameters", metavar="FILE", help="YAML file of parameters, see notebooks/parameters/."
-)
+_HELP = "Replace a default of the notebook's parameters cell; VALUE is YAML (8, 1e-3, true, \
+[a, b], text). Repeatable; wins over --parameters."
+_FILES = "YAML file of parameters, see notebooks/parameters/."
+Pairs = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", metavar="NAME VALUE", help=_HELP)
+]
+File = Annotated[Path | None, typer.Option("--parameters", metavar="FILE", help=_FILES)]
 
 
 @app.callback()
@@ -57,17 +55,13 @@ def study(
     notebooks: Annotated[
         list[str] | None, typer.Argument(help="Only these, by path or name.", show_default="all")
     ] = None,
-    parameter: Annotated[list[str] | None, _PAIRS] = None,
-    parameters: Annotated[Path | None, _FILE] = None,
+    parameter: Pairs = None,
+    parameters: File = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of all runs.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, do not resume.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Notebooks at once.",
-            show_default="one per GPU, else as cores and free memory allow",
-        ),
+        typer.Option(min=1, help="Notebooks at once.", show_default="by GPUs, cores and memory"),
     ] = None,
 ) -> None:
     """Run every notebook and write one report: runs/TIME/index.html.
@@ -94,8 +88,8 @@ def study(
 @app.command()
 def run(
     notebook: Annotated[str, typer.Argument(help="Path, name, or beginning of the name (02).")],
-    parameter: Annotated[list[str] | None, _PAIRS] = None,
-    parameters: Annotated[Path | None, _FILE] = None,
+    parameter: Pairs = None,
+    parameters: File = None,
     run_dir: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Folder of results, tables, figures; resumed if there."),
@@ -127,9 +121,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Default: runs/training/RECIPE.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the dataset, else $TTTLIB_DATA.")
-    ] = None,
+    data: Root = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore an earlier checkpoint.")] = False,
 ) -> None:
     """Train the weights of a recipe (resumes from its checkpoint)."""
@@ -151,7 +143,7 @@ def models(
     images: Annotated[
         int | None, typer.Option("-n", "--images", help="Of each test set.", show_default="all")
     ] = None,
-    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the data.")] = None,
+    root: Root = None,
 ) -> None:
     """Measure clean accuracy and corruption error of networks, each on its own test set."""
     from tttlib.tables import bundled_networks
@@ -166,9 +158,9 @@ def models(
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="What to time; a wrong name lists them.")] = "ttt",
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="For the tables and the figure of ttt and palm.")
-    ] = Path("runs/bench"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For tables and figures.")] = Path(
+        "runs/bench"
+    ),
 ) -> None:
     """Time the library against the obvious implementation."""
     from tttlib import bench as benchmark

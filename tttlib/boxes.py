@@ -183,12 +183,11 @@ def _text(root: ET.Element, tag: str, path: Path, label: str = "") -> str:
 def _number(root: ET.Element, tag: str, path: Path, label: str = "") -> float:
     text = _text(root, tag, path, label)
     try:
-        number = float(text)
+        if isfinite(number := float(text)):
+            return number
     except ValueError:
-        number = float("nan")
-    if not isfinite(number):
-        raise _damaged(path, f"{label}{tag} is {text[:40]!r}, not a number")
-    return number
+        pass
+    raise _damaged(path, f"{label}{tag} is {text[:40]!r}, not a number")
 
 
 def _damaged(path: Path, problem: str) -> DamagedDataError:

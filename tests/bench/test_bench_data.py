@@ -22,10 +22,8 @@ def test_first_pass_decodes_and_second_does_not(
     stream = BytesIO()
     Image.fromarray(astronaut()[:32, :32]).save(stream, "JPEG")
     rows = [{"bytes": stream.getvalue(), "path": ""}] * 12
-    pq.write_table(
-        pa.table({"img": rows, "label": [3] * 12}), tmp_path / "cifar10-jpeg-test.parquet"
-    )
-
+    table = pa.table({"img": rows, "label": [3] * 12})
+    pq.write_table(table, tmp_path / "cifar10-jpeg-test.parquet")
     decodings, folders = [], []
     decode = decoded._decode
 

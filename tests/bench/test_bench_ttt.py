@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from tttlib import bench
+from tttlib import bench, ttt
 from tttlib.bench import roofline
 from tttlib.bench import ttt_speed as bench_ttt
 from tttlib.bench.ttt_speed import Case
 from tttlib.models import zoo
 
 
+def _bench(masks: tuple[int, ...], bf16: bool) -> list[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roofline, "matrix_peak", lambda device, dtype: 1e12)
+        patch.setattr(roofline, "copy_bandwidth", lambda device: 1e10)
+        patch.setattr(bench_ttt, "bf16_helps", lambda device: bf16)  # not what this processor says
+        case = Case("scenes", "mae-scenes", masks)
+        return list(bench_ttt.bench_ttt([case], rounds=1, steps=1, most=2))
+
+
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, object]]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(bench_ttt, "_MOST_AT_ONCE", 2)
-    patch.setattr(bench_ttt, "STEPS", 2)
-    patch.setattr(bench_ttt, "bf16_helps", lambda device: False)  # not what this processor says
-    found = list(bench_ttt.bench_ttt([Case("scenes", "mae-scenes", (1, 4))], rounds=1))
-    patch.undo()
-    return found
+def rows() -> list[dict[str, Any]]:
+    return _bench((1, 4), False)
 
 
-def test_rows_belong_together(rows: list[dict[str, float]]) -> None:
+def test_rows_belong_together(rows: list[dict[str, Any]]) -> None:
     assert [row["masks"] for row in rows] == [1, 4]
     assert {row["dtype"] for row in rows} == {"float32"}
     for row in rows:
@@ -37,15 +41,13 @@ def test_rows_belong_together(rows: list[dict[str, float]]) -> None:
 
 
 def test_bfloat16_is_timed_too_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_ttt, "_MOST_AT_ONCE", 2)
-    monkeypatch.setattr(bench_ttt, "STEPS", 1)
-    monkeypatch.setattr(bench_ttt, "bf16_helps", lambda device: True)
-    rows = list(bench_ttt.bench_ttt([Case("scenes", "mae-scenes", (1,))], rounds=1))
+    monkeypatch.setattr(roofline, "flop", lambda work: float)
+    rows = _bench((1,), True)
     assert [row["dtype"] for row in rows] == ["float32", "bfloat16"]
-    assert rows[0]["GFLOP"] == rows[1]["GFLOP"]
+    assert rows[0]["GFLOP"] == rows[1]["GFLOP"] == 1e-9
 
 
-def test_flops_are_those_of_the_matrix_products(rows: list[dict[str, float]]) -> None:
+def test_flops_are_those_of_the_matrix_products(rows: list[dict[str, Any]]) -> None:
     """Counted by hand for mae-scenes; ours does without what the last block's loss ignores."""
     d, e, length, visible = 96, 64, 64, 16  # widths of encoder and decoder, patches
 
@@ -78,16 +80,13 @@ def test_what_the_machine_does() -> None:
     assert roofline.matrix_peak(cpu, torch.float32) > 0
     assert roofline.copy_bandwidth(cpu) > 0
     model = zoo.load("mae-scenes")
-    trained = sum(
-        p.numel()
-        for n, p in model.named_parameters()
-        if n in bench_ttt.ttt.trained_parameters(model, "encoder")
-    )
-    assert roofline.bytes_moved(model) == 28 * trained
+    names = ttt.trained_parameters(model, "encoder")
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    assert roofline.bytes_moved(model) == 28 * sum(sizes[name] for name in names)
 
 
 def test_the_table_and_the_figure_are_written(
-    rows: list[dict[str, object]],
+    rows: list[dict[str, Any]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -9,21 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from command_line import call
+from small_notebook import write_notebook
 
 from tttlib import __main__ as cli
 from tttlib import sweep
 from tttlib.commands import run, study
-
-
-def _call(*words: str) -> int:
-    """Exit code of the command line; its text goes where the process's goes."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(list(words))
-    code = caught.value.code
-    return code if isinstance(code, int) else 0
 
 
 @pytest.fixture
@@ -39,76 +31,48 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setattr(run, "run_notebook", run_notebook)
     monkeypatch.chdir(tmp_path)
-    cell = new_code_cell("steps = 1\nlr = 0.1\nrun_dir = ''", metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[cell]), tmp_path / "02_x.ipynb")
+    write_notebook(tmp_path / "02_x.ipynb", parameters="steps = 1\nlr = 0.1\nrun_dir = ''")
     (tmp_path / "p.yaml").write_text("steps: 5\nlr: 1e-3\n")
     return asked
 
 
-def test_help_is_quick_and_names_every_command() -> None:
+@pytest.mark.parametrize(
+    ("words", "heavy", "said"),
+    [
+        (["--help"], {"torch", "pandas", "papermill", "matplotlib"}, {"--debug", "TTTLIB_DATA"}),
+        (["data", "list"], {"torch", "pandas", "numpy"}, {"cifar10-c", "built in"}),
+    ],
+)
+def test_what_is_asked_first_is_quick(words: list[str], heavy: set[str], said: set[str]) -> None:
     script = (
-        "import sys\n"
-        "from tttlib.__main__ import main\n"
-        "try:\n    main(['--help'])\n"
-        "finally:\n"
-        "    heavy = {'torch', 'pandas', 'sklearn', 'papermill', 'matplotlib'} & set(sys.modules)\n"
-        "    assert not heavy, heavy\n"
+        "import sys\nfrom tttlib.__main__ import main\n"
+        f"try:\n    main({words})\n"
+        f"finally:\n    assert not {heavy} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for word in (
-        "study",
-        "run",
-        "train",
-        "data",
-        "bench",
-        "results",
-        "compare",
-        "--debug",
-        "TTTLIB_DATA",
-    ):
-        assert word in done.stdout
+    assert all(word in done.stdout for word in said)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["study"],
-        ["run"],
-        ["train"],
-        ["data"],
-        ["data", "list"],
-        ["data", "check"],
-        ["data", "download"],
-        ["data", "make-c"],
-        ["bench"],
-        ["results"],
-        ["compare"],
-        ["sweep"],
-    ],
-)
-def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert _call(*words, "--help") == 0
-    assert "Usage: tttlib " + " ".join(words) in capsys.readouterr().out
+COMMANDS = "study|run|train|models|bench|results|compare|sweep|publish|data|data list|data check"
 
 
-def test_parameters_come_from_file_and_line(
-    ran: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("words", [*COMMANDS.split("|"), "data download", "data make-c"])
+def test_every_command_has_help(words: str) -> None:
+    ended = call(*words.split(), "--help")
+    assert ended.code == 0 and f"Usage: tttlib {words}" in ended.out
+    assert words.split()[0] in call("--help").out
+
+
+def test_parameters_come_from_file_and_line(ran: dict[str, Any], tmp_path: Path) -> None:
     words = ["-p", "steps", "7", "-p", "shift", "-1", "--parameter", "names", "[fog, a=b]"]
-    assert _call("run", "02_x.ipynb", *words, "-p", "note=x=y", "--parameters", "p.yaml") == 0
-    assert ran["path"] == tmp_path / "02_x.ipynb"
-    assert ran["parameters"] == {
-        "steps": 7,
-        "lr": 1e-3,
-        "shift": -1,
-        "names": ["fog", "a=b"],
-        "note": "x=y",
-        "run_dir": str(tmp_path / "runs" / "interactive"),
-    }
+    ended = call("run", "02_x.ipynb", *words, "-p", "note=x=y", "--parameters", "p.yaml")
+    assert ended.code == 0 and ran["path"] == tmp_path / "02_x.ipynb"
+    given = {"steps": 7, "lr": 1e-3, "shift": -1, "names": ["fog", "a=b"], "note": "x=y"}
+    assert ran["parameters"] == {**given, "run_dir": str(tmp_path / "runs" / "interactive")}
     assert ran["folder"] == Path("runs/interactive/notebooks")
-    assert "executed: runs/interactive/notebooks/02_x.ipynb" in capsys.readouterr().out
-    assert _call("run", "02_x.ipynb", "--run-dir", "elsewhere") == 0
+    assert "executed: runs/interactive/notebooks/02_x.ipynb" in ended.out
+    assert call("run", "02_x.ipynb", "--run-dir", "elsewhere").code == 0
     assert ran["parameters"] == {"run_dir": str(tmp_path / "elsewhere")}
 
 
@@ -125,33 +89,25 @@ def test_parameters_come_from_file_and_line(
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(
-    ran: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    said: str,
+    ran: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], said: str
 ) -> None:
     monkeypatch.setattr(sweep, "notebooks_folder", lambda: tmp_path)
     (tmp_path / "03_y.ipynb").write_text("{}")
-    assert _call(*words) == 2
-    out, err = capsys.readouterr()
+    code, out, err = call(*words)
     assert said in err and err.startswith("error: ")
-    assert err.count("\n") == 1 and out == ""
+    assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-@pytest.mark.parametrize(
-    "error", [sweep.NotebookError("x.ipynb: cell [3] failed"), FileNotFoundError("no data")]
-)
-def test_what_the_user_can_put_right_has_no_traceback(
-    ran: dict[str, Any], capsys: pytest.CaptureFixture[str], error: Exception
-) -> None:
+@pytest.mark.parametrize("error", [sweep.NotebookError("cell [3]"), FileNotFoundError("no data")])
+def test_what_the_user_can_put_right_has_no_traceback(ran: dict, error: Exception) -> None:
     ran["error"] = error
-    assert _call("run", "02_x.ipynb") == 2
-    assert capsys.readouterr().err == f"error: {error}\n"
+    assert call("run", "02_x.ipynb") == (2, "", f"error: {error}\n")
     for place in (["--debug", "run", "02_x.ipynb"], ["run", "02_x.ipynb", "--debug"]):
         with pytest.raises(type(error)):
             cli.main(place)
+    ran["error"] = KeyError("defect")  # keeps its traceback
+    with pytest.raises(KeyError):
+        cli.main(["run", "02_x.ipynb"])
 
 
 @pytest.mark.parametrize(
@@ -168,7 +124,6 @@ def test_what_cannot_be_written_is_one_line_with_what_helps(
     ran: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     number: int,
     where: str | None,
     helps: str,
@@ -180,9 +135,8 @@ def test_what_cannot_be_written_is_one_line_with_what_helps(
     names = () if where is None else (str(tmp_path / where),)
     error = OSError(number, os.strerror(number), *names)
     ran["error"] = sweep.NotebookError(f"02.ipynb: cell [3]: {error}") if inside else error
-    assert _call("run", "02_x.ipynb") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
+    code, _, said = call("run", "02_x.ipynb")
+    assert code == 2 and said.startswith("error: ") and said.count("\n") == 1
     assert os.strerror(number) in said and helps in said
 
 
@@ -196,29 +150,18 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert "Traceback" not in said and "error:" not in said
 
 
-def test_a_defect_keeps_its_traceback(ran: dict[str, Any]) -> None:
-    ran["error"] = KeyError("defect")
-    with pytest.raises(KeyError):
-        cli.main(["run", "02_x.ipynb"])
-
-
-def test_ctrl_c_says_what_it_means(ran: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_what_it_means(ran: dict[str, Any]) -> None:
     ran["error"] = KeyboardInterrupt()
-    assert _call("run", "02_x.ipynb") == 130
-    assert "interrupted: finished results are kept; the same command resumes" in (
-        capsys.readouterr().err
-    )
+    code, _, said = call("run", "02_x.ipynb")
+    assert code == 130 and "interrupted: finished results are kept; the same" in said
 
 
 def test_study_prints_times_memory_and_report(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[Any] = []
-    record = {
-        "seconds": {"01_a": 61.26, "02_b": 100.0},
-        "wall_seconds": 101.3,
-        "peak_memory_bytes": 3 * 2**29,
-    }
+    record = {"seconds": {"01_a": 61.26, "02_b": 100.0}, "wall_seconds": 101.3}
+    record |= {"peak_memory_bytes": 3 * 2**29}
 
     def run_study(*arguments: Any, workers: int | None) -> Path:
         asked.extend([*arguments, workers])
@@ -226,9 +169,9 @@ def test_study_prints_times_memory_and_report(
 
     monkeypatch.setattr(study, "run_study", run_study)
     monkeypatch.setattr(study, "read_record", lambda folder: record)
-    assert _call("study", "-p", "steps", "3", "--runs", "here", "--fresh", "--workers", "3") == 0
-    assert asked == [Path("here"), None, {"steps": 3}, True, 3]
-    assert capsys.readouterr().out.splitlines() == [
+    ended = call("study", "-p", "steps", "3", "--runs", "here", "--fresh", "--workers", "3")
+    assert ended.code == 0 and asked == [Path("here"), None, {"steps": 3}, True, 3]
+    assert ended.out.splitlines() == [
         "   61.3 s  01_a",
         "  100.0 s  02_b",
         "  101.3 s  in all",
@@ -237,9 +180,8 @@ def test_study_prints_times_memory_and_report(
     ]
 
 
-def test_an_unknown_recipe_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
     from tttlib.models.training import RECIPES
 
-    assert _call("train", "nope") == 2
-    said = capsys.readouterr().err
-    assert "'nope'" in said and next(iter(RECIPES)) in said
+    code, _, said = call("train", "nope")
+    assert code == 2 and "'nope'" in said and next(iter(RECIPES)) in said

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
 from PIL import Image
+from small_notebook import write_notebook
 
 from tttlib import report, results
 from tttlib.report import page
@@ -24,14 +23,8 @@ RECORD: dict[str, Any] = {
     "peak_memory_bytes": None,
     "parameters": {"steps": "<7>"},
     "environment": {
-        "device": "cpu",
-        "git_sha": None,
-        "git_dirty": None,
-        "threads": 1,
-        "notebooks_at_once": 1,
-        "platform": "p",
-        "python": "3",
-        "versions": {},
+        **{"device": "cpu", "threads": 1, "notebooks_at_once": 1, "platform": "p"},
+        **{"git_sha": None, "git_dirty": None, "python": "3", "versions": {}},
     },
 }
 HOSTILE = "\"'><img src=x onerror=alert(1)>&"
@@ -46,9 +39,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def notebook(run: Path, name: str, text: str = "# Title") -> Path:
-    path = run / "notebooks" / name
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), path)
-    return path
+    return write_notebook(run / "notebooks" / name, text=text)
 
 
 def keep(run: Path, number: str, *kept: claims.Claim) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from command_line import call
 
-from tttlib import __main__ as cli
 from tttlib import results
 from tttlib.report import publish
 
@@ -19,12 +19,8 @@ ORIGIN = {"suffix": "tiny", "data": "50 images", "command": "tttlib run 02"}
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    for name in (
-        "figures/02_gains.png",
-        "figures/02_gains.svg",
-        "tables/02_gains.csv",
-        "figures/03_cost.png",
-    ):
+    figures = ("02_gains.png", "02_gains.svg", "03_cost.png")
+    for name in (*(f"figures/{figure}" for figure in figures), "tables/02_gains.csv"):
         path = tmp_path / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -79,13 +75,10 @@ def test_a_figure_that_the_run_lacks_is_named(run: Path, tmp_path: Path) -> None
         publish.publish(tmp_path / "empty", tmp_path, **ORIGIN)
 
 
-def test_the_command_publishes(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_publishes(run: Path, tmp_path: Path) -> None:
     words = [w for name, text in ORIGIN.items() for w in (f"--{name}", text)]
-    with pytest.raises(SystemExit) as end:
-        cli.main(["publish", str(run), *words, "--name", "03_cost", "--to", str(tmp_path / "new")])
-    assert not end.value.code and "03_cost_tiny.png" in capsys.readouterr().out
+    ended = call("publish", run, *words, "--name", "03_cost", "--to", tmp_path / "new")
+    assert ended.code == 0 and "03_cost_tiny.png" in ended.out
     assert publish.index(tmp_path / "new")["command"].tolist() == [ORIGIN["command"]]
 
 

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ttt_units import call
+from command_line import call
 
 from tttlib import results
 from tttlib.results import goldens
 from tttlib.results.compare import cells_of, compare
 
-UNIT: dict[str, Any] = {
-    "experiment": "ttt",
-    "model": "m",
-    "method": "TTT-MAE",
-    "severity": 5.0,
-    "lr": 0.1,
-}
+UNIT = {"experiment": "ttt", "model": "m", "method": "TTT-MAE", "severity": 5.0, "lr": 0.1}
 DOMAINS = ("contrast", "fog", "snow")
+
+
+def _add(run: Path, changes: dict[str, Any], **columns: Any) -> None:
+    """Add a unit to a run."""
+    rows = pd.DataFrame(columns)
+    results.Store(run / "results").run({**UNIT, **changes}, lambda: rows)
 
 
 def _run(folder: Path, seed: int = 0, n: int = 40, share: float = 0.6, flip: int = 0) -> Path:
@@ -34,14 +34,11 @@ def _run(folder: Path, seed: int = 0, n: int = 40, share: float = 0.6, flip: int
         if domain == "fog":
             correct[:flip] = ~correct[:flip]
         loss = random.normal(1.0, 0.1, n).astype("float32")
-        rows = pd.DataFrame({"id": np.arange(n), "correct": correct, "loss": loss})
-        unit = {**UNIT, "domain": domain, "seed": seed}
-        results.Store(folder / "results").run(unit, lambda rows=rows: rows)
+        named = {"domain": domain, "seed": seed}
+        _add(folder, named, id=np.arange(n), correct=correct, loss=loss)
     (folder / "tables").mkdir(exist_ok=True)
-    table = pd.DataFrame(
-        {"model": ["m", "m"], "gain [95 %]": ["+1.0 [-2.5, +3.0]", "-"], "accuracy": [60.0, 61.5]}
-    )
-    table.to_csv(folder / "tables" / "02_headline.csv", index=False)
+    table = "model,gain [95 %],accuracy\nm,'+1.0 [-2.5, +3.0]',60.0\nm,-,61.5\n"
+    (folder / "tables" / "02_headline.csv").write_text(table.replace("'", '"'))
     return folder
 
 
@@ -107,9 +104,8 @@ def test_goldens_allow_for_other_seeds_and_find_what_is_worse(
     assert not goldens.compare_paths(file, seeds[5]).regressed
     worse = _run(tmp_path / "worse", share=0.05)
     found = goldens.compare_paths(worse, file)  # goldens are A on either side
-    assert found.regressed and set(found.cells["quantity"][found.cells["state"] == "moved"]) == {
-        "correct"
-    }
+    moved = found.cells[found.cells["state"] == "moved"]
+    assert found.regressed and set(moved["quantity"]) == {"correct"}
     head = json.loads(file.read_text())
     assert head["runs"] == 5 and "99.9 %" in head["tolerance"]
     assert len(file.read_text().splitlines()) == len(made["cell"].unique()) + 11
@@ -120,25 +116,15 @@ def test_one_run_gives_the_floor_of_rounding(seeds: list[Path], tmp_path: Path) 
     assert (made.loc["correct", "tolerance"] == 2 / 40).all()
     loss = made.loc["loss"]
     assert loss["tolerance"].to_numpy() == pytest.approx(2e-3 * loss["mean"].to_numpy())
-    flipped = _run(tmp_path / "two", flip=2)
-    assert not goldens.compare_paths(tmp_path / "g.json", flipped).regressed
-    flipped = _run(tmp_path / "ones")
-    for path in (flipped / "results").glob("*.parquet"):
-        frame = pd.read_parquet(path)
-        if frame["domain"].iloc[0] == "fog":
-            unit = results.provenance(path)["unit"]
-            changed = frame.assign(correct=False)
-            results.Store(path.parent).run(unit, lambda rows=changed: rows, force=True)
-    assert goldens.compare_paths(tmp_path / "g.json", flipped).regressed
+    for flip, regressed in ((2, False), (40, True)):
+        flipped = _run(tmp_path / str(flip), flip=flip)
+        assert goldens.compare_paths(tmp_path / "g.json", flipped).regressed == regressed
 
 
 def test_pooled_spread_covers_a_cell_that_happens_not_to_vary(tmp_path: Path) -> None:
-    runs = []
-    for seed in range(3):
-        run = _run(tmp_path / str(seed), seed)
-        rows = pd.DataFrame({"id": np.arange(40), "correct": np.arange(40) < 24})
-        results.Store(run / "results").run({**UNIT, "domain": "frost"}, lambda r=rows: r)
-        runs.append(run)
+    runs = [_run(tmp_path / str(seed), seed) for seed in range(3)]
+    for run in runs:
+        _add(run, {"domain": "frost"}, id=np.arange(40), correct=np.arange(40) < 24)
     made = goldens.make(runs, tmp_path / "g.json")
     frost = made[made["cell"].str.contains("frost")]
     assert frost["tolerance"].item() > 3 * goldens.flips(pd.Series([40])).item()
@@ -146,53 +132,42 @@ def test_pooled_spread_covers_a_cell_that_happens_not_to_vary(tmp_path: Path) ->
 
 def test_cells_of_one_run_alone_are_left_out_of_goldens(tmp_path: Path) -> None:
     runs = [_run(tmp_path / str(seed), seed) for seed in range(2)]
-    other = {**UNIT, "lr": 0.2, "domain": "frost"}
-    rows = pd.DataFrame({"id": [0], "correct": [True]})
-    results.Store(runs[0] / "results").run(other, lambda: rows)
-    verdicts = pd.DataFrame({"claim": ["x"], "estimate": [0.1]})
+    _add(runs[0], {"lr": 0.2, "domain": "frost"}, id=[0], correct=[True])
     for run in runs:
-        results.Store(run / "results").run({"experiment": "claims"}, lambda: verdicts)
+        _add(run, {"experiment": "claims"}, claim=["x"], estimate=[0.1])
     made = goldens.make(runs, tmp_path / "g.json")
     assert not made["cell"].str.contains("frost|claims").any()
     assert not goldens.compare_paths(tmp_path / "g.json", runs[0]).regressed
 
 
-def test_the_command_says_what_moved(
-    tmp_path: Path, seeds: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_moved(tmp_path: Path, seeds: list[Path]) -> None:
     a, b = seeds[0], _run(tmp_path / "b", flip=1)
-    assert call("compare", a, a) == 0
-    assert call("compare", a, b, "--csv", tmp_path / "cells.csv") == 1
-    out = capsys.readouterr().out
-    assert "all of:" not in out and "domain=fog" in out and "1 moved, 0 missing" in out
+    assert call("compare", a, a).code == 0
+    code, out, _ = call("compare", a, b, "--csv", tmp_path / "cells.csv")
+    assert code == 1 and "all of:" not in out
+    assert "domain=fog" in out and "1 moved, 0 missing" in out
     assert "moved" in set(pd.read_csv(tmp_path / "cells.csv")["state"])
-    assert call("compare", a, b, "--atol", "0.05") == 0
+    assert call("compare", a, b, "--atol", "0.05").code == 0
     shutil.rmtree(b / "tables")
-    assert call("compare", a, b, "--atol", "0.05") == 1
-    assert "5 missing" in capsys.readouterr().out
-    file = tmp_path / "g.json"
-    assert call("compare", "--make-golden", file, *seeds[:3]) == 0
-    assert call("compare", file, seeds[1]) == 0
-    capsys.readouterr()
-    assert call("compare", file, a, "--rtol", "1") == 2
-    assert "has a tolerance for every cell" in capsys.readouterr().err
-    assert call("compare", a) == 2
-    (tmp_path / "x.json").write_text("{}")
-    assert call("compare", tmp_path / "x.json", a) == 2
-    assert "holds no goldens" in capsys.readouterr().err
+    code, out, _ = call("compare", a, b, "--atol", "0.05")
+    assert code == 1 and "5 missing" in out
+    file, empty = tmp_path / "g.json", tmp_path / "x.json"
+    assert call("compare", "--make-golden", file, *seeds[:3]).code == 0
+    assert call("compare", file, seeds[1]).code == 0
+    empty.write_text("{}")
+    for words, said in (
+        ((file, a, "--rtol", "1"), "has a tolerance for every cell"),
+        ((a,), "needs two runs"),
+        ((empty, a), "holds no goldens"),
+    ):
+        code, _, error = call("compare", *words)
+        assert code == 2 and said in error
 
 
 def test_the_goldens_of_the_demo_hold_every_experiment_of_the_study() -> None:
     cells, _ = goldens.read(Path(__file__).parents[1] / "goldens" / "demo.json")
-    experiments = set(cells["cell"].str.split("; ").str[0])
-    assert {
-        "ttt",
-        "online",
-        "adaptation",
-        "latent_variance",
-        "unadapted",
-        "alignment",
-    } <= experiments
+    needed = {"ttt", "online", "adaptation", "latent_variance", "unadapted", "alignment"}
+    assert needed <= set(cells["cell"].str.split("; ").str[0])
     assert len(cells) > 1000 and (cells["tolerance"] > 0).all() and cells["mean"].notna().all()
     right = cells[cells["quantity"] == "correct"]
     assert right["mean"].between(0, 1).all() and right["tolerance"].median() < 0.5

@@ -10,13 +10,11 @@ from tttlib import corruptions, results
 
 def test_published_table_is_the_reports() -> None:
     table = results.published("ttt_mae_report")
-    assert table.columns.tolist() == [
-        "source", "citation", "method", "domain", "severity", "metric", "value", "protocol",
-    ]  # fmt: skip
+    named = "source citation method domain severity metric value protocol"
+    assert table.columns.tolist() == named.split()
     assert not table.isna().any().any()
-    main = table[table["metric"] == "accuracy"].pivot(
-        index="method", columns="domain", values="value"
-    )
+    accuracy = table[table["metric"] == "accuracy"]
+    main = accuracy.pivot(index="method", columns="domain", values="value")
     order = ["gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate"]
     assert main.loc["Baseline", order].tolist() == [17.4, 32.2, 32.2, 6.4, 49.7]
     assert main.loc["TTT-MAE [batch 128]", order].tolist() == [25.1, 39.5, 42.9, 9.2, 59.9]

@@ -40,21 +40,13 @@ def test_a_finished_unit_is_read_not_run_again(store: results.Store) -> None:
     forced = store.run(UNIT, lambda: _rows(3), force=True)
     assert len(forced) == 3
     assert len(store.run({**UNIT, "lr": 2e-3}, _rows)) == 6
-
-
-def test_columns_of_the_function_win_over_scalars_of_the_unit(store: results.Store) -> None:
-    rows = store.run({"experiment": "e", "step": 10}, lambda: _rows(4).assign(step=range(4)))
-    assert rows["step"].tolist() == [0, 1, 2, 3]
+    own = store.run({"experiment": "e", "step": 10}, lambda: _rows(4).assign(step=range(4)))
+    assert own["step"].tolist() == [0, 1, 2, 3]  # not the unit's
 
 
 def test_key_depends_on_content_alone() -> None:
-    same = {
-        "ids": (np.int64(1), 2),
-        "lr": np.float64(1e-3),
-        "severity": np.int32(5),
-        "domain": np.str_("zoom_blur"),
-        "experiment": "ttt",
-    }
+    same = {"ids": (np.int64(1), 2), "lr": np.float64(1e-3), "severity": np.int32(5)}
+    same |= {"domain": np.str_("zoom_blur"), "experiment": "ttt"}
     assert results.unit_key(same) == results.unit_key(UNIT) == "96abc1ff97c82757"
     assert results.unit_key({**UNIT, "severity": 4}) != results.unit_key(UNIT)
     assert results.unit_key({"a": 1}) != results.unit_key({"a": 1.0})
@@ -93,14 +85,10 @@ def test_provenance_tells_how_the_rows_were_made(store: results.Store) -> None:
     assert json.dumps(origin)
 
 
-def test_another_protocol_is_not_served_silently(store: results.Store) -> None:
+def test_another_protocol_or_unit_is_not_served_silently(store: results.Store) -> None:
     store.run(UNIT, _rows, protocol={"weights": "old"})
     with pytest.raises(ValueError, match="another protocol: weights was 'old', is now 'new'"):
         store.run(UNIT, _must_not_run, protocol={"weights": "new"})
-
-
-def test_a_renamed_file_is_noticed(store: results.Store) -> None:
-    store.run(UNIT, _rows)
     other = {**UNIT, "severity": 1}
     store.path(UNIT).rename(store.path(other))
     with pytest.raises(ValueError, match="another unit: severity was 5, is now 1"):
@@ -136,18 +124,15 @@ def test_a_damaged_file_is_named_with_the_remedy(store: results.Store, keep: int
 
 def test_load_joins_units_and_ignores_the_unfinished(store: results.Store) -> None:
     store.run(UNIT, _rows)
-    store.run({**UNIT, "domain": "contrast", "lr": None}, lambda: _rows(4).drop(columns="loss"))
+    other = {**UNIT, "domain": "contrast", "lr": None}
+    store.run(other, lambda: _rows(4).drop(columns="loss"))
     (store.folder / ".ttt-0.parquet.17.tmp").write_bytes(b"half")
     rows = results.load(store.folder)
     assert len(rows) == 10
     assert rows.groupby("domain")["lr"].count().to_dict() == {"contrast": 0, "zoom_blur": 6}
     assert rows["loss"].notna().sum() == 6
-    assert set(rows["unit"]) == {
-        results.unit_key(UNIT),
-        results.unit_key({**UNIT, "domain": "contrast", "lr": None}),
-    }
-    assert rows["device"].nunique() == 1
-    assert "git_sha" in rows
+    assert set(rows["unit"]) == {results.unit_key(UNIT), results.unit_key(other)}
+    assert rows["device"].nunique() == 1 and "git_sha" in rows
 
 
 def test_load_refuses_nothing_foreign_and_mismatched(store: results.Store, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ttt_units import Keep, call, finish
+from command_line import call
+from ttt_units import Keep, finish
 
 from tttlib import results
 from tttlib.results.compare import cells_of
@@ -27,42 +29,35 @@ def sweep(keep: Keep, tmp_path: Path) -> Path:
 
 
 def _first(unit: Path) -> Path:
-    return sorted((unit / "results").glob("*.parquet"))[0]
+    return min(unit.glob("results/*.parquet"))
 
 
-def _other_rows(unit: Path) -> None:
-    _first(unit).write_bytes(sorted((unit / "results").glob("*.parquet"))[1].read_bytes())
+DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
+    ("failed", lambda unit: finish(unit, "failed")),
+    ("not finished", lambda unit: finish(unit, "running")),
+    ("not run, or lost", shutil.rmtree),
+    ("not run, or lost", lambda unit: (unit / "unit.json").unlink()),
+    ("not run, or lost", lambda unit: (unit / "unit.json").write_text('{"state": "do')),
+    ("not run, or lost", lambda unit: (unit / "unit.json").write_text('{"state": "done"}')),
+    ("damaged", lambda unit: _first(unit).unlink()),
+    ("damaged", lambda unit: _first(unit).write_bytes(b"PAR1")),
+    ("damaged", lambda unit: shutil.copy(max(unit.glob("results/*")), _first(unit))),
+]
 
 
-def _vanish(unit: Path) -> None:
-    for path in sorted(unit.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    unit.rmdir()
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "failed": lambda unit: finish(unit, "failed"),
-    "not finished": lambda unit: finish(unit, "running"),
-    "not run, or lost": _vanish,
-    "not run, or lost ": lambda unit: (unit / "unit.json").unlink(),
-    "not run, or lost  ": lambda unit: (unit / "unit.json").write_text('{"state": "do'),
-    "not run, or lost   ": lambda unit: (unit / "unit.json").write_text('{"state": "done"}'),
-    "damaged": lambda unit: _first(unit).unlink(),
-    "damaged ": lambda unit: _first(unit).write_bytes(b"PAR1"),
-    "damaged  ": _other_rows,
-}
-
-
-@pytest.mark.parametrize("state", DAMAGE)
+@pytest.mark.parametrize(("state", "damage"), DAMAGE)
 def test_a_unit_that_is_not_done_is_left_out_whole(
-    sweep: Path, state: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    sweep: Path,
+    state: str,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = cells_of(sweep)
-    DAMAGE[state](sweep / "units" / "b")
-    said = f"1 of 3 units of {sweep} are left out: 1 {state.strip()}"
-    assert call("results", sweep, "--where", "step=last") == 0
-    out = capsys.readouterr().out
-    assert said in out and "fog" in out and "frost" not in out and "contrast" not in out
+    damage(sweep / "units" / "b")
+    said = f"1 of 3 units of {sweep} are left out: 1 {state}"
+    code, out, _ = call("results", sweep, "--where", "step=last")
+    assert code == 0 and said in out and "fog" in out
+    assert "frost" not in out and "contrast" not in out
     assert len(cells_of(sweep)) == len(whole) * 2 // 3 and said in caplog.text
     assert len(results.result_files([sweep, sweep / "units" / "a" / "results"])) == 4
     for folder in (sweep / "units" / "b", sweep / "units" / "b" / "results"):
@@ -70,16 +65,14 @@ def test_a_unit_that_is_not_done_is_left_out_whole(
             results.result_files([folder])
 
 
-def test_lost_units_are_missing_in_a_comparison(
-    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lost_units_are_missing_in_a_comparison(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "before").mkdir()
     for i, path in enumerate(results.result_files([sweep])):
         (tmp_path / "before" / f"{i}.parquet").write_bytes(path.read_bytes())
-    assert call("compare", tmp_path / "before", sweep) == 0
+    assert call("compare", tmp_path / "before", sweep).code == 0
     finish(sweep / "units" / "c", "failed")
-    assert call("compare", tmp_path / "before", sweep) == 1
-    assert "4 missing" in capsys.readouterr().out
+    code, out, _ = call("compare", tmp_path / "before", sweep)
+    assert code == 1 and "4 missing" in out
 
 
 def test_files_that_a_unit_did_not_make_are_not_read(sweep: Path, keep: Keep) -> None:

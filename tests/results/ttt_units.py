@@ -1,4 +1,4 @@
-"""Units of a small experiment, and the command line as a function."""
+"""Units of a small experiment."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
-
-from tttlib import __main__ as cli
 
 Keep = Callable[..., Path]
 UNIT = {
@@ -46,10 +42,3 @@ def finish(unit: Path, state: str = "done") -> None:
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     record = {"state": state} | ({"files": files} if state == "done" else {})
     (unit / "unit.json").write_text(json.dumps(record))
-
-
-def call(*words: Any) -> int:
-    """Run a command and return its exit code."""
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(word) for word in words])
-    return int(end.value.code or 0)

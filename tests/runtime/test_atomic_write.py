@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import atomic_write, sha256, write
+
+
+def test_texts_and_bytes_are_written_whole_and_hashed(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "a.txt", "ä\n")
+    write(tmp_path / "b", b"\0")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xc3\xa4\n"
+    expected = hashlib.sha256(b"\xc3\xa4\n\0").hexdigest()
+    assert sha256(tmp_path / "new" / "a.txt", tmp_path / "b") == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "b"}
 
 
 def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:

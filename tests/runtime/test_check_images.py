@@ -13,17 +13,9 @@ NAN = X.clone().index_fill_(0, torch.tensor([1]), torch.nan)
 
 @pytest.mark.parametrize(
     "images",
-    [
-        X,
-        X.double(),
-        X.half(),
-        X.bfloat16(),
-        (X * 255).byte(),
-        X.round() * (1 + 5e-7),
-        X.to(memory_format=torch.channels_last),
-        X.clone().requires_grad_(),
-    ],
-)
+    [X, X.double(), X.half(), X.bfloat16(), (X * 255).byte(), X.round() * (1 + 5e-7),
+     X.to(memory_format=torch.channels_last), X.clone().requires_grad_()],
+)  # fmt: skip
 def test_taken(images: torch.Tensor) -> None:
     check_images(images)
 

@@ -15,28 +15,17 @@ def test_paths_are_meant_from_the_current_folder(
     monkeypatch.chdir(tmp_path)
     Path("mae.pth").touch()
     Path("head.pth").touch()
-    given = {
-        "dataset": "folder:photos",
-        "root": "data",
-        "model": "large:mae.pth+head.pth",
-        "models": ["mae-scenes", "mae.pth"],
-        "rotation_model": "",
-        "severity": 5,
+    changed = {
+        "dataset": ("folder:photos", f"folder:{tmp_path}/photos"),
+        "root": ("data", f"{tmp_path}/data"),
+        "model": ("large:mae.pth+head.pth", f"large:{tmp_path}/mae.pth+{tmp_path}/head.pth"),
+        "models": (["mae-scenes", "mae.pth"], ["mae-scenes", f"{tmp_path}/mae.pth"]),
     }
-    assert paths.from_here(given) == {
-        "dataset": f"folder:{tmp_path}/photos",
-        "root": f"{tmp_path}/data",
-        "model": f"large:{tmp_path}/mae.pth+{tmp_path}/head.pth",
-        "models": ["mae-scenes", f"{tmp_path}/mae.pth"],
-        "rotation_model": "",
-        "severity": 5,
-    }
-
-
-def test_names_and_files_elsewhere_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = {"dataset": "scenes", "root": "", "model": "large:elsewhere.pth", "head": "head.pth"}
-    assert paths.from_here(given) == given
+    given, wanted = ({name: pair[i] for name, pair in changed.items()} for i in (0, 1))
+    assert paths.from_here(given) == wanted
+    kept = {"dataset": "scenes", "root": "", "model": "large:elsewhere.pth", "head": "none.pth"}
+    kept |= {"rotation_model": "", "severity": 5}
+    assert paths.from_here(kept) == kept
 
 
 def test_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tttlib import sweep
 
 TRIVIAL = "trivial_experiment:trivial"
@@ -18,16 +16,11 @@ def units_of(parameters: Mapping[str, Any] | None = None, **lists: list) -> list
     return sweep.expand(grid)
 
 
-def run(units: Iterable[sweep.Unit], out: Path, engine: str, **how: Any) -> sweep.Summary:
+def run(units: Iterable[sweep.Unit], out: Path, engine: str = "serial", **how: Any) -> Any:
     """A sweep with two workers; submitit runs its jobs on this machine."""
     if engine == "slurm":
         how["options"] = {"cluster": "local"}
     return sweep.run_sweep(list(units), out, engine=engine, workers=2, progress=False, **how)
-
-
-def rows(out: Path) -> pd.DataFrame:
-    """All rows of a sweep in the grid's order."""
-    return sweep.load(out)
 
 
 def states(out: Path) -> list[str]:

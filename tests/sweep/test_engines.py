@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 import os
 import signal
 import subprocess
@@ -20,7 +18,7 @@ from sweeping import lines, run, states, units_of
 
 from tttlib import sweep
 from tttlib.sweep import engines, task
-from tttlib.sweep.engines import machine, slurm
+from tttlib.sweep.engines import machine, serial, slurm
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +51,13 @@ def test_local_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) ->
 @pytest.mark.parametrize("engine", ["serial", "local"])
 def test_what_a_unit_raises_is_its_own_failure(engine: str, tmp_path: Path) -> None:
     """Neither a pretended Ctrl-C nor a text of any kind ends the sweep, now or when resumed."""
-    faults = ["interrupt", "text", "unprintable", ""]
+    faults = ["interrupt", "exit", "text", "unprintable", ""]
     for _ in range(2):
         summary = run(units_of(fault=faults), tmp_path, engine, retry_failed=True)
         errors = {r["parameters"]["fault"]: r for r in summary.failed}
         assert errors.keys() == set(faults) - {""}
         assert errors["interrupt"]["error"] == "KeyboardInterrupt: pretended"
+        assert errors["exit"]["error"] == "SystemExit: 3"
         assert errors["text"]["error"].startswith(r"ValueError: \udcff\udcfexxx")
         assert len(errors["text"]["error"]) < 1100 and len(errors["text"]["traceback"]) < 30_000
         assert "Unprintable" in errors["unprintable"]["error"]
@@ -91,27 +90,19 @@ def test_two_dask_clusters_on_one_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_dask_workers_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "died"), [("dask", "its worker died (killed) 3 times"), ("slurm", "its worker died")]
+)
+def test_workers_elsewhere_that_die_or_hang_take_nobody_with_them(
+    engine: str, died: str, tmp_path: Path
+) -> None:
     units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
-    summary = run(units, tmp_path, "dask", timeout=10)
-    errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
-    assert errors.keys() == {"die", "hang", "raise"}
-    assert "its worker died (killed) 3 times" in errors["die"]
-    assert errors["hang"] == "took longer than 10 s and had to be killed"
-    (late,) = [r for r in summary.failed if r["parameters"]["fault"] == "hang"]
-    assert "trivial_experiment.py" in late["traceback"]  # where it hung
-    assert errors["raise"] == "ArithmeticError: two and two"
-    assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
-
-
-@pytest.mark.slow
-def test_jobs_that_die_or_hang_take_nobody_with_them(tmp_path: Path) -> None:
-    units = units_of({"seconds": 0.1}, fault=["", "die", "die once", "hang", "raise"])
-    summary = run(units, tmp_path, "slurm", timeout=10)
-    errors = {r["parameters"]["fault"]: r["error"] for r in summary.failed}
-    assert errors.keys() == {"die", "hang", "raise"}
-    assert "its worker died" in errors["die"]
-    assert errors["hang"].startswith("took longer than 10 s")
+    summary = run(units, tmp_path, engine, timeout=10)
+    failed = {r["parameters"]["fault"]: r for r in summary.failed}
+    assert failed.keys() == {"die", "hang", "raise"} and died in failed["die"]["error"]
+    assert failed["hang"]["error"].startswith("took longer than 10 s")
+    assert "trivial_experiment.py" in failed["hang"]["traceback"]  # where it hung
+    assert failed["raise"]["error"] == "ArithmeticError: two and two"
     assert states(tmp_path) == ["done", "failed", "done", "failed", "failed"]
 
 
@@ -126,7 +117,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    units = units_of({"log": str(log), "seconds": 0.3}, seed=list(range(20)))
+    units = units_of({"log": str(log), "seconds": 0.3}, seed=list(range(12)))
 
     def press() -> None:
         while len(lines(log, "end")) < 3:
@@ -140,11 +131,11 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
     thread.join()
     assert not _children()
     done = states(tmp_path / "out").count("done")
-    assert 1 <= done < 20
+    assert 1 <= done < 12
     time.sleep(0.5)
     assert states(tmp_path / "out").count("done") == done
     assert run(units, tmp_path / "out", "local").earlier == done
-    assert states(tmp_path / "out") == ["done"] * 20
+    assert states(tmp_path / "out") == ["done"] * 12
 
 
 def test_threads_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,29 +166,22 @@ def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert machine.gpus() == []
 
 
-@pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("slurm", "submitit")])
-def test_a_missing_package_names_its_extra(
-    engine: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(name: str, *_: Any) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    words = rf"needs the package {package}; install it with pip install 'tttlib\[cluster\]'"
-    with pytest.raises(ValueError, match=words), engines.using(engine, folder=tmp_path):
-        pass
-
-
-def test_slurm_needs_its_programs_and_legal_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("engine", "options", "words"),
+    [
+        ("slurm", {}, "needs sbatch"),
+        ("slurm", {"cluster": "local", "colour": "red"}, r"submitit refuses .*colour"),
+        ("dask", {}, r"needs the package distributed; .*'tttlib\[cluster\]'"),
+    ],
+)
+def test_what_an_engine_lacks_is_told(
+    engine: str, options: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match="needs sbatch"), engines.using("slurm", folder=tmp_path):
-        pass
-    options = {"cluster": "local", "colour": "red"}
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with (
-        pytest.raises(ValueError, match=r"submitit refuses these options of jobs: .*colour"),
-        engines.using("slurm", folder=tmp_path, options=options),
+        pytest.raises(ValueError, match=words),
+        engines.using(engine, folder=tmp_path, options=options),
     ):
         pass
 
@@ -230,16 +214,6 @@ def test_jobs_of_slurm_are_submitted_as_arrays(
     arrays: list[int] = []
     told: dict[str, Any] = {}
 
-    class Job:
-        def __init__(self, task: task.Task) -> None:
-            self.task = task
-
-        def done(self) -> bool:
-            return True
-
-        def result(self) -> dict:
-            return slurm.run_unit(dataclasses.replace(self.task, worker=False))
-
     class Executor:
         def __init__(self, folder: Path, cluster: str) -> None:
             assert cluster == "slurm"
@@ -247,9 +221,9 @@ def test_jobs_of_slurm_are_submitted_as_arrays(
         def update_parameters(self, **parameters: Any) -> None:
             told.update(parameters)
 
-        def map_array(self, function: Any, tasks: list) -> list[Job]:
+        def map_array(self, function: Any, tasks: list) -> list[Any]:
             arrays.append(len(tasks))
-            return [Job(task) for task in tasks]
+            return serial.Serial().submit(tasks)
 
     monkeypatch.setattr(submitit, "AutoExecutor", Executor)
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)

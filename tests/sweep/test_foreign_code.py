@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from small_notebook import write_notebook
 from sweeping import TRIVIAL
 
 from tttlib import sweep
@@ -20,34 +20,20 @@ MARK = "open({!r}, 'a').write(__file__ + ' ran\\n')\n"
 PLANTED = ("queue.py", "sitecustomize.py", "usercustomize.py", "secrets.py", "tqdm.py", "yaml.py")
 
 
-def _call(folder: Path, *words: str) -> str:
-    """Run the installed command in a folder, as `tttlib …` does; return what it printed."""
-    script = "import sys; sys.path.pop(0); from tttlib.__main__ import main; main()"
-    path = os.pathsep.join(map(str, (ROOT, Path(__file__).parent)))
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("engine", ["local", "dask"])
-@pytest.mark.parametrize("experiment", [TRIVIAL, "beside:beside"])
-def test_nothing_beside_a_grid_is_imported_but_the_experiment(
-    engine: str, experiment: str, tmp_path: Path
-) -> None:
-    """The command is called in the grid's own folder, and so are the workers."""
+def test_nothing_beside_a_grid_is_imported_but_the_experiment(engine: str, tmp_path: Path) -> None:
+    """The installed command is called in the grid's own folder, and so are the workers."""
     for name in PLANTED:
         (tmp_path / name).write_text(MARK.format(str(tmp_path / "ran")))
     (tmp_path / "beside.py").write_text("from trivial_experiment import trivial as beside\n")
-    (tmp_path / "grid.yaml").write_text(json.dumps({"experiment": experiment}))
-    said = _call(tmp_path, "sweep", "grid.yaml", "--engine", engine, "--workers", "1")
-    assert "1 of 1 units done" in said
+    grid = {"sweeps": [{"experiment": name} for name in (TRIVIAL, "beside:beside")]}
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    script = "import sys; sys.path.pop(0); from tttlib.__main__ import main; main()"
+    command = [sys.executable, "-c", script, "sweep", "grid.yaml", "--workers", "1"]
+    path = os.pathsep.join(map(str, (ROOT, Path(__file__).parent)))
+    how: dict = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": path}, "text": True}
+    done = subprocess.run([*command, "--engine", engine], capture_output=True, timeout=180, **how)
+    assert "2 of 2 units done" in done.stdout, done.stderr
     assert not (tmp_path / "ran").exists()
 
 
@@ -61,13 +47,10 @@ def test_a_kernel_of_another_python_is_passed_by(
     spec.write_text(json.dumps({"argv": command, "display_name": "old", "language": "python"}))
     for name in ("JUPYTER_PATH", "JUPYTER_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    cells = [
-        new_code_cell("run_dir = ''", metadata={"tags": ["parameters"]}),
-        new_code_cell("import sys\nprint(sys.executable)"),
-    ]
-    notebook = new_notebook(cells=cells)
+    path = write_notebook(tmp_path / "a.ipynb", "import sys\nprint(sys.executable)")
+    notebook = nbformat.read(path, as_version=4)
     notebook.metadata["kernelspec"] = {"name": "conda-env-old-py", "display_name": "old"}
-    nbformat.write(notebook, tmp_path / "a.ipynb")
-    executed = sweep.run_notebook(tmp_path / "a.ipynb", tmp_path / "out", progress=False)
+    nbformat.write(notebook, path)
+    executed = sweep.run_notebook(path, tmp_path / "out", progress=False)
     cell = nbformat.read(executed, as_version=4).cells[-1]
     assert cell.outputs[0]["text"].strip() == sys.executable

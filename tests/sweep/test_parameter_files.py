@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_notebook
+from small_notebook import write_notebook
 
 from tttlib import sweep
 from tttlib.sweep import parameter_files
@@ -15,10 +14,11 @@ from tttlib.sweep import parameter_files
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    for name, source in {"01_a": "steps = 1\nseed = 0", "02_b": "steps = 1\nnames = ['x']"}.items():
-        cell = new_code_cell(source + "\nrun_dir = ''", metadata={"tags": ["parameters"]})
-        nbformat.write(new_notebook(cells=[cell]), tmp_path / f"{name}.ipynb")
-    return sorted(tmp_path.glob("*.ipynb"))
+    declared = {"01_a": "steps = 1\nseed = 0", "02_b": "steps = 1\nnames = ['x']"}
+    return [
+        write_notebook(tmp_path / f"{name}.ipynb", parameters=f"{source}\nrun_dir = ''")
+        for name, source in declared.items()
+    ]
 
 
 def test_each_notebook_takes_what_it_declares(paths: list[Path]) -> None:

@@ -11,10 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from small_notebook import write_notebook
 from sweeping import TRIVIAL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +33,9 @@ def _listening(process: psutil.Process) -> set[tuple[str, int]]:
     return found
 
 
-def _watch(command: list[str], folder: Path, seconds: float | None = None) -> set[tuple[str, int]]:
-    """Run a command to its end (or for so long) and note where its tree listens."""
-    seen: set[tuple[str, int]] = set()
+def _watch(words: list[str], folder: Path, seconds: float | None = None) -> set[tuple[str, int]]:
+    """Run Python to its end (or for so long): where its tree listens, on this machine alone."""
+    seen, command = set[tuple[str, int]](), [sys.executable, *words]
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{ROOT}"}
     log = folder / "said.txt"
     with (
@@ -55,21 +54,16 @@ def _watch(command: list[str], folder: Path, seconds: float | None = None) -> se
                 with contextlib.suppress(psutil.Error):
                     child.kill()
         assert seconds or process.returncode == 0, log.read_text()
+    assert not {a for a in seen if not ipaddress.ip_address(a[0]).is_loopback}
     return seen
-
-
-def _check_loopback(seen: set[tuple[str, int]]) -> None:
-    open_to_others = {a for a in seen if not ipaddress.ip_address(a[0]).is_loopback}
-    assert not open_to_others
 
 
 @pytest.mark.parametrize("engine", ["serial", "local", "dask"])
 def test_sweeps(engine: str, tmp_path: Path) -> None:
     grid = {"experiment": TRIVIAL, "parameters": {"seconds": 1}, "grid": {"seed": [0, 1]}}
     (tmp_path / "grid.yaml").write_text(json.dumps(grid))
-    command = [sys.executable, "-m", "tttlib", "sweep", "grid.yaml", "--engine", engine]
-    seen = _watch([*command, "--workers", "2", "--out", "out"], tmp_path)
-    _check_loopback(seen)
+    words = ["sweep", "grid.yaml", "--engine", engine, "--workers", "2", "--out", "out"]
+    seen = _watch(["-m", "tttlib", *words], tmp_path)
     assert bool(seen) == (engine == "dask")  # a scheduler, two nannies, two workers
 
 
@@ -79,19 +73,13 @@ def test_jobs_on_this_machine(tmp_path: Path) -> None:
         "from pathlib import Path\nfrom sweeping import run, units_of\n"
         "run(units_of({'seconds': 1.0}, seed=[0]), Path('out'), 'slurm')"
     )
-    assert _watch([sys.executable, "-c", script], tmp_path) == set()
+    assert _watch(["-c", script], tmp_path) == set()
 
 
 @pytest.mark.parametrize("command", ["study", "run"])
 def test_notebooks(command: str, tmp_path: Path) -> None:
-    cells = [
-        new_code_cell("run_dir = ''", metadata={"tags": ["parameters"]}),
-        new_code_cell("import time\ntime.sleep(2)"),
-    ]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
-    seen = _watch([sys.executable, "-m", "tttlib", command, "01_a.ipynb"], tmp_path)
-    _check_loopback(seen)
-    assert seen  # the kernel's ports
+    write_notebook(tmp_path / "01_a.ipynb", "import time\ntime.sleep(1)")
+    assert _watch(["-m", "tttlib", command, "01_a.ipynb"], tmp_path)  # the kernel's ports
 
 
 @pytest.mark.slow
@@ -103,6 +91,4 @@ def test_notebooks(command: str, tmp_path: Path) -> None:
     ],
 )
 def test_bench_and_lab(words: list[str], listens: bool, tmp_path: Path) -> None:
-    seen = _watch([sys.executable, "-m", *words], tmp_path, seconds=25)
-    _check_loopback(seen)
-    assert bool(seen) == listens
+    assert bool(_watch(["-m", *words], tmp_path, seconds=25)) == listens

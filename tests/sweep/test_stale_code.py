@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from sweeping import rows, states
+from command_line import Ended, call
+from small_notebook import write_notebook
+from sweeping import states
 
 from tttlib import sweep
 from tttlib.commands import run as run_command
@@ -18,133 +16,112 @@ from tttlib.sweep import code_identity, worker
 
 EXPERIMENT = """
 import pandas as pd
-from {helper} import level
+from helper import level
 from tttlib.results import Store
 
 
 def measure(run_dir, *, number: int = 1, method: str = "none"):
-    unit = {{"experiment": "mine", "number": number}}
-    Store(run_dir / "results").run(unit, lambda: pd.DataFrame({{"value": [level() * number]}}))
+    unit = {"experiment": "mine", "number": number}
+    Store(run_dir / "results").run(unit, lambda: pd.DataFrame({"value": [level() * number]}))
 """
-_count = iter(range(1000))
 
 
 class Project:
-    """A folder with a grid, an experiment and its helper, under names used once in a process."""
+    """A folder with a grid, an experiment and its helper, which no repository tracks."""
 
     def __init__(self, folder: Path) -> None:
-        number = next(_count)
-        self.out = folder / "out"
-        self.helper = folder / f"helper{number}.py"
-        self.experiment = folder / f"mine{number}.py"
-        self.grid = folder / "grid.yaml"
+        self.out, self.grid = folder / "out", folder / "grid.yaml"
+        self.helper, self.experiment = folder / "helper.py", folder / "mine.py"
         self.set_level(1)
-        self.experiment.write_text(EXPERIMENT.format(helper=self.helper.stem))
-        self.grid.write_text(
-            f"experiment: mine{number}:measure\ngrid:\n  number: [1, 2]\n", encoding="utf-8"
-        )
+        self.experiment.write_text(EXPERIMENT)
+        self.grid.write_text("experiment: mine:measure\ngrid:\n  number: [1, 2]\n")
 
     def set_level(self, level: int) -> None:
         self.helper.write_text(f"def level():\n    return {level}\n")
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tttlib", "sweep", str(self.grid), "--out", str(self.out)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-        return subprocess.run(
-            [*command, "--engine", "serial", *words],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=environment,
-        )
+    def run(self, *words: str) -> Ended:
+        """Run the command with nothing in memory of an earlier one."""
+        for name in ("mine", "helper"):
+            sys.modules.pop(name, None)
+        code_identity._file.cache_clear()
+        worker._loaded.clear()
+        return call("sweep", self.grid, "--out", self.out, "--engine", "serial", *words)
+
+    def values(self) -> list[int]:
+        return list(sweep.load(self.out)["value"])
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # edits come within one second
+    monkeypatch.setattr(worker, "_loaded", {})
     return Project(tmp_path)
 
 
 def test_an_edited_helper_is_refused_kept_or_recomputed(project: Project) -> None:
-    """The helper is imported by the experiment, and tracked by no repository."""
-    assert project.run().returncode == 0
-    assert list(rows(project.out)["value"]) == [1, 2]
+    assert project.run().code == 0 and project.values() == [1, 2]
     project.set_level(10)
-    refused = project.run()
-    assert refused.returncode == 2 and refused.stdout == ""
-    assert f"2 finished units in {project.out} were computed by other code" in refused.stderr
-    assert f"edited since: {project.helper.name}. " in refused.stderr
-    kept = project.run("--keep-old")
-    assert "2 of 2 units done (2 of them earlier)" in kept.stdout
-    assert list(rows(project.out)["value"]) == [1, 2]
-    dry = project.run("--dry-run")
-    assert dry.returncode == 0 and "2 of 2 units would run (2 stale)" in dry.stdout
-    again = project.run("--recompute")
-    assert "2 of 2 units done (0 of them earlier)" in again.stdout
-    assert list(rows(project.out)["value"]) == [10, 20]
-    assert rows(project.out)["sources"].nunique() == 1
+    code, said, error = project.run()
+    assert (code, said) == (2, "")
+    assert f"2 finished units in {project.out} were computed by other code" in error
+    assert "edited since: helper.py. " in error
+    assert "2 of 2 units done (2 of them earlier)" in project.run("--keep-old").out
+    assert project.values() == [1, 2]
+    code, said, _ = project.run("--dry-run")
+    assert code == 0 and "2 of 2 units would run (2 stale)" in said
+    assert "2 of 2 units done (0 of them earlier)" in project.run("--recompute").out
+    assert project.values() == [10, 20]
+    assert sweep.load(project.out)["sources"].nunique() == 1
     assert len(list(project.out.glob("units/*/results.old1/*.parquet"))) == 2  # nothing is lost
-    assert "2 of them earlier" in project.run().stdout
+    assert "2 of them earlier" in project.run().out
 
 
 def test_rows_of_an_unfinished_unit_of_other_code_are_not_resumed(project: Project) -> None:
-    assert project.run().returncode == 0
+    assert project.run().code == 0
     for path in project.out.glob("units/*/unit.json"):  # as if killed before the end
         path.write_text(path.read_text().replace('"state": "done"', '"state": "running"'))
     project.set_level(5)
-    assert project.run().returncode == 0
-    assert list(rows(project.out)["value"]) == [5, 10]
+    assert project.run().code == 0 and project.values() == [5, 10]
 
 
 def test_tables_say_which_code_made_which_rows(project: Project) -> None:
-    assert project.run().returncode == 0
+    assert project.run().code == 0
     project.set_level(3)
     project.grid.write_text(project.grid.read_text().replace("[1, 2]", "[1, 2, 3]"))
-    assert project.run("--keep-old").returncode == 0
-    table = rows(project.out)
-    assert list(table["value"]) == [1, 2, 9]
-    old, _, new = table["sources"]
-    assert old != new and list(table["sources"]) == [old, old, new]
-    assert list(sweep.overview(project.out)["sources"]) == [old, old, new]
+    assert project.run("--keep-old").code == 0 and project.values() == [1, 2, 9]
+    for table in (sweep.load(project.out), sweep.overview(project.out)):
+        old, same, new = table["sources"]
+        assert old == same != new
 
 
-def test_an_edit_while_the_sweep_runs_stops_it(project: Project, tmp_path: Path) -> None:
+def test_an_edit_while_the_sweep_runs_stops_it(project: Project) -> None:
     """A unit edits the helper of the next one."""
-    edit = f"\n    open({str(project.helper)!r}, 'a').write('# edited')\n"
-    project.experiment.write_text(project.experiment.read_text().rstrip() + edit)
-    stopped = project.run()
-    assert stopped.returncode == 2
-    assert "source files were edited while the sweep ran; what is done is kept" in stopped.stderr
+    edit = f"\n    with open({str(project.helper)!r}, 'a') as file: file.write('# edited')\n"
+    project.experiment.write_text(EXPERIMENT.rstrip() + edit)
+    code, _, error = project.run()
+    assert code == 2
+    assert "source files were edited while the sweep ran; what is done is kept" in error
     assert states(project.out) == ["done", "running"]
 
 
-def test_a_worker_with_older_code_in_memory_is_refused(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_with_older_code_in_memory_is_refused(project: Project, tmp_path: Path) -> None:
     """A dask worker may be older than the edit."""
-    monkeypatch.setattr(worker, "_loaded", {})
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    sweep.run_sweep(project.grid, project.out, engine="serial", progress=False)
+    assert project.run().code == 0
     project.set_level(2)
-    summary = sweep.run_sweep(
-        project.grid, project.out.with_name("other"), engine="serial", progress=False
-    )
+    summary = sweep.run_sweep(project.grid, tmp_path / "b", engine="serial", progress=False)
     assert len(summary.failed) == 2
-    assert f"still has older code: {project.helper.name}; restart it" in summary.failed[0]["error"]
+    assert "still has older code: helper.py; restart it" in summary.failed[0]["error"]
 
 
-def _notebook(path: Path, factor: int, text: str = "# Title") -> None:
-    cells = [
-        new_markdown_cell(text),
-        new_code_cell("number = 1\nrun_dir = ''", metadata={"tags": ["parameters"]}),
-        new_code_cell(f"%matplotlib inline\nimport json\nfrom beside import level\n{factor}"),
-    ]
-    nbformat.write(new_notebook(cells=cells), path)
+def _notebook(path: Path, factor: int, text: str = "# Title") -> Path:
+    code = f"%matplotlib inline\nimport json\nfrom beside import level\n{factor}"
+    return write_notebook(path, code, parameters="number = 1\nrun_dir = ''", text=text)
 
 
 def test_a_notebook_is_its_code_and_what_it_imports(tmp_path: Path) -> None:
-    path, helper = tmp_path / "a.ipynb", tmp_path / "beside.py"
+    path, helper = _notebook(tmp_path / "a.ipynb", 1), tmp_path / "beside.py"
     helper.write_text("from tttlib import boxes\nlevel = 1\n")
-    _notebook(path, 1)
     before = code_identity.of_notebook(path, {})
     assert {"a.ipynb", "beside.py", "tttlib/boxes.py", "tttlib/__init__.py"} <= before.keys()
     _notebook(path, 1, "# Another title")
@@ -188,9 +165,8 @@ def test_a_run_folder_remembers_its_code(
         return folder / path.name
 
     monkeypatch.setattr(run_command, "run_notebook", run_notebook)
-    path, helper, run = tmp_path / "a.ipynb", tmp_path / "beside.py", tmp_path / "run"
+    path, helper, run = _notebook(tmp_path / "a.ipynb", 1), tmp_path / "beside.py", tmp_path / "run"
     helper.write_text("level = 1\n")
-    _notebook(path, 1)
     for _ in range(2):
         run_command.run_into(run, path, {})
     helper.write_text("level = 2\n")

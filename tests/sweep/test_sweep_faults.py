@@ -1,21 +1,19 @@
-"""What the user sees when something goes wrong, and the state afterwards (tttlib/sweep/README.md).
-
-Units that raise, hang, or eat memory are in test_engines.py, damaged files, and data that change in
-test_running.py, kills in test_sweep_commands.py.
-"""
+"""What the user sees when the disk gives way, and the state afterwards (tttlib/sweep/README.md)."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
+import trivial_experiment
 from sweeping import run, states, units_of
 
 from tttlib import sweep
-from tttlib.sweep import records, worker
+from tttlib.sweep import folder_lock, records
 
 SMALL_DISK = """
 mount -t tmpfs -o size={size}k{options} none "$1" || exit 77
@@ -70,11 +68,9 @@ def test_a_full_disk_stops_the_sweep_and_the_same_command_resumes(
     engine: str, room: int, kind: str, tmp_path: Path
 ) -> None:
     script = FULL.replace("{engine}", engine).replace("{room}", str(room))
-    told = _on_small_disk(tmp_path / "disk", script).splitlines()
-    assert told[0].startswith(f"{kind} cannot write ")
-    assert "No space left on device" in told[0]
-    assert told[1] in ["6 rows", "9 rows", "12 rows", "15 rows"]
-    assert told[2] == "6 0 18"
+    error, found, after = _on_small_disk(tmp_path / "disk", script).splitlines()
+    assert error.startswith(f"{kind} cannot write ") and "No space left on device" in error
+    assert found in ["6 rows", "9 rows", "12 rows", "15 rows"] and after == "6 0 18"
 
 
 READ_ONLY = """
@@ -101,45 +97,24 @@ def test_a_read_only_folder_is_refused_before_anything_runs(tmp_path: Path) -> N
     assert told[2] == "3 rows"
 
 
+@pytest.mark.parametrize(
+    "error", [None, sweep.NotebookError("OSError: [Errno 28] No space left on device")]
+)
 def test_no_space_inside_a_unit_is_no_failure_of_the_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import trivial_experiment
+    """A notebook says it in words; another unit's error may have it as its cause."""
 
     def full(*_: object) -> None:
-        try:
-            raise OSError(28, "No space left on device")
-        except OSError as error:
-            raise RuntimeError("could not write the table") from error
+        raise error or RuntimeError("no table") from OSError(28, "No space left on device")
 
     monkeypatch.setattr(trivial_experiment, "write_rows", full)
     units = units_of(seed=[0, 1])
     with pytest.raises(sweep.SweepError, match=r"cannot write .*; what is done is kept"):
-        run(units, tmp_path, "serial")
+        run(units, tmp_path)
     assert states(tmp_path) == ["running", "open"]
     monkeypatch.undo()
-    assert run(units, tmp_path, "serial").done == 2
-
-
-def test_a_record_that_cannot_be_written_stops_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = records.write
-
-    def full(folder: Path, record: dict) -> None:
-        if record["state"] == "done":
-            raise OSError(28, "No space left on device")
-        real(folder, record)
-
-    monkeypatch.setattr(records, "write", full)
-    with pytest.raises(sweep.SweepError, match="No space left on device"):
-        run(units_of(), tmp_path, "serial")
-    assert states(tmp_path) == ["running"]
-
-
-def test_a_notebook_that_finds_no_space_says_so_in_words() -> None:
-    assert worker._unwritable(sweep.NotebookError("OSError: [Errno 28] No space left on device"))
-    assert not worker._unwritable(sweep.NotebookError("OSError: [Errno 2] No such file"))
+    assert run(units, tmp_path).done == 2
 
 
 def test_a_unit_another_sweep_still_works_on_is_waited_for(tmp_path: Path) -> None:
@@ -147,24 +122,19 @@ def test_a_unit_another_sweep_still_works_on_is_waited_for(tmp_path: Path) -> No
     (unit,) = units_of({"log": str(tmp_path / "log")})
     folder = sweep.unit_folder(tmp_path / "out", unit.key)
     folder.mkdir(parents=True)
-    script = """
-import sys, time, json, os
-from pathlib import Path
-from tttlib.sweep import folder_lock, records
-import trivial_experiment
-folder = Path(sys.argv[1])
-with folder_lock.held(folder):
-    print("held", flush=True)
-    time.sleep(1)
-    trivial_experiment.write_rows(folder, {"experiment": "trivial", "number": 0, "seed": 0})
-    record = {"key": folder.name, "state": "done", "session": "an earlier one", "code": "c"}
-    record["label"] = "trivial"
-    records.write(folder, record | {"files": records.hashes(folder), "seconds": 1})
-"""
-    command = [sys.executable, "-c", script, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as other:
-        assert other.stdout is not None and other.stdout.readline() == "held\n"
-        assert run([unit], tmp_path / "out", "serial").done == 1
+    begun = Event()
+
+    def job() -> None:
+        with folder_lock.waited_for(folder):
+            begun.set()
+            time.sleep(1)
+            trivial_experiment.write_rows(folder, {"experiment": "trivial", "number": 0, "seed": 0})
+            record = {"key": unit.key, "label": "l", "session": "an earlier one", "code": "c"}
+            files = records.hashes(folder)
+            records.write(folder, {**record, "state": "done", "files": files, "seconds": 1})
+
+    Thread(target=job).start()
+    assert begun.wait(10) and run([unit], tmp_path / "out").done == 1
     assert not (tmp_path / "log").exists()
     record = records.read(folder)
     assert record is not None and record["session"] == "an earlier one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("sweeps:\n- experiment: a\n  experiment: b\n", "'experiment' stands twice"),
         (BOMB, "aliases stand for more than 100000 values"),
         ("a: &a [*a]", "a value contains itself"),
-        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: " + "[" * 1500, "nested too deeply"),
         ("day: 2026-13-45", "no YAML"),
     ],
 )
@@ -47,6 +48,32 @@ def test_files_of_other_systems_are_read(tmp_path: Path, encoding: str) -> None:
     assert sweep.read_parameters(path) == {"name": "Füße", "steps": 2}
 
 
-def test_values_of_the_command_line_too() -> None:
-    with pytest.raises(ValueError, match="'a' stands twice"):
-        sweep.parse_value("{a: 1, a: 2}")
+def test_parameter_files_are_read_as_people_write_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("lr: 1e-3\nsteps: 20\nnames: [fog, 5E2]\nempty:\nlow: -1.5e+1\nname: e1\n")
+    assert sweep.read_parameters(path) == {
+        "lr": 1e-3, "steps": 20, "names": ["fog", 500.0], "empty": None, "low": -15.0, "name": "e1",
+    }  # fmt: skip
+    path.write_text("")
+    assert sweep.read_parameters(path) == {}
+
+
+@pytest.mark.parametrize("text", ["- 1", "just words", "a: [1", "1: 2", "!!python/name:os.system"])
+def test_a_bad_parameter_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.yaml"):
+        sweep.read_parameters(path)
+    with pytest.raises(ValueError, match=r"no parameter file .*has bad\.yaml"):
+        sweep.read_parameters(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8", 8), ("1e-3", 1e-3), ("true", True), ("[a, 1]", ["a", 1]), ("zoom_blur", "zoom_blur")],
+)
+def test_command_line_values_are_yaml(text: str, value: Any) -> None:
+    assert sweep.parse_value(text) == value
+    for wrong, words in (("[" + text, "no YAML"), ("{a: 1, a: 2}", "'a' stands twice")):
+        with pytest.raises(ValueError, match=words):
+            sweep.parse_value(wrong)

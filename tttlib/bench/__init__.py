@@ -7,6 +7,7 @@ is named beside them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from tttlib.bench import (
@@ -21,7 +22,15 @@ from tttlib.runtime import environment
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("ttt", "palm", "memory", "corruptions", "data", "device")
+_RUN: dict[str, Callable[[Path], object]] = {
+    "ttt": lambda out: ttt_speed.report(ttt_speed.bench_ttt(), out),
+    "palm": lambda out: adaptation_speed.report(adaptation_speed.bench_palm(), out),
+    "memory": lambda out: adaptation_memory.report(adaptation_memory.bench_memory(), out),
+    "corruptions": lambda _: corruption_speed.report(corruption_speed.bench_corruptions()),
+    "data": lambda _: decoding_speed.report(decoding_speed.bench_data()),
+    "device": lambda out: device_speed.bench_device(out),
+}
+TARGETS = tuple(_RUN)
 
 
 def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
@@ -45,15 +54,4 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])
-    if what == "device":
-        device_speed.bench_device(out)
-    elif what == "corruptions":
-        corruption_speed.report(corruption_speed.bench_corruptions())
-    elif what == "palm":
-        adaptation_speed.report(adaptation_speed.bench_palm(), out)
-    elif what == "memory":
-        adaptation_memory.report(adaptation_memory.bench_memory(), out)
-    elif what == "data":
-        decoding_speed.report(decoding_speed.bench_data())
-    else:
-        ttt_speed.report(ttt_speed.bench_ttt(), out)
+    _RUN[what](out)

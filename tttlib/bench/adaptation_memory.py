@@ -16,8 +16,10 @@ from typing import Any
 
 import pandas as pd
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from tttlib import adapt, corruptions, data, plots, streams
+from tttlib import adapt, corruptions, data, streams
+from tttlib.bench import timing
 from tttlib.models import zoo
 from tttlib.runtime import memory
 from tttlib.runtime.devices import best_device
@@ -106,26 +108,14 @@ def growth(resident: Sequence[float]) -> float:
 
 def held(state: Any) -> int:
     """Return the bytes of all tensors in nested dicts and lists."""
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, Mapping):
-        return sum(held(value) for value in state.values())
-    if isinstance(state, list | tuple):
-        return sum(held(value) for value in state)
-    return 0
+    return sum(leaf.nbytes for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
     """Log the rows as they come and write `<out>/tables/bench_memory.csv`."""
-    kept = []
-    for row in rows:
-        kept.append(row)
-        log.info(
-            "%(network)s, %(images)d images, %(method)s: keeps %(kept).1f MB, peak %(peak).0f MB "
-            "(%(over source).1f times the source's), growth %(growth).1f MB",
-            row,
-        )
-        plots.save_table(
-            pd.DataFrame(kept).round(2), out, "bench_memory", "Memory of adaptation methods, MB."
-        )
-    return pd.DataFrame(kept)
+    line = (
+        "%(network)s, %(images)d images, %(method)s: keeps %(kept).1f MB, peak %(peak).0f MB "
+        "(%(over source).1f times the source's), growth %(growth).1f MB"
+    )
+    caption = "Memory of adaptation methods, MB."
+    return timing.keep(rows, lambda _: line, out, "bench_memory", caption)

@@ -13,6 +13,7 @@ import logging
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tttlib import adapt, data, plots, streams
+from tttlib import adapt, data, streams
 from tttlib.bench import timing
 from tttlib.models import zoo
 from tttlib.reference.palm import PlainPalm, plain_view
@@ -93,11 +94,14 @@ def _rows(
             calls[name] = adapt.create(name, ours, **extra.get(name, {}))
         except ValueError as error:
             log.info("%s is left out: %s", name, error)
-    flop = {name: _flop(call, batches[0]) / len(batches[0]) for name, call in calls.items()}
+    flop = {}
+    for name, call in calls.items():
+        call(batches[0])  # what the first batch alone needs is not counted
+        flop[name] = flops.count(partial(call, batches[0])) / len(batches[0])
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for images in batches:
         for name, call in calls.items():
-            seconds[name].append(_seconds(call, images))
+            seconds[name].append(timing.seconds(images.device, partial(call, images)))
     one = seconds["forward"]
     for name, times in seconds.items():
         if name == "forward":
@@ -141,49 +145,26 @@ def _faster_format(net: nn.Module, images: Tensor) -> nn.Module:
         candidate = copy.deepcopy(net).to(memory_format=memory_format)
         adapter = adapt.create("tent", candidate)
         adapter(images)  # warms up
-        seconds[_seconds(adapter, images)] = candidate
+        seconds[timing.seconds(images.device, partial(adapter, images))] = candidate
     return seconds[min(seconds)]
 
 
-def _seconds(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Return the time of one call."""
-    return timing.seconds(images.device, lambda: call(images))
-
-
-def _flop(call: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    """Return the floating-point operations of a batch that is not the first one."""
-    call(images)
-    return float(flops.count(lambda: call(images)))
-
-
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    return {
-        name: statistics.median(values),
-        f"{name}, low": min(values),
-        f"{name}, high": max(values),
-    }
+    median, low, high = timing.spread(values).values()
+    return {name: median, f"{name}, low": low, f"{name}, high": high}
 
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
     """Log the rows as they come and write `<out>/tables/bench_palm.csv`."""
-    kept = []
-    for row in rows:
-        kept.append(row)
-        log.info(
-            "%(network)s, %(images)d images, %(method)s: %(forwards).2f forward passes "
-            "(%(forwards, low).2f to %(forwards, high).2f), %(images/s).0f images/s, "
-            "%(GFLOP).2f GFLOP an image",
-            row,
-        )
-        if "ratio" in row:
-            log.info(
-                "  against its plain form with eta %(threshold)g, %(share moving).2f of the "
-                "elements moving: %(ratio).2f times as fast (%(ratio, low).2f to "
-                "%(ratio, high).2f), arithmetic %(GFLOP ratio).2f; float64 logits within "
-                "%(difference).1e",
-                row,
-            )
-        plots.save_table(
-            pd.DataFrame(kept), out, "bench_palm", "Cost of adaptation in forward passes."
-        )
-    return pd.DataFrame(kept)
+    line = (
+        "%(network)s, %(images)d images, %(method)s: %(forwards).2f forward passes "
+        "(%(forwards, low).2f to %(forwards, high).2f), %(images/s).0f images/s, "
+        "%(GFLOP).2f GFLOP an image"
+    )
+    more = (
+        "\n  against its plain form with eta %(threshold)g, %(share moving).2f of the elements "
+        "moving: %(ratio).2f times as fast (%(ratio, low).2f to %(ratio, high).2f), arithmetic "
+        "%(GFLOP ratio).2f; float64 logits within %(difference).1e"
+    )
+    caption = "Cost of adaptation in forward passes."
+    return timing.keep(rows, lambda row: line + more * ("ratio" in row), out, "bench_palm", caption)

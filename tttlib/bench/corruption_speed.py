@@ -41,19 +41,14 @@ def bench_corruptions(
         for name in names:
             batch = partial(corruptions.corrupt, images, name, SEVERITY)
             single = partial(_one_image, arrays, name, np.random.RandomState(0))
-            pairs = []
-            for number in range(rounds + 1):
-                ours = BATCH / seconds(device, batch, _ROUND_SECONDS)
-                plain = 1 / seconds(_CPU, single, _ROUND_SECONDS)
-                if number:  # the first round warms up
-                    pairs.append((ours, plain))
-            yield {
-                "size": size,
-                "corruption": name,
-                "ours": statistics.median(a for a, _ in pairs),
-                "plain": statistics.median(b for _, b in pairs),
-                **spread([a / b for a, b in pairs]),
-            }
+            works = ((device, batch), (_CPU, single))
+            every = [
+                [seconds(at, work, _ROUND_SECONDS) for at, work in works] for _ in range(rounds + 1)
+            ]
+            ours, plain = zip(*every[1:], strict=True)  # the first round warms up
+            rates = {"ours": BATCH / statistics.median(ours), "plain": 1 / statistics.median(plain)}
+            ratios = spread([BATCH * b / a for a, b in zip(ours, plain, strict=True)])
+            yield {"size": size, "corruption": name, **rates, **ratios}
 
 
 def _one_image(arrays: list[np.ndarray], name: str, random: np.random.RandomState) -> None:

@@ -11,9 +11,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from tttlib import data
 from tttlib.bench.timing import spread
@@ -24,10 +23,7 @@ BATCH = 250
 
 
 def bench_data(
-    name: str = "tiny-imagenet",
-    split: str = "valid",
-    root: Path | None = None,
-    rounds: int = 3,
+    name: str = "tiny-imagenet", split: str = "valid", root: Path | None = None, rounds: int = 3
 ) -> dict[str, float | str]:
     """Return the images/s of both passes and their ratio, as medians over rounds.
 
@@ -44,7 +40,7 @@ def bench_data(
     first: list[float] = []
     cached: list[float] = []
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder, _cache_in(folder):
+        with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, TTTLIB_CACHE=folder):
             for rates, files in ((first, source), (cached, Path(folder))):
                 _forget(files)
                 start = time.perf_counter()
@@ -64,19 +60,6 @@ def _epoch(name: str, split: str, root: Path | None) -> int:
     for start in range(0, len(images), BATCH):
         images[start : start + BATCH].float().div_(255)
     return len(images)
-
-
-@contextmanager
-def _cache_in(folder: str) -> Iterator[None]:
-    """Let $TTTLIB_CACHE name `folder` inside the block."""
-    before = os.environ.get("TTTLIB_CACHE")
-    os.environ["TTTLIB_CACHE"] = folder
-    try:
-        yield
-    finally:
-        del os.environ["TTTLIB_CACHE"]
-        if before is not None:
-            os.environ["TTTLIB_CACHE"] = before
 
 
 def _forget(folder: Path) -> None:

@@ -18,12 +18,9 @@ from tttlib.bench.corruption_speed import SEVERITY, time_one_image
 from tttlib.bench.timing import seconds
 from tttlib.data.photographs import pictures
 from tttlib.models import zoo
-from tttlib.runtime import memory
 
 Rows = Iterator[dict[str, Any]]
 METHODS = tuple(name for name in adapt.NAMES if name != "ecotta")  # it needs training images
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_LONGEST = 3.0  # seconds of one timed run of test-time training, above which fewer steps are timed
 
 
 class Size(NamedTuple):
@@ -72,68 +69,9 @@ def _median_seconds(device: torch.device, work: Callable[[], object], rounds: in
 
 
 def test_time_training(device: torch.device, size: Size) -> Rows:
-    """Yield the rates of `ttt.run` in both precisions and of the plain loop in float32.
-
-    Both adapt the same images under the same masks.
-    """
-    peak = {name: roofline.matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
-    for label, preset in size.vits:
-        torch.manual_seed(0)
-        model = zoo.create(preset).to(device).eval()
-        flop = _flop_by_masks(partial(ttt_speed._run_one, model))
-        for masks in size.masks:
-            ttt_speed._plain(model, masks, 1)  # warms up
-            plain = statistics.median(ttt_speed._plain(model, masks, size.steps) for _ in range(2))
-            plain /= size.steps
-            for dtype in _DTYPES:
-                row = _ttt_row(model, masks, dtype, size, plain, flop(masks), peak[dtype])
-                yield {"network": label, "masks": masks, "dtype": dtype, **row}
-        del model
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _ttt_row(
-    model: Any, masks: int, dtype: str, size: Size, plain: float, flop: float, peak: float
-) -> dict[str, Any]:
-    """Return the image-steps per second of the fastest stack, and what share of the peak that is.
-
-    `plain` are the seconds of an image-step in the plain loop, `flop` the operations of one with
-    its prediction.
-    """
-    device = model.cls_token.device
-    memory.reset_peak(device)
-    best, n = (float("inf"), 1), 1
-    while n <= size.stack:
-        ttt_speed._ours(model, masks, 1, n, dtype, None)  # warms up
-        time = ttt_speed._ours(model, masks, 2, n, dtype, None)
-        if time > best[0] / 1.05:
-            break
-        best, n = (time, n), 2 * n
-    at_once = best[1]
-    steps = min(size.steps, max(2, int(_LONGEST / (at_once * best[0] / 2))))
-    ours = partial(ttt_speed._ours, model, masks, steps, at_once, dtype)
-    every, last = (statistics.median(ours(at) for _ in range(2)) / steps for at in (None, (steps,)))
-    return {
-        "images at once": at_once,
-        "steps timed": steps,
-        "image steps/s": 1 / every,
-        "plain image steps/s": 1 / plain,
-        "ratio": plain / every,
-        "ratio, predicting last only": plain / last,
-        "GFLOP of a step": flop / 1e9,
-        "share of peak": flop / every / peak,
-        "peak memory, GB": memory.peak(device) / 2**30,
-    }
-
-
-def _flop_by_masks(work: Callable[[int, int], object]) -> Callable[[int], float]:
-    """Return a function that gives the operations of a step for any number of masks.
-
-    They grow along a line, so two counts determine it.
-    """
-    one, two = roofline.flop(work, 1), roofline.flop(work, 2)
-    return lambda masks: one + (masks - 1) * (two - one)
+    """Yield the rates of `ttt.run` and of the plain loop, see `ttt_speed.bench_ttt`."""
+    cases = [ttt_speed.Case(label, preset, tuple(size.masks)) for label, preset in size.vits]
+    yield from ttt_speed.bench_ttt(cases, 2, size.steps, size.stack)
 
 
 # -- continual adaptation -------------------------------------------------------------------------
@@ -184,15 +122,9 @@ def corruption_rates(device: torch.device, size: Size) -> Rows:
         for name in corruptions.NAMES + corruptions.EXTRA_NAMES:
             work = partial(corruptions.corrupt, images, name, SEVERITY)
             rate = batch / _median_seconds(device, work, size.rounds)
-            plain = time_one_image(arrays, name)
-            yield {
-                "size": side,
-                "batch": batch,
-                "corruption": name,
-                "images/s": rate,
-                "one core, images/s": np.nan if plain is None else 1 / plain,
-                "ratio": np.nan if plain is None else rate * plain,
-            }
+            plain = time_one_image(arrays, name) or np.nan  # seconds; none without OpenCV
+            row = {"size": side, "batch": batch, "corruption": name, "images/s": rate}
+            yield {**row, "one core, images/s": 1 / plain, "ratio": rate * plain}
 
 
 PARTS: dict[str, Callable[[torch.device, Size], Rows]] = {

@@ -22,8 +22,8 @@ from tttlib.plots import PAGE, PALETTE
 from tttlib.runtime import flops
 
 
-def flop(work: Callable[[int, int], object], batch_size: int) -> float:
-    """Return the floating-point operations of one image-step with its prediction.
+def flop(work: Callable[[int, int], object]) -> Callable[[int], float]:
+    """Return a function of the number of masks: operations of an image-step with its prediction.
 
     Only matrix products count. `work` runs one image with a number of masks and of steps: two steps
     minus one step is a step, which grows linearly with the masks, so one and two masks determine
@@ -34,7 +34,7 @@ def flop(work: Callable[[int, int], object], batch_size: int) -> float:
         return flops.count(lambda: work(masks, steps))
 
     one, two = (count(masks, 2) - count(masks, 1) for masks in (1, 2))
-    return one + (batch_size - 1) * (two - one)
+    return lambda masks: float(one + (masks - 1) * (two - one))
 
 
 def bytes_moved(model: MaskedAutoencoder) -> float:

@@ -7,6 +7,7 @@ the rounds. Rates are also compared with the fastest large matrix product of the
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor
 
 from tttlib import plots, ttt
-from tttlib.bench.roofline import bytes_moved, copy_bandwidth, flop, matrix_peak, roofline
-from tttlib.bench.timing import seconds, spread
+from tttlib.bench import roofline
+from tttlib.bench.timing import keep, seconds, spread
 from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.reference import ttt as plain_ttt
 from tttlib.runtime import memory
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 STEPS = 10
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _LONG = 4.0  # seconds for an image in the plain loop, above which fewer steps are timed
-_MOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,28 @@ CASES = (
 )
 
 
-def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[str, Any]]:
-    """Yield one row per network, number of masks and dtype; see `_measure`."""
+def bench_ttt(
+    cases: Sequence[Case] = CASES, rounds: int = 5, steps: int = STEPS, most: int = 64
+) -> Iterator[dict[str, Any]]:
+    """Yield one row per network, number of masks and dtype; see `_measure`.
+
+    Parameters
+    ----------
+    cases
+        The networks.
+    rounds
+        How often each is timed.
+    steps
+        Steps of an image; fewer where the plain loop is slow.
+    most
+        Images that adapt at once, at most.
+    """
     device = best_device()
-    peaks = {name: matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
-    bandwidth = copy_bandwidth(device)
-    log.info(
-        "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s",
-        *(peaks["float32"] / 1e9, peaks["bfloat16"] / 1e9, bandwidth / 1e9),
-    )
+    peaks = {name: roofline.matrix_peak(device, dtype) for name, dtype in _DTYPES.items()}
+    bandwidth = roofline.copy_bandwidth(device)
+    found = (rate / 1e9 for rate in (*peaks.values(), bandwidth))
+    line = "largest matrix products: float32 %.0f GFLOP/s, bfloat16 %.0f; copies %.0f GB/s"
+    log.info(line, *found)
     dtypes = list(_DTYPES) if bf16_helps(device) else ["float32"]
     if "bfloat16" not in dtypes:
         log.info("bfloat16 does not pay here, so it is left out")
@@ -77,53 +90,42 @@ def bench_ttt(cases: Sequence[Case] = CASES, rounds: int = 5) -> Iterator[dict[s
         if case.gpu and device.type == "cpu":
             continue
         model = case.model(device)
-        for batch_size in case.batches:
-            for dtype in dtypes:
-                row = _measure(model, batch_size, dtype, rounds)
-                yield {
-                    "network": case.label,
-                    **row,
-                    "share of peak": row["GFLOP"] * 1e9 * row["image steps/s"] / peaks[dtype],
-                    "plain share of peak": row["plain GFLOP"]
-                    * 1e9
-                    * row["plain image steps/s"]
-                    / peaks["float32"],
-                    "peak": peaks[dtype],
-                    "bandwidth": bandwidth,
-                }
+        flop = {"": roofline.flop(partial(_run, model))}
+        flop["plain "] = roofline.flop(partial(_run_plain, model))
+        for batch_size, dtype in itertools.product(case.batches, dtypes):
+            row = _measure(model, batch_size, dtype, rounds, steps, most)
+            for kind, peak in (("", peaks[dtype]), ("plain ", peaks["float32"])):
+                row[f"{kind}GFLOP"] = flop[kind](batch_size) / 1e9
+                rate = 1e9 * row[f"{kind}GFLOP"] * row[f"{kind}image steps/s"]
+                row[f"{kind}share of peak"] = rate / peak
+            yield {"network": case.label, **row, "peak": peaks[dtype], "bandwidth": bandwidth}
 
 
-def _measure(model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int) -> dict[str, Any]:
-    """Return the rates of both in image-steps per second, their ratios, FLOPs and memory.
+def _measure(
+    model: MaskedAutoencoder, batch_size: int, dtype: str, rounds: int, wanted: int, most: int
+) -> dict[str, Any]:
+    """Return the rates of both in image-steps per second, their ratios and memory.
 
     "ratio" is with a prediction after every step, as the plain loop does (always in float32), and
     "ratio last" with one after the last step only.
     """
     device = model.cls_token.device
-    steps = STEPS
-    one_step = _plain(model, batch_size, 1)
-    if one_step * STEPS > _LONG:
-        steps = max(1, int(_LONG / one_step))
-    at_once = _best_stack(model, batch_size, dtype, 1 if steps < STEPS else 2)
+    steps = min(wanted, max(1, int(_LONG / _plain(model, batch_size, 1))))
+    at_once = _best_stack(model, batch_size, dtype, 1 if steps < wanted else 2, most)
     memory.reset_peak(device)
-    pairs = []
-    for _ in range(rounds):
-        plain = _plain(model, batch_size, steps)
-        every = _ours(model, batch_size, steps, at_once, dtype, None)
-        last = _ours(model, batch_size, steps, at_once, dtype, (steps,))
-        pairs.append((plain, every, last))
+    ours = partial(_ours, model, batch_size, steps, at_once, dtype)
+    times = [(_plain(model, batch_size, steps), ours(), ours((steps,))) for _ in range(rounds)]
+    plain, every, _ = (statistics.median(column) for column in zip(*times, strict=True))
     return {
         "masks": batch_size,
         "dtype": dtype,
         "images at once": at_once,
         "steps timed": steps,
-        "image steps/s": steps / statistics.median(every for _, every, _ in pairs),
-        "plain image steps/s": steps / statistics.median(plain for plain, _, _ in pairs),
-        **spread([plain / every for plain, every, _ in pairs]),
-        "ratio last": statistics.median(plain / last for plain, _, last in pairs),
-        "GFLOP": flop(partial(_run_one, model), batch_size) / 1e9,
-        "plain GFLOP": flop(partial(_run_plain, model), batch_size) / 1e9,
-        "MB moved": bytes_moved(model) / 1e6,
+        "image steps/s": steps / every,
+        "plain image steps/s": steps / plain,
+        **spread([a / b for a, b, _ in times]),
+        "ratio last": statistics.median(a / last for a, _, last in times),
+        "MB moved": roofline.bytes_moved(model) / 1e6,
         "peak memory, GB": memory.peak(device) / 2**30,
     }
 
@@ -138,9 +140,9 @@ def _run(
     model: MaskedAutoencoder,
     batch_size: int,
     steps: int,
-    n: int,
-    dtype: str,
-    at: tuple[int, ...] | None,
+    n: int = 1,
+    dtype: str = "float32",
+    at: tuple[int, ...] | None = None,
 ) -> None:
     ttt.run(
         model,
@@ -154,10 +156,6 @@ def _run(
     )
 
 
-def _run_one(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
-    _run(model, batch_size, steps, 1, "float32", None)
-
-
 def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
     random = torch.Generator().manual_seed(0)
     orders = torch.rand(1, steps, batch_size, model.num_patches, generator=random).argsort(-1)
@@ -168,29 +166,24 @@ def _run_plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> None:
 
 def _plain(model: MaskedAutoencoder, batch_size: int, steps: int) -> float:
     """Return the seconds per image of the plain loop."""
-    return seconds(model.cls_token.device, lambda: _run_plain(model, batch_size, steps))
+    return seconds(model.cls_token.device, partial(_run_plain, model, batch_size, steps))
 
 
-def _ours(
-    model: MaskedAutoencoder,
-    batch_size: int,
-    steps: int,
-    at_once: int,
-    dtype: str,
-    at: tuple[int, ...] | None,
-) -> float:
-    """Return the seconds per image of `ttt.run`."""
-    work = partial(_run, model, batch_size, steps, at_once, dtype, at)
+def _ours(model: MaskedAutoencoder, batch_size: int, steps: int, at_once: int, *how: Any) -> float:
+    """Return the seconds per image of `ttt.run`; `how` are the dtype and when to predict."""
+    work = partial(_run, model, batch_size, steps, at_once, *how)
     return seconds(model.cls_token.device, work) / at_once
 
 
-def _best_stack(model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int) -> int:
+def _best_stack(
+    model: MaskedAutoencoder, batch_size: int, dtype: str, steps: int, most: int
+) -> int:
     """Return how many images `parallel="auto"` would adapt at once: doubled while that pays."""
     best, n = (float("inf"), 1), 1
-    while n <= _MOST_AT_ONCE:
+    while n <= most:
         if n == 1 or best[0] < 1:
-            _ours(model, batch_size, 1, n, dtype, None)  # warms up
-        time = _ours(model, batch_size, steps, n, dtype, None)
+            _ours(model, batch_size, 1, n, dtype)  # warms up
+        time = _ours(model, batch_size, steps, n, dtype)
         if time > best[0] / 1.05:
             break
         best, n = (time, n), 2 * n
@@ -199,19 +192,15 @@ def _best_stack(model: MaskedAutoencoder, batch_size: int, dtype: str, steps: in
 
 def report(rows: Iterator[dict[str, Any]], out: Path) -> pd.DataFrame:
     """Log the rows as they come, and write `<out>/tables/bench_ttt.csv` and the roofline figure."""
-    kept = []
-    for row in rows:
-        kept.append(row)
-        log.info(
-            "%(network)s, %(masks)d masks, %(dtype)s, %(images at once)d at once: "
-            "%(image steps/s).2f image-steps/s, plain %(plain image steps/s).2f, "
-            "ratio %(ratio).2f (%(low).2f to %(high).2f), predicting last only %(ratio last).2f; "
-            "%(GFLOP).2f GFLOP (plain %(plain GFLOP).2f), %(share of peak).2f of the peak "
-            "(plain %(plain share of peak).2f), %(peak memory, GB).2f GB",
-            row,
-        )
-        table = pd.DataFrame(kept)
-        plots.use_style()
-        plots.save_table(table, out, "bench_ttt", "Test-time training against the plain loop.")
-    plots.save(roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
+    line = (
+        "%(network)s, %(masks)d masks, %(dtype)s, %(images at once)d at once: "
+        "%(image steps/s).2f image-steps/s, plain %(plain image steps/s).2f, "
+        "ratio %(ratio).2f (%(low).2f to %(high).2f), predicting last only %(ratio last).2f; "
+        "%(GFLOP).2f GFLOP (plain %(plain GFLOP).2f), %(share of peak).2f of the peak "
+        "(plain %(plain share of peak).2f), %(peak memory, GB).2f GB"
+    )
+    caption = "Test-time training against the plain loop."
+    table = keep(rows, lambda _: line, out, "bench_ttt", caption)
+    plots.use_style()
+    plots.save(roofline.roofline(table), out, "bench_ttt_roofline", "Rates against the machine's.")
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,12 +16,14 @@ app = typer.Typer(
     help="The datasets: what is known, check, download, corrupt.",
 )
 
-_ROOT = typer.Option("--data", "--root", metavar="DIR", help="Data root, else $TTTLIB_DATA.")
+_OPTION = typer.Option("--data", "--root", metavar="DIR", help="Data root, else $TTTLIB_DATA.")
+Root = Annotated[Path | None, _OPTION]
+Name = Annotated[str, typer.Argument(help="A name from `tttlib data list`.")]
 _SHOWN = 20  # problems
 
 
 @app.command("list")
-def list_data(data: Annotated[Path | None, _ROOT] = None) -> None:
+def list_data(data: Root = None) -> None:
     """Print every dataset: its splits, where it is looked for, and whether it is there.
 
     A notebook's parameter `dataset` takes the names that do not end in -c; those that do are read
@@ -40,8 +42,8 @@ def list_data(data: Annotated[Path | None, _ROOT] = None) -> None:
 
 @app.command("check")
 def check_data(
-    name: Annotated[str, typer.Argument(help="A name from `tttlib data list`.")],
-    data: Annotated[Path | None, _ROOT] = None,
+    name: Name,
+    data: Root = None,
     classes: Annotated[
         bool, typer.Option("--classes", help="Print the number of images of each class.")
     ] = False,
@@ -68,17 +70,15 @@ def check_data(
     if n > _SHOWN:
         typer.echo(f"damaged: … and {n - _SHOWN} more")
     if n:
-        raise DamagedDataError(
-            f"{name} is damaged, {n} {'problem' if n == 1 else 'problems'}, the first: "
-            f"{report.problems[0]}"
-        )
+        count = f"{n} {'problem' if n == 1 else 'problems'}"
+        raise DamagedDataError(f"{name} is damaged, {count}, the first: {report.problems[0]}")
     typer.echo(f"{name}: intact" + (", not complete" if report.missing else ""))
 
 
 @app.command("download")
 def download_data(
-    name: Annotated[str, typer.Argument(help="A name from `tttlib data list`.")],
-    data: Annotated[Path | None, _ROOT] = None,
+    name: Name,
+    data: Root = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Only this of several archives; repeatable."),
@@ -100,10 +100,9 @@ def download_data(
     """
     from tttlib.data.delivery.download import download
 
+    how: dict[str, Any] = {"checksum": checksum, "unverified": unverified, "keep": keep}
     with interruptible("what has arrived is kept; the same command resumes"):
-        paths = download(
-            name, data, only=only or (), checksum=checksum, unverified=unverified, keep=keep
-        )
+        paths = download(name, data, only=only or (), **how)
     for path in paths:
         typer.echo(f"there: {path}")
     typer.echo(f"next: tttlib data check {name.removesuffix('-5000-list')}")
@@ -111,7 +110,7 @@ def download_data(
 
 @app.command("make-c")
 def make_c(
-    dataset: Annotated[str, typer.Argument(help="A name from `tttlib data list`.")],
+    dataset: Name,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "valid",
     layout: Annotated[
@@ -122,9 +121,7 @@ def make_c(
     ] = None,
     images: Annotated[int | None, typer.Option(help="Only a random sample of so many.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random fields and of the sample.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the dataset, else $TTTLIB_DATA.")
-    ] = None,
+    data: Root = None,
 ) -> None:
     """Write a dataset under every corruption, as files that other code reads (resumes)."""
     from tttlib import corruptions
@@ -150,11 +147,9 @@ def gallery(
 
     out.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
-        figure = plots.corruption_gallery(pictures(size, 1)[0])
-        figure.savefig(
+        figure, path = (
+            plots.corruption_gallery(pictures(size, 1)[0]),
             out / f"corruptions_{size}.jpg",
-            dpi=110,
-            bbox_inches="tight",
-            pil_kwargs={"quality": 85},
         )
-        typer.echo(f"figure: {out / f'corruptions_{size}.jpg'}")
+        figure.savefig(path, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
+        typer.echo(f"figure: {path}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tttlib.commands.console import pairs
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SHOWN = 40  # cells
 _CONDITION = "{} needs NAME=VALUE, such as domain=fog"
 _PER_CENT = ("mean", "low", "high")
+_WHERE = "Only these rows; repeatable. VALUE is YAML, a list [a, b] takes several, step=last the \
+last answers."
 
 
 def results(
@@ -27,18 +29,11 @@ def results(
     ],
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A column of the table; repeatable, or several with commas.",
-            show_default="the settings that vary",
-        ),
+        typer.Option(help="A column; repeatable, or with commas.", show_default="what varies"),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Only these rows; repeatable. VALUE is YAML, a "
-            "list [a, b] takes several, step=last the last answers.",
-        ),
+        typer.Option(metavar="NAME=VALUE", help=_WHERE),
     ] = None,
     value: Annotated[
         str | None, typer.Option(help="Column to sum up.", show_default="correct")
@@ -73,36 +68,30 @@ def results(
     from tttlib.results.export import csv_text
 
     refused: list[ValueError] = []
-    summaries = tabulate(
-        folders,
-        by=_words(by) or None,
-        where=pairs(where, _CONDITION.format("--where"), empty=True),
-        value=value,
-        allow_mixed=_words(allow_mixed),
-        refused=refused,
-    )
-    tables, shown = [], []
+    conditions = pairs(where, _CONDITION.format("--where"), empty=True)
+    theirs = pairs(published_where, _CONDITION.format("--published-where"), empty=True)
+    how: dict[str, Any] = {"by": _words(by) or None, "value": value, "refused": refused}
+    summaries = tabulate(folders, where=conditions, allow_mixed=_words(allow_mixed), **how)
+    tables, texts = [], []
     for summary in summaries:
-        table, percent = summary.table, _is_accuracy(summary)
-        if published is not None and percent:
-            needed = _CONDITION.format("--published-where")
-            conditions = pairs(published_where, needed, empty=True)
-            table = beside_published(table, published, summary.fixed, conditions)
-            rounded = _rounded(table)
-        else:
-            rounded = _rounded(_in_percent(table) if percent else table)
-        _print(summary, rounded, percent)
-        shown.append((summary, rounded, percent))
-        tables.append(
-            table if "experiment" in table else table.assign(experiment=summary.experiment)
-        )
+        table = shown = summary.table
+        percent = "mean" in table and summary.value == "correct"
+        if percent and published is not None:
+            table = shown = beside_published(table, published, summary.fixed, theirs)
+        elif percent:
+            shown = table.assign(**{c: 100 * table[c] for c in _PER_CENT})
+        title, shown = _title(summary, percent), _rounded(shown)
+        typer.echo(title)
+        typer.echo(shown.to_string(index=False, na_rep="-"))
+        for note in summary.notes:
+            typer.echo(f"note: {note}")
+        typer.echo("")
+        texts.append(to_latex(shown, title))
+        tables.append(table.assign(experiment=summary.experiment))
     if csv is not None and tables:
         _write(csv, csv_text(pd.concat(tables, ignore_index=True)))
-    if latex is not None and shown:
-        text = [
-            to_latex(rounded, _title(*rest)) for rounded, rest in ((r, (s, p)) for s, r, p in shown)
-        ]
-        _write(latex, "\n".join(text))
+    if latex is not None and texts:
+        _write(latex, "\n".join(texts))
     if refused:
         more = f" (and {len(refused) - 1} more experiments)" if len(refused) > 1 else ""
         raise ValueError(f"{refused[0]}{more}")
@@ -125,10 +114,7 @@ def compare(
     ] = None,
     make_golden: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Do not compare: write goldens of these runs, which differ in their seed.",
-        ),
+        typer.Option(metavar="FILE", help="Only write goldens of these runs of several seeds."),
     ] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="Of goldens: only these experiments; repeatable.")
@@ -170,28 +156,12 @@ def compare(
         raise typer.Exit(1)
 
 
-def _is_accuracy(summary: Summary) -> bool:
-    return "mean" in summary.table and summary.value == "correct"
-
-
 def _title(summary: Summary, percent: bool) -> str:
     from tttlib.results.columns import short
 
-    fixed = ", ".join(f"{name} {short(value)}" for name, value in summary.fixed.items())
-    unit = "accuracy in %" if percent else ""
-    return ": ".join(filter(None, [summary.experiment, ", ".join(filter(None, [unit, fixed]))]))
-
-
-def _print(summary: Summary, table: pd.DataFrame, percent: bool) -> None:
-    typer.echo(_title(summary, percent))
-    typer.echo(table.to_string(index=False, na_rep="-"))
-    for note in summary.notes:
-        typer.echo(f"note: {note}")
-    typer.echo("")
-
-
-def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(**{c: 100 * table[c] for c in _PER_CENT})
+    fixed = [f"{name} {short(value)}" for name, value in summary.fixed.items()]
+    said = ", ".join(["accuracy in %"] * percent + fixed)
+    return f"{summary.experiment}: {said}" if said else summary.experiment
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,15 +170,10 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
 
     shown = table.copy()
     for c in table:
-        if c in (*_PER_CENT, "published", "difference") and "mean" in table:
-            shown[c] = [_number(v, 1) for v in table[c]]
-        elif pd.api.types.is_float_dtype(table[c]):
-            shown[c] = [f"{v:.4g}" if v == v else "-" for v in table[c]]
+        percent = c in (*_PER_CENT, "published", "difference") and "mean" in table
+        if percent or pd.api.types.is_float_dtype(table[c]):
+            shown[c] = [f"{v:{'.1f' if percent else '.4g'}}" if v == v else "-" for v in table[c]]
     return shown
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if value == value else "-"
 
 
 def _words(options: Sequence[str] | None) -> list[str]:
@@ -217,7 +182,5 @@ def _words(options: Sequence[str] | None) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write(path, text)
     typer.echo(f"written: {path}")

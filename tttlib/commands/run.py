@@ -46,18 +46,11 @@ def run_into(
     """
     path = run_dir / _NAME
     known = _read(path)
+    has_rows = any(run_dir.glob("results/*.parquet"))
     sources = code_identity.of_notebook(notebook, parameters)
-    runs = [run for run in known.get(notebook.stem, []) if _has_rows(run_dir)]
-    common = [(run, [n for n in run["sources"] if n in sources]) for run in runs]
-    edited = [
-        (run, changed)
-        for run, names in common
-        if (
-            changed := code_identity.changed(
-                *({n: t[n] for n in names} for t in (run["sources"], sources))
-            )
-        )
-    ]
+    runs = known.get(notebook.stem, []) if has_rows else []
+    judged = [(run, code_identity.edited(run["sources"], sources)) for run in runs]
+    edited = [(run, changed) for run, changed in judged if changed]
     if edited and not keep_old:
         run, changed = edited[0]
         raise ValueError(
@@ -66,22 +59,16 @@ def run_into(
             "rows with --keep-old"
         )
     for run, changed in edited:
-        log.warning(
-            "%s: rows of code %s, %s, are used; edited since: %s",
-            run_dir,
-            run["code"],
-            run["started"],
-            changed,
-        )
-    if not runs and (run_dir / "notebooks" / notebook.name).exists() and _has_rows(run_dir):
+        words = f"rows of code {run['code']}, {run['started']}, are used; edited since"
+        log.warning("%s: %s: %s", run_dir, words, changed)
+    if not runs and has_rows and (run_dir / "notebooks" / notebook.name).exists():
         log.warning("%s: which code computed the rows that are there is not known", run_dir)
     entry = {"code": code_version(), "started": now(), "sources": sources}
     if not any(run["sources"] == sources for run in runs):
         run_dir.mkdir(parents=True, exist_ok=True)
         records.write_json(path, {**known, notebook.stem: [*runs, entry]})
-    return run_notebook(
-        notebook, run_dir / "notebooks", {**parameters, "run_dir": str(run_dir.resolve())}
-    )
+    given = {**parameters, "run_dir": str(run_dir.resolve())}
+    return run_notebook(notebook, run_dir / "notebooks", given)
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -97,7 +84,3 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, KeyError, TypeError, AttributeError):
         log.warning("%s is damaged: which code computed the rows is not known", path)
         return {}
-
-
-def _has_rows(run_dir: Path) -> bool:
-    return any((run_dir / "results").glob("*.parquet"))

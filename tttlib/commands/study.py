@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import json
 import logging
 import time
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tqdm.auto import tqdm
 
 from tttlib import __version__, report, sweep
 from tttlib.runtime import environment
 from tttlib.runtime.clock import now
+from tttlib.runtime.files import sha256
 from tttlib.sweep import engines, folder_lock, records
 from tttlib.sweep.engines import machine
 from tttlib.sweep.grid import of_notebook
@@ -87,14 +86,9 @@ def run_study(
     identity = _identity(paths, parameters or {})
     with _run_folder(Path(runs).resolve(), identity, fresh) as run:
         record, session = read_record(run), uuid.uuid4().hex[:16]
+        terms: dict[str, Any] = {"run_dir": run, "progress": progress}
         tasks = [
-            make_task(
-                of_notebook(path, shares[path]),
-                _unit(run, path),
-                session,
-                run_dir=run,
-                progress=progress,
-            )
+            make_task(of_notebook(path, shares[path]), _unit(run, path), session, **terms)
             for path in paths
             if not _executed(run, path)
         ]
@@ -114,17 +108,10 @@ def run_study(
             record["peak_memory_bytes"] = max((p for p in peaks if p), default=None)
             records.write_json(run / "study.json", record)
 
-        with (
-            tqdm(
-                total=len(paths),
-                initial=len(paths) - len(tasks),
-                unit="notebook",
-                desc=f"study, {n} at once" if n > 1 else "study",
-                disable=not progress,
-            ) as bar,
-            engines.using("serial" if n == 1 else "local", workers=n, folder=run) as engine,
-        ):
-            run_tasks(tasks, engine, ended, bar, deaths=1)
+        name = f"study, {n} at once" if n > 1 else "study"
+        bar: dict[str, Any] = {"desc": name, "unit": "notebook", "disable": not progress}
+        with engines.using("serial" if n == 1 else "local", workers=n, folder=run) as engine:
+            run_tasks(tasks, engine, ended, deaths=1, total=len(paths), **bar)
         record["environment"] = {**environment.describe(), "notebooks_at_once": n}
         record["finished"] = now()
         records.write_json(run / "study.json", record)
@@ -158,13 +145,11 @@ def default_workers(n: int) -> int:
 
 
 def _notebooks(names: Sequence[str | Path] | None) -> list[Path]:
-    if names is not None:
-        paths = [sweep.find_notebook(name) for name in names]
-    else:
-        paths = sorted(sweep.notebooks_folder().glob("0*.ipynb"))
-    if not paths:
+    if names is None:
+        names = sorted(sweep.notebooks_folder().glob("0*.ipynb"))
+    if not names:
         raise ValueError("the study has no notebooks (0*.ipynb)")
-    return paths
+    return [sweep.find_notebook(name) for name in names]
 
 
 def _unit(run: Path, notebook: Path) -> Path:
@@ -187,46 +172,33 @@ def _identity(paths: list[Path], parameters: Mapping[str, Any]) -> dict[str, Any
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     return {
         "parameters": json.loads(json.dumps(dict(parameters))),
-        "notebooks": {path.name: _sha256(path) for path in paths},
+        "notebooks": {path.name: sha256(path) for path in paths},
         "tttlib": __version__,
         "git_sha": environment.git_state()[0],
-        "code": _sha256(*sources),
+        "code": sha256(*sources),
     }
-
-
-def _sha256(*paths: Path) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager
 def _run_folder(runs: Path, identity: Mapping[str, Any], fresh: bool) -> Iterator[Path]:
     """Yield the run to resume, else a new one; locked, so that two studies never share a folder."""
-    with contextlib.ExitStack() as stack:
-        run = None if fresh else _resumable(runs, identity)
-        if run is not None and not _lock(run, stack):
-            log.info("%s is being worked on by another process: a new run starts", run)
-            run = None
-        if run is None:
-            run = _new_run(runs)
-            _lock(run, stack)
-            started: dict[str, Any] = {
-                "started": now(),
-                "seconds": {},
-                "wall_seconds": 0.0,
-                "peak_memory_bytes": None,
-            }
-            records.write_json(run / "study.json", {**identity, **started})
-        else:
-            log.info("resuming %s", run)
+    run = None if fresh else _resumable(runs, identity)
+    lock = None if run is None else folder_lock.held(run)
+    if run is not None:
+        words = "is being worked on by another process: a new run starts"
+        log.info("resuming %s" if lock else f"%s {words}", run)
+    if run is None or lock is None:
+        run = _new_run(runs)
+        lock = folder_lock.held(run)
+        nothing = {"seconds": {}, "wall_seconds": 0.0, "peak_memory_bytes": None}
+        records.write_json(run / "study.json", {**identity, "started": now(), **nothing})
+    with lock or contextlib.nullcontext():
         yield run
 
 
 def _resumable(runs: Path, identity: Mapping[str, Any]) -> Path | None:
-    unfinished = [p.parent for p in runs.glob("*/study.json") if not _finished(p.parent)]
-    if not unfinished:
+    begun = [path.parent for path in runs.glob("*/study.json")]
+    if not (unfinished := [run for run in begun if not (run / "index.html").exists()]):
         return None
     newest = max(unfinished)
     try:
@@ -234,15 +206,10 @@ def _resumable(runs: Path, identity: Mapping[str, Any]) -> Path | None:
     except ValueError as error:
         log.warning("%s is not resumed, study.json is damaged or old: %s", newest, error)
         return None
-    changed = [name for name in _IDENTITY if record[name] != identity[name]]
-    if changed:
+    if changed := [name for name in _IDENTITY if record[name] != identity[name]]:
         log.warning("%s is not resumed, changed: %s; a new run starts", newest, ", ".join(changed))
         return None
     return newest
-
-
-def _finished(run: Path) -> bool:
-    return (run / "index.html").exists()
 
 
 def _new_run(runs: Path) -> Path:
@@ -257,11 +224,3 @@ def _new_run(runs: Path) -> Path:
         for name in _FOLDERS:
             (run / name).mkdir()
         return run
-
-
-def _lock(run: Path, stack: contextlib.ExitStack) -> bool:
-    """Hold the run until the stack closes; False when another process holds it."""
-    lock = folder_lock.held(run)
-    if lock is not None:
-        stack.enter_context(lock)
-    return lock is not None

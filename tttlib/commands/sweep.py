@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,9 +45,7 @@ def sweep(
     ] = False,
     timings: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="For --dry-run: a sweep whose times count, too; repeatable."
-        ),
+        typer.Option(metavar="DIR", help="--dry-run: a sweep whose times count; repeatable."),
     ] = None,
     address: Annotated[
         str | None,
@@ -66,37 +64,19 @@ def sweep(
     --keep-old. Exit code 1 when a unit failed. What to expect where: tttlib/sweep/README.md.
     """
     folder = out or Path("runs/sweeps") / grid.stem
+    terms: dict[str, Any] = {"retry_failed": retry_failed, "keep_old": keep_old}
     if dry_run:
         from tttlib.sweep.forecast import forecast
 
-        _print_forecast(
-            forecast(
-                grid,
-                folder,
-                retry_failed=retry_failed,
-                keep_old=keep_old,
-                timings=timings or (),
-            ),
-            workers,
-        )
+        _print_forecast(forecast(grid, folder, timings=timings or (), **terms), workers)
         return
     from tttlib.sweep import run_sweep
 
     options = {} if partition is None else {"partition": partition}
     options |= pairs(job, "--job needs NAME=VALUE, such as gpus_per_node=1")
+    terms |= {"engine": engine, "workers": workers, "address": address, "options": options}
     with interruptible("finished units are kept; the same command resumes"):
-        summary = run_sweep(
-            grid,
-            folder,
-            engine=engine,
-            workers=workers,
-            timeout=timeout,
-            retry_failed=retry_failed,
-            recompute=recompute,
-            keep_old=keep_old,
-            address=address,
-            options=options,
-        )
+        summary = run_sweep(grid, folder, timeout=timeout, recompute=recompute, **terms)
     _print_summary(summary)
     raise typer.Exit(1 if summary.failed else 0)
 
@@ -106,11 +86,9 @@ def _print_summary(summary: Summary) -> None:
         typer.echo(f"failed: {record['label']}: {record['error']}; see {summary.where(record)}")
     if summary.failed:
         typer.echo("failed units run again with --retry-failed")
-    done = summary.done + summary.earlier
-    typer.echo(
-        f"{done} of {summary.total} units done ({summary.earlier} of them earlier), "
-        f"{len(summary.failed)} failed: {summary.out}"
-    )
+    done, failed = summary.done + summary.earlier, len(summary.failed)
+    counts = f"{done} of {summary.total} units done ({summary.earlier} of them earlier)"
+    typer.echo(f"{counts}, {failed} failed: {summary.out}")
 
 
 def _print_forecast(expected: Forecast, workers: int | None) -> None:
@@ -130,8 +108,5 @@ def _print_forecast(expected: Forecast, workers: int | None) -> None:
         hours = max(expected.seconds / n, *known) / 3600
         typer.echo(f"{hours:.3g} h with {n} worker{'s' * (n > 1)}, by the median of finished units")
     if expected.unknown:
-        missing = len(expected.todo) - len(known)
-        typer.echo(
-            f"not counted: {missing} units of {', '.join(expected.unknown)}, none of whose kind "
-            "has finished"
-        )
+        missing = f"{len(expected.todo) - len(known)} units of {', '.join(expected.unknown)}"
+        typer.echo(f"not counted: {missing}, none of whose kind has finished")

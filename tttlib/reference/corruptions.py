@@ -123,17 +123,8 @@ def _zoom_blur(image: np.ndarray, random: RandomState, step: float, count: int) 
     return (x + total) / (count + 1)
 
 
-def _snow(
-    image: np.ndarray,
-    random: RandomState,
-    mean: float,
-    std: float,
-    zoom: float,
-    threshold: float,
-    radius: float,
-    sigma: float,
-    mix: float,
-) -> np.ndarray:
+def _snow(image: np.ndarray, random: RandomState, *recipe: float) -> np.ndarray:
+    mean, std, zoom, threshold, radius, sigma, mix = recipe
     x = image.astype(np.float32) / 255.0
     layer = _clipped_zoom(random.normal(mean, std, x.shape[:2]), zoom)
     layer[layer < threshold] = 0
@@ -206,9 +197,8 @@ def _contrast(image: np.ndarray, random: RandomState, factor: float) -> np.ndarr
 
 def _pixelate(image: np.ndarray, random: RandomState, ratio: float) -> np.ndarray:
     height, width = image.shape[:2]
-    small = Image.fromarray(image).resize(
-        (int(width * ratio), int(height * ratio)), Image.Resampling.BOX
-    )
+    size = (int(width * ratio), int(height * ratio))
+    small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)) / 255.0
 
 
@@ -225,37 +215,22 @@ def _elastic_transform(
     height, width = x.shape[:2]
     middle = np.array((width // 2, height // 2), np.float32)
     reach = min(height, width) // 3
-    corners = np.stack(
-        [middle + reach, middle + np.array((reach, -reach), np.float32), middle - reach]
-    )
+    across = np.array((reach, -reach), np.float32)
+    corners = np.stack([middle + reach, middle + across, middle - reach])
     moved = corners + random.uniform(-shift, shift, corners.shape).astype(np.float32)
     matrix = cv2.getAffineTransform(corners, moved)
     warped = cv2.warpAffine(x, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
     fields = [random.uniform(-1, 1, (height, width)) for _ in range(2)]
-    across, down = (
-        amplitude * filters.gaussian(field, sigma, mode="reflect", truncate=3) for field in fields
-    )
+    smooth = [filters.gaussian(field, sigma, mode="reflect", truncate=3) for field in fields]
+    across, down = ((amplitude * field).astype(np.float32) for field in smooth)
     rows, columns = np.mgrid[:height, :width]
-    places = [rows + down.astype(np.float32), columns + across.astype(np.float32)]
-    return np.stack(
-        [
-            ndimage.map_coordinates(warped[..., c], places, order=1, mode="reflect")
-            for c in range(3)
-        ],
-        -1,
-    )
+    places, how = [rows + down, columns + across], {"order": 1, "mode": "reflect"}
+    channels = [ndimage.map_coordinates(warped[..., c], places, **how) for c in range(3)]
+    return np.stack(channels, -1)
 
 
-def _spatter(
-    image: np.ndarray,
-    random: RandomState,
-    mean: float,
-    std: float,
-    sigma: float,
-    threshold: float,
-    strength: float,
-    mud: int,
-) -> np.ndarray:
+def _spatter(image: np.ndarray, random: RandomState, *recipe: float) -> np.ndarray:
+    mean, std, sigma, threshold, strength, mud = recipe
     x = image.astype(np.float32) / 255.0
     layer = filters.gaussian(random.normal(mean, std, x.shape[:2]), sigma=sigma)
     layer[layer < threshold] = 0
@@ -263,9 +238,8 @@ def _spatter(
         cover = (layer > threshold).astype(np.float32)
         cover = filters.gaussian(cover, sigma=strength)
         cover[cover < 0.8] = 0
-        return (
-            x * (1 - cover[..., None]) + cover[..., None] * np.array((63, 42, 20), np.float32) / 255
-        )
+        brown = np.array((63, 42, 20), np.float32)
+        return x * (1 - cover[..., None]) + cover[..., None] * brown / 255
     layer = (layer * 255).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(layer, 50, 150), cv2.DIST_L2, 5)
     _, distance = cv2.threshold(distance, 20, 20, cv2.THRESH_TRUNC)

@@ -37,25 +37,15 @@ def plain_view(images: Tensor, generator: torch.Generator) -> Tensor:
     view = draw(n, generator)
     x = jittered(images.clamp(0, 1), view.jitter)
     x = v2.pad(x, [n // 2] * 4, padding_mode="edge")
-    x = v2.affine(
-        x,
-        angle=view.degrees,
-        translate=list(view.shift),
-        scale=view.scale,
-        shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
-        fill=0.0,
-    )
+    bilinear = InterpolationMode.BILINEAR
+    shift = {"angle": view.degrees, "translate": list(view.shift), "scale": view.scale}
+    x = v2.affine(x, **shift, shear=[0.0, 0.0], interpolation=bilinear, fill=0.0)
     x = v2.gaussian_blur(x, kernel_size=[5, 5], sigma=[view.sigma, view.sigma])
     x = v2.center_crop(x, [n, n])
     if view.flip:
         x = v2.horizontal_flip(x)
-    noise = torch.randn(
-        x.shape,
-        generator=torch.Generator(x.device).manual_seed(view.seed),
-        device=x.device,
-        dtype=x.dtype,
-    )
+    random = torch.Generator(x.device).manual_seed(view.seed)
+    noise = torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype)
     return (x + NOISE * noise).clamp(0, 1)
 
 

@@ -71,10 +71,8 @@ def run(
             losses[-1].append(loss.item())
             # predict on the whole image
             logits[-1].append(_predict(work, image))
-    return (
-        torch.tensor(losses, dtype=images.dtype),
-        torch.stack([torch.stack(steps) for steps in logits]),
-    )
+    answers = torch.stack([torch.stack(steps) for steps in logits])
+    return torch.tensor(losses, dtype=images.dtype), answers
 
 
 @torch.no_grad()

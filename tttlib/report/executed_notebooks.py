@@ -47,7 +47,7 @@ def section(run: Path, source: Path, seconds: float | None) -> Section:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [out for out in map(_readable, cell.outputs) if out is not None]
+            cell.outputs = list(filter(None, map(_readable, cell.outputs)))
     exporter = HTMLExporter(template_name="basic", embed_images=True, log=_quiet)
     beside = {"metadata": {"path": str(source.parent), "name": source.stem}}
     body, _ = exporter.from_notebook_node(notebook, resources=beside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,10 @@ class Figure:
 
 def figures_of(run: Path) -> dict[str, list[Figure]]:
     """Return all figures of a run, by the number of the notebook that made them."""
-    figures: dict[str, list[Figure]] = {}
-    for path in sorted((run / "figures").glob("*.png")):
-        figures.setdefault(path.stem.split("_")[0], []).append(_figure(path))
-    return figures
+    figures = defaultdict(list)
+    for path in sorted(run.glob("figures/*.png")):
+        figures[path.stem.split("_")[0]].append(_figure(path))
+    return dict(figures)
 
 
 def caption_of(path: Path) -> str:

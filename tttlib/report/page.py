@@ -17,7 +17,7 @@ from tttlib.report.executed_notebooks import highlighting, section
 from tttlib.report.figures import caption_of, figures_of
 from tttlib.results import Store
 from tttlib.results.export import read_csv
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime import files
 from tttlib.tables import claims
 
 TITLE = "Test-time training and continual adaptation: the study"
@@ -44,8 +44,7 @@ def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Pa
         The path of the page.
     """
     page = run / "index.html"
-    with atomic_write(page) as temporary:
-        temporary.write_text(render(run, record, notebooks), encoding="utf-8")
+    files.write(page, render(run, record, notebooks))
     return page
 
 
@@ -80,10 +79,8 @@ def _claims(run: Path) -> dict[str, list[dict[Any, Any]]] | None:
     except FileNotFoundError:
         return None
     undecided = table["verdict"] == "undecided"
-    return {
-        "decided": table[~undecided].to_dict("records"),
-        "undecided": table[undecided].to_dict("records"),
-    }
+    parts = {"decided": table[~undecided], "undecided": table[undecided]}
+    return {name: part.to_dict("records") for name, part in parts.items()}
 
 
 def _headline(run: Path) -> dict[str, Any] | None:
@@ -91,12 +88,8 @@ def _headline(run: Path) -> dict[str, Any] | None:
     path = run / "tables" / HEADLINE
     if not path.exists():
         return None
-    table = read_csv(path, dtype=str).fillna("–")
-    return {
-        "columns": list(table.columns),
-        "rows": table.to_numpy().tolist(),
-        "caption": caption_of(path),
-    }
+    table = read_csv(path, dtype=str).fillna("–").to_dict("split")
+    return {"columns": table["columns"], "rows": table["data"], "caption": caption_of(path)}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ import pandas as pd
 from tttlib import results
 from tttlib.results import compare
 from tttlib.results.export import read_csv, write_csv
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import write
 from tttlib.runtime.text import decode
 
 COLUMNS = ["file", "what", "data", "command", "commit", "rows"]
@@ -92,7 +92,7 @@ def publish(
         copies, entries = [], []
         for path in sorted(wanted):
             copy = folder / f"{path.stem}_{suffix}{path.suffix}"
-            _replace(copy, path.read_bytes())
+            write(copy, path.read_bytes())
             entries.append([copy.name, captions[path], data, command, commit, digest])
             copies.append(copy)
             for other in {".png", ".svg"} - {path.suffix} if path.suffix != ".csv" else ():
@@ -128,21 +128,15 @@ def _enter(folder: Path, new: pd.DataFrame) -> None:
     kept = old[~old["file"].isin(new["file"]) & old["file"].map(lambda n: (folder / n).exists())]
     table = pd.concat([kept, new], ignore_index=True).sort_values("file", ignore_index=True)
     write_csv(path, table)
-    _replace(folder / "README.md", page(table).encode())
+    write(folder / "README.md", page(table))
 
 
 def _keep_rows(run: Path, folder: Path, suffix: str) -> str:
     """Write what the run measured beside its figures and return the digest."""
     cells = compare.cells_of(run, tables=False)[["cell", "quantity", "n", "mean"]]
     text = cells.to_csv(index=False, float_format="%.6g").encode()
-    (folder / "rows").mkdir(exist_ok=True)
-    _replace(folder / "rows" / f"{suffix}.csv.gz", gzip.compress(text, mtime=0))
+    write(folder / "rows" / f"{suffix}.csv.gz", gzip.compress(text, mtime=0))
     return digest_of_rows(folder, suffix)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _commits(folder: Path) -> str:

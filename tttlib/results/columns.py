@@ -35,8 +35,11 @@ IDENTITY = ("dataset_fingerprint", "weights_sha256", "corruptions_version", "mod
 NOTED = ("git_sha", "git_dirty", "tttlib", "device", "versions.torch")
 """What may differ between the units of a table, but is then noted below it."""
 
-_IMAGE = ("id", "label", "class", "prediction", "verdict", "block", "position", *CLUSTERS)
-_CONSTANT = ("n", "margin", "level")  # of verdicts and intervals; neither settings nor measured
+OF_IMAGES = ("id", "label", "class", "prediction", "verdict", "block", "position", *CLUSTERS)
+"""Belong to a single image."""
+
+OF_VERDICTS = ("n", "margin", "level")
+"""Belong to verdicts and intervals; they are neither settings nor measured."""
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -65,38 +68,10 @@ def is_identity(name: str) -> bool:
     return name in IDENTITY or name.startswith("protocol.")
 
 
-def keys(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
-    """Return the columns that tell settings apart, `LEADING` first.
-
-    They are the fields of the units, without those for images, identity and what is only noted; and
-    of the rows `step` and every text that does not belong to an image.
-    """
-    apart = {*WHICH_IMAGES, *NOTED, KEY, "seed"}
-    of_units = [c for c in units.columns if c not in apart and not is_identity(c)]
-    of_rows = [
-        c
-        for c in rows.columns
-        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *apart)
-        and (c in LEADING or not pd.api.types.is_numeric_dtype(rows[c]))
-        and not is_identity(c)
-    ]
-    return ordered({*of_units, *of_rows})
-
-
 def ordered(names: Iterable[str]) -> list[str]:
     """Sort names: `LEADING` first, the others by the alphabet."""
     rank = {name: i for i, name in enumerate(LEADING)}
     return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
-
-
-def measured(rows: pd.DataFrame, units: pd.DataFrame) -> list[str]:
-    """Return the columns that hold results: right or wrong, and fractional numbers."""
-    return [
-        c
-        for c in rows.columns
-        if c not in (*units.columns, *_IMAGE, *_CONSTANT, *LEADING)
-        and (pd.api.types.is_bool_dtype(rows[c]) or pd.api.types.is_float_dtype(rows[c]))
-    ]
 
 
 def short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Two runs, or a run and recorded numbers, cell by cell: what moved, what is missing, what is new.
 
 A cell is one setting of one experiment (every field that tells settings apart, see
-`columns.keys`; seeds are averaged over) and one measured quantity, with its mean and n; or
+`Gathered.settings`; seeds are averaged over) and one measured quantity, with its mean and n; or
 one number of a table of the run.
 
 Equal code on the same machine, with the same versions and thread count, gives the same rows, so the
@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from tttlib.results import columns, gather
+from tttlib.results import columns
 from tttlib.results.columns import short
 from tttlib.results.export import read_csv
+from tttlib.results.folders import Gathered, gather
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +94,8 @@ def cells_of(
     gathered, left_out = gather([run])
     for note in left_out:
         log.warning(note)
-    parts = [
-        _of_rows(name, part.rows, part.units, by)
-        for name, part in gathered.items()
-        if experiments is None or name in experiments
-    ]
+    chosen = gathered if experiments is None else gathered.keys() & set(experiments)
+    parts = [_of_rows(name, part, by) for name, part in gathered.items() if name in chosen]
     if tables:
         parts += [_of_table(path) for path in sorted(Path(run).glob("tables/*.csv"))]
     parts = [p for p in parts if len(p)]
@@ -143,71 +143,55 @@ def readable(cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return ", ".join(shared), table.assign(n=n)[shown]
 
 
-def _of_rows(
-    experiment: str, rows: pd.DataFrame, units: pd.DataFrame, by: Sequence[str] | None
-) -> pd.DataFrame:
-    names = [n for n in columns.keys(rows, units) if n not in ("tensor", "seeds", "experiment")]
-    if by is not None:
-        names = [n for n in by if n != "experiment" and (n in rows or n in units)]
-    values = columns.measured(rows, units)
-    named = rows[values].assign(
-        **{f" {n}": _named(rows, units, n) for n in names}  # a space: not the name of a value
-    )
-    keys = [f" {n}" for n in names]
-    groups = named.groupby(keys, sort=True) if keys else named.groupby(lambda _: "")
-    parts = []
-    for value in values:
-        count, mean = groups[value].count(), groups[value].mean()
-        answers = pd.api.types.is_bool_dtype(rows[value])
-        scale = groups[value].agg(lambda v: v.abs().mean()) if not answers else mean
-        table = pd.DataFrame({"n": count, "mean": mean.astype(float), "scale": scale})
+def _of_rows(experiment: str, part: Gathered, by: Sequence[str] | None) -> pd.DataFrame:
+    names = [n for n in part.settings() if n not in ("tensor", "seeds")]
+    names = [n for n in (names if by is None else by) if n != "experiment" and part.knows(n)]
+    keys = [_texts(part, name) for name in names] or [pd.Series("", part.rows.index)]
+    tables = []
+    for value in part.measured():
+        column = part.rows[value]
+        answers = pd.api.types.is_bool_dtype(column)
+        groups = column.groupby(keys, sort=True)
+        mean = groups.mean()
+        scale = mean if answers else column.abs().groupby(keys, sort=True).mean()
+        table = pd.DataFrame({"n": groups.count(), "mean": mean.astype(float), "scale": scale})
         table["cell"] = [_name(experiment, names, key) for key in table.index]
-        table["quantity"], table["answers"] = value, answers
-        parts.append(table[table["n"] > 0])
-    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+        tables.append(table[table["n"] > 0].assign(quantity=value, answers=answers))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
-def _named(rows: pd.DataFrame, units: pd.DataFrame, name: str) -> pd.Series:
-    own = name in rows and (name in columns.LEADING or name not in units)
-    values = rows[name] if own else rows[columns.KEY].map(units[name])
-    distinct = {v: short(v) for v in values.unique()}
-    return values.map(lambda v: distinct[v] if v in distinct else short(v)).astype(object)
+def _texts(part: Gathered, name: str) -> pd.Series:
+    """Return a field as text for every row: of the rows if it leads, else rather of the units."""
+    own = name in part.rows and (name in columns.LEADING or name not in part.units)
+    values = part.rows[name] if own else part.rows[columns.KEY].map(part.units[name])
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    return pd.Series(np.array([short(v) for v in distinct], dtype=object)[codes], values.index)
 
 
 def _name(experiment: str, names: Sequence[str], key: object) -> str:
-    values = key if isinstance(key, tuple) else (key,) * bool(names)
-    pairs = [f"{n}={v}" for n, v in zip(names, values, strict=True) if v != "none"]
-    return "; ".join([experiment, *pairs])
+    values = key if isinstance(key, tuple) else (key,)
+    pairs = zip(names, values, strict=False)  # without names all rows are one cell
+    return "; ".join([experiment, *(f"{n}={v}" for n, v in pairs if v != "none")])
 
 
 def _of_table(path: Path) -> pd.DataFrame:
     """Return the numbers of a table; its rows are named by their texts, equal ones are counted."""
     table = read_csv(path)
     texts = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
-    intervals = [c for c in texts if table[c].map(lambda v: bool(_INTERVAL.search(str(v)))).any()]
+    intervals = [c for c in texts if table[c].astype(str).str.contains(_INTERVAL).any()]
     naming = [c for c in texts if c not in (*intervals, "verdict")]
-    names = pd.Series(
-        [
-            "; ".join(f"{c}={short(v)}" for c, v in zip(naming, row, strict=True) if v == v)
-            for row in table[naming].itertuples(index=False)
-        ],
-        table.index,
-        dtype=object,
-    )
-    again = names.groupby(names).cumcount()
-    names = (
-        f"tables/{path.name}"
-        + ("; " + names if naming else names)
-        + again.map(lambda k: f"; row {k + 1}" if k else "")
-    )
-    cells = []
-    for c in table:
-        if c in naming or c == "verdict":
-            continue
-        for name, cell in zip(names, table[c], strict=True):
-            texts = _NUMBER.findall(str(cell)) if c in intervals else [cell]
-            for k, value in enumerate(float(str(text)) for text in texts):
-                quantity = str(c) if len(texts) == 1 else f"{c} ({k + 1})"
+    cells, seen = [], Counter[str]()
+    for row in table.to_dict("records"):
+        named = [f"{c}={short(row[c])}" for c in naming if row[c] == row[c]]
+        name = "; ".join([f"tables/{path.name}", *named])
+        seen[name] += 1
+        name += f"; row {seen[name]}" if seen[name] > 1 else ""
+        for c in (c for c in table if c not in (*naming, "verdict")):
+            found = _NUMBER.findall(str(row[c])) if c in intervals else [row[c]]
+            for k, value in enumerate(map(float, found), 1):
+                quantity = str(c) if len(found) == 1 else f"{c} ({k})"
                 cells.append((name, quantity, 1, value, abs(value), False))
     made = pd.DataFrame(cells, columns=COLUMNS)
     return made[made["mean"].notna()]

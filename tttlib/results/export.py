@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import write
 from tttlib.runtime.text import decode
 
 _FORMULA = tuple("=+-@\t\n＝＋－＠")  # the last four are the full-width forms
@@ -34,10 +34,7 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as `csv_text`, complete or not at all; its folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(csv_text(table), encoding="utf-8", newline="")
+    write(path, csv_text(table))
 
 
 def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:

@@ -46,6 +46,38 @@ class Gathered(NamedTuple):
         """Return whether `name` is a column of the rows or a field of the units."""
         return name in self.rows or name in self.units
 
+    def distinct(self, names: Iterable[str]) -> pd.DataFrame:
+        """Return the combinations of values that occur, one row each; `KEY` is among the names."""
+        names = list(dict.fromkeys(names))
+        rows = self.rows[[n for n in names if n in self.rows]].drop_duplicates()
+        return rows.join(self.units[[n for n in names if n not in self.rows]], on=KEY)
+
+    def settings(self) -> list[str]:
+        """Return the columns that tell settings apart, `columns.LEADING` first.
+
+        They are the fields of the units, without those for images, identity and what is only noted;
+        and of the rows `step` and every text that does not belong to an image.
+        """
+        apart = {*columns.WHICH_IMAGES, *columns.NOTED, KEY, "seed"}
+        own = [
+            c
+            for c in self._others()
+            if c in columns.LEADING or not pd.api.types.is_numeric_dtype(self.rows[c])
+        ]
+        names = {c for c in [*self.units, *own] if c not in apart and not columns.is_identity(c)}
+        return columns.ordered(names)
+
+    def measured(self) -> list[str]:
+        """Return the columns that hold results: right or wrong, and fractional numbers."""
+        kinds = (pd.api.types.is_bool_dtype, pd.api.types.is_float_dtype)
+        found = [c for c in self._others() if c not in columns.LEADING]
+        return [c for c in found if any(is_kind(self.rows[c]) for is_kind in kinds)]
+
+    def _others(self) -> list[str]:
+        """Return the columns of the rows that say nothing of units, images or verdicts."""
+        known = {*self.units.columns, *columns.OF_IMAGES, *columns.OF_VERDICTS}
+        return [c for c in self.rows.columns if c not in known]
+
 
 class _Unit(NamedTuple):
     path: Path
@@ -80,19 +112,15 @@ def gather(folders: Sequence[str | Path]) -> tuple[dict[str, Gathered], list[str
     """
     files, notes = _files(folders)
     units: dict[str, _Unit] = {}
-    copies = 0
     for path in files:
         origin, table = provenance(path), read_table(path).replace_schema_metadata(None)
         unit, key = _Unit(path, table, origin), unit_key(origin["unit"])
-        if key in units:
-            _check_copy(units[key], unit)
-            copies += 1
-        else:
-            units[key] = unit
+        if (first := units.setdefault(key, unit)) is not unit:
+            _check_copy(first, unit)
     experiments: dict[str, list[str]] = {}
     for key, unit in units.items():
         experiments.setdefault(unit.origin["unit"]["experiment"], []).append(key)
-    if copies:
+    if copies := len(files) - len(units):
         notes.append(f"{copies} files repeat the rows of another one; they count once")
     return {name: _together(name, keys, units) for name, keys in sorted(experiments.items())}, notes
 
@@ -103,16 +131,13 @@ def _files(folders: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}; name a run, a sweep or a results folder")
-        present = [path for pattern in _PATTERNS for path in sorted(folder.glob(pattern))]
-        complete, reasons = unit_state.completed(
-            folder, [path for path in present if not path.name.startswith(".")]
-        )
+        found = [path for pattern in _PATTERNS for path in sorted(folder.glob(pattern))]
+        present = [path for path in found if not path.name.startswith(".")]
+        complete, reasons = unit_state.completed(folder, present)
         if not complete:
             reason = "; ".join([*reasons, f"looked for {', '.join(_PATTERNS)}"])
-            raise FileNotFoundError(
-                f"no finished units in {folder}: {reason}; "
-                "run the experiment, or name the folder of one run"
-            )
+            help_ = "run the experiment, or name the folder of one run"
+            raise FileNotFoundError(f"no finished units in {folder}: {reason}; {help_}")
         files += complete
         notes += reasons
     return list(dict.fromkeys(files)), notes
@@ -132,10 +157,9 @@ def _check_copy(a: _Unit, b: _Unit) -> None:
     """Refuse two files of one unit that hold different rows."""
     if a.table.to_pandas().equals(b.table.to_pandas()):
         return
-    fields_a, fields_b = columns.of_unit(a.origin), columns.of_unit(b.origin)
-    differing = [n for n in {**fields_a, **fields_b} if fields_a.get(n) != fields_b.get(n)]
-    name = differing[0] if differing else "utc"
-    first, second = ({**u.origin, **f}.get(name) for u, f in ((a, fields_a), (b, fields_b)))
+    one, other = (columns.of_unit(u.origin) for u in (a, b))
+    name = next((n for n in {**one, **other} if one.get(n) != other.get(n)), "utc")
+    first, second = ({**a.origin, **one}.get(name), {**b.origin, **other}.get(name))
     raise ValueError(
         f"{a.path} and {b.path} are the same unit with other rows; {name} is {first!r} and "
         f"{second!r}: leave one of the folders out, or delete one of the files"

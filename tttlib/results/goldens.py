@@ -32,7 +32,7 @@ from scipy import stats
 from tttlib.results.columns import LEADING
 from tttlib.results.compare import ATOL, RTOL, Comparison, cells_of, compare
 from tttlib.runtime import environment
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import write
 from tttlib.runtime.text import decode
 
 BY = (*LEADING, "name", "layer", "factor", "state", "kind")
@@ -99,7 +99,8 @@ def make(
     made["tolerance"] = _tolerances(made, means)
     made["n"] = made["n"].where((counts == counts[0]).all(0))
     made = made[["cell", "quantity", "n", "mean", "tolerance"]]
-    _write(made, Path(file), by, experiments, len(runs))
+    chosen = None if experiments is None else list(experiments)
+    _write(made, file, runs=len(runs), by=list(by), experiments=chosen)
     return made
 
 
@@ -113,11 +114,8 @@ def read(file: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         content = json.loads(decode(Path(file).read_bytes()))
-        cells = [
-            (cell, quantity, *values)
-            for cell, quantities in content["cells"].items()
-            for quantity, values in quantities.items()
-        ]
+        of_cells = content["cells"].items()
+        cells = [(cell, name, *v) for cell, found in of_cells for name, v in found.items()]
         table = pd.DataFrame(cells, columns=["cell", "quantity", "n", "mean", "tolerance"])
         options = {"by": content["by"], "experiments": content["experiments"], "tables": False}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -179,24 +177,12 @@ def _inner(cell: str) -> str:
     return "; ".join(p for p in cell.split("; ")[1:] if p.partition("=")[0] not in LEADING)
 
 
-def _write(
-    cells: pd.DataFrame,
-    file: Path,
-    by: Sequence[str],
-    experiments: Sequence[str] | None,
-    runs: int,
-) -> None:
+def _write(cells: pd.DataFrame, file: str | Path, **options: Any) -> None:
     """Write JSON with one line per cell, so that differences of two versions can be read."""
     origin = environment.describe()
-    head = {
-        "tolerance": _RULE,
-        "runs": runs,
-        "git_sha": origin["git_sha"],
-        "device": origin["device"],
-        "torch": origin["versions"]["torch"],
-        "by": list(by),
-        "experiments": None if experiments is None else list(experiments),
-    }
+    head = {"tolerance": _RULE, "runs": options.pop("runs")}
+    head |= {"git_sha": origin["git_sha"], "device": origin["device"]}
+    head |= {"torch": origin["versions"]["torch"], **options}
     lines = [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in head.items()]
     values: dict[str, dict[str, list]] = {}
     for cell, quantity, n, mean, tolerance in cells.itertuples(index=False):
@@ -205,6 +191,4 @@ def _write(
         values.setdefault(cell, {})[quantity] = numbers
     inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(values.items()))
     content = "\n".join(["{", *lines, ' "cells": {', inner, " }", "}"]) + "\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+    write(file, content)

@@ -67,11 +67,8 @@ def beside_published(
     theirs = _accuracies(name, where)
     ours = table.assign(**{c: 100 * table[c] for c in ("mean", "low", "high")})
     ours = ours.assign(**{c: v for c, v in (fixed or {}).items() if c not in ours})
-    pairs = {
-        "method": "name" if "name" in theirs else "method",
-        "domain": "domain",
-        "severity": "severity",
-    }
+    pairs = {name: name for name in ("method", "domain", "severity")}
+    pairs |= {"method": "name"} if "name" in theirs else {}
     pairs = {a: b for a, b in pairs.items() if a in ours and b in theirs and a not in where}
     if "domain" not in pairs:
         raise ValueError("published numbers are by domain: name it in --by, or leave --by out")
@@ -84,10 +81,8 @@ def beside_published(
         varies = (c for c in theirs if c not in pairs.values() and repeated[c].nunique() > 1)
         column = str(next(varies))
         values = ", ".join(repeated[column].map(short).unique())
-        raise ValueError(
-            f"{name} has several numbers for one row: {column} is {values}; pick one with "
-            f"--published-where {column}=…"
-        )
+        words = f"{name} has several numbers for one row: {column} is {values}"
+        raise ValueError(f"{words}; pick one with --published-where {column}=…")
     matched = left.merge(right, on=keys, how="left").set_index(table.index)
     merged = ours[table.columns].assign(published=matched["published"], source=matched["source"])
     return merged.assign(difference=merged["mean"] - merged["published"])

@@ -32,10 +32,10 @@ def check(part: Gathered, by: Sequence[str], allowed: Sequence[str] = ()) -> Non
     ValueError
         With the name of the field, its values and what to do.
     """
-    settings = columns.keys(part.rows, part.units)
+    settings = part.settings()
     identity = [name for name in map(str, part.units) if columns.is_identity(name)]
     names = [*settings, *identity]
-    table = _distinct(part, [*names, *by, KEY])
+    table = part.distinct([*names, *by, KEY])
     for name in names:
         if name not in by and name not in allowed and name not in columns.AVERAGED:
             _check_one_value(table, name, list(by))
@@ -54,22 +54,13 @@ def notes(part: Gathered) -> list[str]:
     return lines
 
 
-def _distinct(part: Gathered, names: Sequence[str]) -> pd.DataFrame:
-    """Return the combinations of values that occur, one row each."""
-    names = list(dict.fromkeys(names))
-    rows = part.rows[[n for n in names if n in part.rows]].drop_duplicates()
-    others = [n for n in names if n not in part.rows]
-    return rows.join(part.units[others], on=KEY) if others else rows
-
-
 def _check_one_value(table: pd.DataFrame, name: str, by: list[str]) -> None:
     text = table[name].map(short)
     if text.nunique() < 2:
         return
     groups = text.groupby([table[b].map(short) for b in by]) if by else [((), text)]
     for key, values in groups:
-        distinct = sorted(values.unique())
-        if len(distinct) < 2:
+        if len(distinct := sorted(values.unique())) < 2:
             continue
         shown = ", ".join(distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
         key = key if isinstance(key, tuple) else (key,)
@@ -85,7 +76,7 @@ def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[
     """Refuse an image that occurs under one setting in two units."""
     names = [n for n in (*settings, "seed", *columns.AVERAGED) if part.knows(n)]
     names += [n for n in map(str, part.units) if columns.is_identity(n)]
-    table = _distinct(part, [KEY, "id", *(n for n in names if n not in allowed)])
+    table = part.distinct([KEY, "id", *(n for n in names if n not in allowed)])
     key = [c for c in table.columns if c != KEY]
     others = [c for c in key if c not in part.rows]
     table = table.assign(**{c: table[c].map(short) for c in others})

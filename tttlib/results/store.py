@@ -6,7 +6,6 @@ with one setting. A finished unit is read, not run again, so every experiment is
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tttlib.results.result_file import joined, provenance, read_table, write
-from tttlib.runtime import environment
+from tttlib.runtime import clock, environment
 
 
 class Store:
@@ -89,11 +88,11 @@ class Store:
             "unit": identity,
             "protocol": protocol,
             "seconds": round(time.perf_counter() - start, 3),
-            "utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "utc": clock.now(),
             **environment.describe(),
         }
         for name, value in identity.items():
-            if name not in rows and (value is None or isinstance(value, bool | int | float | str)):
+            if name not in rows and not isinstance(value, list | dict):
                 rows = rows.assign(**{name: value})
         write(path, rows, origin)
         return read_table(path).to_pandas()
@@ -131,10 +130,10 @@ def load(folder: str | Path) -> pd.DataFrame:
     tables = []
     for path in paths:
         table, origin = read_table(path), provenance(path)
-        extra = {name: origin[name] for name in ("git_sha", "device")}
-        for name, value in {**extra, "unit": unit_key(origin["unit"])}.items():
+        named = {**origin, "unit": unit_key(origin["unit"])}
+        for name in ("git_sha", "device", "unit"):
             if name not in table.column_names:
-                column = pa.array([value] * len(table), pa.string())
+                column = pa.array([named[name]] * len(table), pa.string())
                 table = table.append_column(name, column)
         tables.append(table)
     return joined(tables, str(folder), "keep different experiments in different folders")

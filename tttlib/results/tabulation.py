@@ -103,8 +103,8 @@ def tabulate(
             refused.append(ValueError(f"{experiment}: {error}"))
             continue
         table = _in_order(_averaged(part, shown, values, level), shown)
-        only = values[0] if len(values) == 1 else None
         notes = [*left_out, *mixing.notes(part)]
+        only = values[0] if len(values) == 1 else None
         summaries.append(Summary(experiment, only, table, _fixed(part, shown), notes))
     if not summaries and not refused:
         raise ValueError(f"no experiment has what was asked for; there are {', '.join(chosen)}")
@@ -119,13 +119,7 @@ def select(experiments: Mapping[str, Gathered], where: Mapping[str, Any]) -> dic
     ValueError
         For an unknown name, and when no row is left.
     """
-    chosen = {
-        name: Gathered(
-            part.rows.assign(experiment=name) if "experiment" not in part.rows else part.rows,
-            part.units,
-        )
-        for name, part in experiments.items()
-    }
+    chosen = dict(experiments)
     _check_names(chosen, list(where))
     for name, wanted in where.items():
         legal: set[str] = set()
@@ -149,12 +143,8 @@ def varying(part: Gathered) -> list[str]:
 
     Those that are not in `columns.LEADING` count only when they divide the rows further.
     """
-    names = [
-        n for n in columns.keys(part.rows, part.units) if part.values(n).map(repr).nunique() > 1
-    ]
-    own = [n for n in names if n in part.rows]
-    table = part.rows[[*own, KEY]].drop_duplicates()
-    table = table.join(part.units[[n for n in names if n not in own]], on=KEY)
+    names = [n for n in part.settings() if part.values(n).map(repr).nunique() > 1]
+    table = part.distinct([*names, KEY])
     chosen: list[str] = []
     groups = 1
     for name in names:
@@ -181,7 +171,7 @@ def _check_names(experiments: Mapping[str, Gathered], names: Sequence[str]) -> N
 
 
 def _values(part: Gathered, value: str | None) -> list[str]:
-    known = columns.measured(part.rows, part.units)
+    known = part.measured()
     if value is None:
         return ["correct"] if "correct" in known else known
     return [value] if value in part.rows else []
@@ -194,14 +184,14 @@ def _averaged(part: Gathered, by: list[str], values: list[str], level: float) ->
     inside = {"photograph"} if "tile" in rows else set()  # as the population "scenes" has it
     clusters = [c for c in columns.CLUSTERS if c in rows and c not in inside]
     measured = {value: rows[rows[value].notna()] for value in values}
+    how: dict[str, Any] = {"clusters": clusters, "level": level}
     tables = [
-        summarise(part, by, value=value, clusters=clusters, level=level).assign(quantity=value)
-        for value, part in measured.items()
-        if len(part)
+        summarise(kept, by, value=value, **how).assign(quantity=value)
+        for value, kept in measured.items()
+        if len(kept)
     ]
-    table = pd.concat(tables, ignore_index=True)
-    shown = [*by, *(["quantity"] if len(values) > 1 else []), "n", "mean", "low", "high"]
-    return table[shown]
+    shown = [*by, *["quantity"][: len(values) - 1], "n", "mean", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[shown]
 
 
 def _in_order(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -225,6 +215,6 @@ def _as_they_are(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.Dat
 
 
 def _fixed(part: Gathered, by: list[str]) -> dict[str, Any]:
-    names = [n for n in columns.keys(part.rows, part.units) if n not in by and n != "experiment"]
+    names = [n for n in part.settings() if n not in by and n != "experiment"]
     values = {n: part.values(n).unique() for n in names}
     return {n: v[0] for n, v in values.items() if len(v) == 1 and short(v[0]) != "none"}

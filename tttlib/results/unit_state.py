@@ -6,12 +6,13 @@ A study does the same for its notebooks, whose rows lie together in ``results/``
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from tttlib.runtime.files import sha256
 
 
 def completed(folder: Path, files: Iterable[Path]) -> tuple[list[Path], list[str]]:
@@ -32,15 +33,13 @@ def completed(folder: Path, files: Iterable[Path]) -> tuple[list[Path], list[str
         A sentence on the units that were left out, if there are any.
     """
     files = [path.resolve() for path in files]
-    units = {unit for path in files if (unit := _unit_of(path)) is not None}
+    units = {unit for unit in map(_unit_of, files) if unit is not None}
     units |= {folder.resolve() / "units" / key for key in _listed(folder)}
     records = {unit: _read(unit / "unit.json") for unit in units}
     states = {unit: _state(unit, record) for unit, record in records.items()}
-    kept = []
-    for path in files:
-        unit = _unit_of(path)
-        if unit is None or (states[unit] == "done" and path.name in records[unit]["files"]):
-            kept.append(path)
+    done = {unit for unit, state in states.items() if state == "done"}
+    owned = {unit / "results" / name for unit in done for name in records[unit]["files"]}
+    kept = [path for path in files if path in owned or _unit_of(path) is None]
     notes = []
     if counts := Counter(state for state in states.values() if state != "done"):
         reasons = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
@@ -77,13 +76,11 @@ def _unfinished_notebooks(folder: Path) -> list[str]:
 def _state(unit: Path, record: Mapping[str, Any]) -> str:
     """Return "done", or what keeps the rows of a unit from being counted."""
     state, files = record.get("state"), record.get("files")
-    if state in ("failed", "running"):
-        return "failed" if state == "failed" else "not finished"
     if state != "done" or not isinstance(files, dict):
-        return "not run, or lost"
+        return {"failed": "failed", "running": "not finished"}.get(str(state), "not run, or lost")
     for name, digest in files.items():
         path = unit / name if "/" in name else unit / "results" / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or sha256(path) != digest:
             return f"damaged ({path})"
     return "done"
 

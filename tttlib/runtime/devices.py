@@ -68,10 +68,8 @@ def bf16_helps(device: torch.device) -> bool:
 
 @functools.cache
 def _bf16_is_faster(device: torch.device) -> bool:
-    for rows in (64, 1024):
-        if _seconds(torch.bfloat16, rows, device) > 0.7 * _seconds(torch.float32, rows, device):
-            return False
-    return True
+    sizes = ((torch.bfloat16, torch.float32, rows) for rows in (64, 1024))
+    return all(_seconds(a, n, device) <= 0.7 * _seconds(b, n, device) for a, b, n in sizes)
 
 
 def _seconds(dtype: torch.dtype, rows: int, device: torch.device) -> float:

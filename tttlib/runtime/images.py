@@ -91,12 +91,13 @@ def _described(images: object) -> str:
 
 def _reshaped(shape: list[int]) -> str:
     """Return the remedy for a wrong shape, if it is a known one."""
-    if len(shape) == 3 and shape[0] == 3:
-        return "; a single image becomes a batch with images[None]"
-    if len(shape) == 4 and shape[3] == 3:
-        return "; put the channels first with images.permute(0, 3, 1, 2)"
-    if len(shape) == 4 and shape[1] == 4:
-        return "; drop the alpha channel with images[:, :3]"
-    if len(shape) == 4 and shape[1] == 1:
-        return "; repeat grey images with images.expand(-1, 3, -1, -1)"
+    match shape:
+        case [3, _, _]:
+            return "; a single image becomes a batch with images[None]"
+        case [_, _, _, 3]:
+            return "; put the channels first with images.permute(0, 3, 1, 2)"
+        case [_, 4, _, _]:
+            return "; drop the alpha channel with images[:, :3]"
+        case [_, 1, _, _]:
+            return "; repeat grey images with images.expand(-1, 3, -1, -1)"
     return ""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from tttlib.sweep.grid import Unit, expand, read_grid
 from tttlib.sweep.notebooks import NotebookError, find_notebook, notebooks_folder, run_notebook
 from tttlib.sweep.orchestrator import SweepError
 from tttlib.sweep.parameters import check_parameters, declared_parameters
 from tttlib.sweep.plan_file import read_plan
 from tttlib.sweep.sweeps import Summary, run_sweep, unit_folder
+from tttlib.sweep.unit_tables import load, overview
 from tttlib.sweep.yaml_input import parse_value, read_parameters
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = [
     "NotebookError",
@@ -36,17 +31,3 @@ __all__ = [
     "run_sweep",
     "unit_folder",
 ]
-
-
-def load(out: str | Path) -> pd.DataFrame:
-    """Return all result rows of a sweep's done units, see `unit_tables.load`."""
-    from tttlib.sweep import unit_tables  # pandas takes a second to import
-
-    return unit_tables.load(out)
-
-
-def overview(out: str | Path) -> pd.DataFrame:
-    """Return one row per unit of a sweep, see `unit_tables.overview`."""
-    from tttlib.sweep import unit_tables
-
-    return unit_tables.overview(out)

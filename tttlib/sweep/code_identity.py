@@ -16,6 +16,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Set
 from importlib.machinery import ModuleSpec, PathFinder
@@ -56,11 +57,8 @@ def of_experiment(
 def of_notebook(path: str | Path, parameters: Mapping[str, Any]) -> dict[str, str]:
     """Return file name -> 16 hex digits for a notebook's code cells and all that they import."""
     path = Path(path)
-    code = [
-        "".join(cell.get("source", []))
-        for cell in notebook_cells(path)
-        if cell.get("cell_type") == "code"
-    ]
+    cells = [cell for cell in notebook_cells(path) if cell.get("cell_type") == "code"]
+    code = ["".join(cell.get("source", [])) for cell in cells]
     plain = "\n".join(line for cell in code for line in cell.splitlines() if line[:1] not in "%!?")
     try:
         names = tuple(dict.fromkeys(_imported(ast.parse(plain), "")))
@@ -82,13 +80,17 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     return ", ".join(names[:3]) + more
 
 
+def edited(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Say in words which of the sources that both tables name differ; "" if none does."""
+    both = before.keys() & after.keys()
+    return changed(*({name: table[name] for name in both} for table in (before, after)))
+
+
 def _named_methods(parameters: Mapping[str, Any]) -> frozenset[str] | None:
     """Return the methods that the parameters name; None if they name none."""
-    names: set[str] = set()
-    for value in (parameters.get("method"), parameters.get("methods")):
-        names |= {value} if isinstance(value, str) else set()
-        names |= {v for v in value if isinstance(v, str)} if isinstance(value, list) else set()
-    return frozenset(names) or None
+    values = (parameters.get("method"), parameters.get("methods"))
+    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return frozenset(v for v in flat if isinstance(v, str)) or None
 
 
 def _graph(
@@ -136,8 +138,7 @@ def _counts(name: str, own: Set[str], only_rows: bool) -> bool:
 
 def _with_parents(name: str) -> list[str]:
     """Return a.b.c with the packages that are imported before it: a, a.b, a.b.c."""
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return list(itertools.accumulate(name.split("."), "{}.{}".format))
 
 
 @functools.cache
@@ -146,8 +147,7 @@ def _file(name: str, folder: str) -> Path | None:
     parent, _, _ = name.rpartition(".")
     try:
         if not parent:
-            spec = PathFinder.find_spec(name, [folder]) if folder else None
-            spec = _unimported(name) or spec
+            spec = _unimported(name) or (PathFinder.find_spec(name, [folder]) if folder else None)
         else:
             package = _file(parent, folder)
             if package is None or package.name != "__init__.py":

@@ -1,8 +1,9 @@
-"""Experiments that need no notebook: thin functions over `tttlib.evaluate`.
+"""Experiments that need no notebook: thin classes over `tttlib.evaluate`.
 
 An experiment is a function of `run_dir` and keyword parameters with defaults, which keeps its rows
 in a `results.Store` under <run_dir>/results. A grid names one of `NAMES`, or "module:function" for
-one of your own: from a file beside the grid, or an installed package.
+one of your own: from a file beside the grid, or an installed package. The built-in ones are
+classes, whose fields are the parameters.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,114 +21,139 @@ if TYPE_CHECKING:  # torch takes seconds to import: only the workers that need i
     from tttlib.results import Store
     from tttlib.streams import Stream
 
+_RISING = ("levels", "interpolated")  # streams of one corruption at all severities
 
-def standard(
-    run_dir: Path,
-    *,
-    model: str = "mae-scenes",
-    preset: str | None = None,
-    head: str | None = None,
-    dataset: str = "scenes",
-    split: str = "test",
-    root: str = "",
-    options: Mapping[str, Any] | None = None,
-    n_images: int = 100,
-    sample_seed: int = 0,
-    corruption: str = "gaussian_noise",
-    severity: float = 5.0,
-    seed: int = 0,
-    steps: int = 10,
-    batch_size: int = 8,
-    blr: float = 0.01,
-    lr: float | None = None,
-    optimizer: str | None = None,
-    mask_ratio: float | None = None,
-    finetune: str | None = None,
-    evaluate_at: list[int] | None = None,
-    autocast: str | None = None,
-    parallel: int | None = 10,
-    chunk: int | None = 50,
-    part: int | None = None,
-) -> None:
-    """Run standard TTT (`evaluate.standard`) on `n_images` images under one corruption.
 
-    Parameters
+@dataclass(kw_only=True)
+class BuiltIn:
+    """The images that every built-in experiment takes, and the corruption's strength and seed."""
+
+    dataset: str = "scenes"
+    split: str = "test"
+    root: str = ""
+    options: Mapping[str, Any] | None = None
+    n_images: int = 100
+    sample_seed: int = 0
+    severity: float = 5.0
+    seed: int = 0
+
+    @classmethod
+    def start(cls, run_dir: Path, **parameters: Any) -> None:
+        """Run the experiment with these parameters; its rows go to <run_dir>/results."""
+        from tttlib.results import Store
+
+        cls(**parameters).run(Store(run_dir / "results"))
+
+    def run(self, store: Store) -> None:
+        """Compute the rows, or find them in the store."""
+        raise NotImplementedError
+
+    def images(self, n: int, *, split: str = "", skip: int = 0) -> ImageSet:
+        """Return a sample of `n` images, beginning after `skip` others."""
+        from tttlib.sweep import fingerprints
+
+        found = fingerprints.images(self.dataset, split or self.split, self.root, self.options)
+        return found.sample(n, self.sample_seed, skip=skip)
+
+    def stream(
+        self, order: str, images: ImageSet, corruptions: Sequence[str] | None, batch_size: int
+    ) -> Stream:
+        """Return the images as a stream of `tttlib.streams`; no corruptions mean all 15."""
+        from tttlib import streams
+        from tttlib.corruptions import NAMES as ALL
+
+        domains = list(corruptions or ALL)
+        severity = {} if order in (*_RISING, "gradual") else {"severity": self.severity}
+        settings: dict[str, Any] = {"batch_size": batch_size, "seed": self.seed, **severity}
+        make = getattr(streams, order)
+        return make(images, domains[0] if order in _RISING else domains, **settings)
+
+
+@dataclass(kw_only=True)
+class WithAutoencoder(BuiltIn):
+    """An experiment on a network that is loaded with `zoo.load`: a masked autoencoder, mostly."""
+
+    model: str = "mae-scenes"
+    preset: str | None = None
+    head: str | None = None
+
+    def network(self) -> Any:
+        """Return the network."""
+        from tttlib.models import zoo
+
+        return zoo.load(self.model, preset=self.preset, head=self.head)
+
+
+@dataclass(kw_only=True)
+class Training(WithAutoencoder):
+    """Test-time training; None for a setting leaves it to `ttt.run`.
+
+    Attributes
     ----------
     lr
         Learning rate. None: the released rule, blr * batch_size / 256 (a `RotationNet`: its own
         default).
+    """
+
+    steps: int = 10
+    batch_size: int = 8
+    blr: float = 0.01
+    lr: float | None = None
+    optimizer: str | None = None
+    mask_ratio: float | None = None
+    finetune: str | None = None
+    autocast: str | None = None
+
+    def training(self, net: Any, *more: str) -> dict[str, Any]:
+        """Return the settings of `ttt.run` that are chosen, and the fields named in `more`."""
+        from tttlib import ttt
+        from tttlib.models import MaskedAutoencoder
+
+        names = ("steps", "batch_size", "lr", "optimizer", "mask_ratio", "finetune", *more)
+        settings = {name: getattr(self, name) for name in names}
+        if self.lr is None and isinstance(net, MaskedAutoencoder):
+            settings["lr"] = ttt.scaled_lr(self.blr, self.batch_size)
+        return {name: value for name, value in settings.items() if value is not None}
+
+
+@dataclass(kw_only=True)
+class Standard(Training):
+    """Standard TTT (`evaluate.standard`) on `n_images` images under one corruption.
+
+    Attributes
+    ----------
     parallel
         Images adapted at once; a fixed number, so that the rounding never depends on the machine's
         load. None leaves it to `ttt.run`.
     chunk, part
         Unit `part` takes the images part * chunk … of the sample. That is exact, because no image
         has a part in another one's training. A `chunk` of None makes one unit.
-
-    Notes
-    -----
-    None for any other setting leaves it to `ttt.run`.
     """
-    from tttlib import evaluate, streams, ttt
-    from tttlib.models import MaskedAutoencoder
 
-    net = _model(model, preset, head)
-    images = _images(dataset, split, root, options, n_images, sample_seed)
-    if part is not None and chunk:
-        images = images.subset(range(part * chunk, min((part + 1) * chunk, n_images)))
-    if lr is None and isinstance(net, MaskedAutoencoder):
-        lr = ttt.scaled_lr(blr, batch_size)
-    stream = streams.continual(images, [corruption], severity=severity, batch_size=1, seed=seed)
-    evaluate.standard(
-        net,
-        stream,
-        store=_store(run_dir),
-        progress=False,
-        steps=steps,
-        batch_size=batch_size,
-        **_chosen(
-            lr=lr,
-            optimizer=optimizer,
-            mask_ratio=mask_ratio,
-            finetune=finetune,
-            evaluate_at=evaluate_at,
-            autocast=autocast,
-            parallel=parallel,
-        ),
-    )
+    corruption: str = "gaussian_noise"
+    evaluate_at: list[int] | None = None
+    parallel: int | None = 10
+    chunk: int | None = 50
+    part: int | None = None
+
+    def run(self, store: Store) -> None:
+        """Compute the rows of the images, or of their part."""
+        from tttlib import evaluate
+
+        net, images = self.network(), self.images(self.n_images)
+        if self.part is not None and self.chunk:
+            start = self.part * self.chunk
+            images = images.subset(range(start, min(start + self.chunk, self.n_images)))
+        stream = self.stream("continual", images, [self.corruption], 1)
+        settings = self.training(net, "evaluate_at", "autocast", "parallel")
+        evaluate.standard(net, stream, store=store, progress=False, **settings)
 
 
-def online(
-    run_dir: Path,
-    *,
-    model: str = "mae-scenes",
-    preset: str | None = None,
-    head: str | None = None,
-    dataset: str = "scenes",
-    split: str = "test",
-    root: str = "",
-    options: Mapping[str, Any] | None = None,
-    n_images: int = 100,
-    sample_seed: int = 0,
-    order: str = "consecutive",
-    corruptions: list[str] | None = None,
-    severity: float = 5.0,
-    seed: int = 0,
-    steps: int = 1,
-    batch_size: int = 8,
-    blr: float = 0.01,
-    lr: float | None = None,
-    optimizer: str | None = None,
-    mask_ratio: float | None = None,
-    finetune: str | None = None,
-    reset_optimizer: bool | None = None,
-    calm: Mapping[str, float] | None = None,
-    autocast: str | None = None,
-    n_heldout: int = 0,
-    evaluate_every: int = 100,
-) -> None:
-    """Run online TTT (`evaluate.online`) along one stream, which is one unit and cannot be split.
+@dataclass(kw_only=True)
+class Online(Training):
+    """Online TTT (`evaluate.online`) along one stream, which is one unit and cannot be split.
 
-    Parameters
+    Attributes
     ----------
     order
         "consecutive" or "mixed" (each image once, under one of the corruptions), "levels" or
@@ -138,71 +164,46 @@ def online(
         Number of other images, which are evaluated every `evaluate_every` arrivals without
         adapting to them.
     """
-    from tttlib import evaluate, ttt
-    from tttlib import streams as orders
-    from tttlib.corruptions import NAMES as ALL
-    from tttlib.models import MaskedAutoencoder
 
-    net, domains = _model(model, preset, head), corruptions or list(ALL)
-    images = _images(dataset, split, root, options, n_images, sample_seed)
-    settings: dict[str, Any] = {"severity": severity, "batch_size": 1, "seed": seed}
-    heldout = None
-    if n_heldout:
-        others = _images(dataset, split, root, options, n_heldout, sample_seed, skip=n_images)
-        heldout = orders.consecutive(others, domains, **settings)
-    if order in ("levels", "interpolated"):
-        settings.pop("severity")
-        stream: Stream = getattr(orders, order)(images, domains[0], **settings)
-    else:
-        stream = _stream(order, ("consecutive", "mixed"), images, domains, settings)
-    if lr is None and isinstance(net, MaskedAutoencoder):
-        lr = ttt.scaled_lr(blr, batch_size)
-    evaluate.online(
-        net,
-        stream,
-        store=_store(run_dir),
-        heldout=heldout,
-        evaluate_every=evaluate_every,
-        progress=False,
-        steps=steps,
-        batch_size=batch_size,
-        **_chosen(
-            lr=lr,
-            optimizer=optimizer,
-            mask_ratio=mask_ratio,
-            finetune=finetune,
-            reset_optimizer=reset_optimizer,
-            calm=calm,
-            autocast=autocast,
-        ),
-    )
+    steps: int = 1
+    order: str = "consecutive"
+    corruptions: list[str] | None = None
+    reset_optimizer: bool | None = None
+    calm: Mapping[str, float] | None = None
+    n_heldout: int = 0
+    evaluate_every: int = 100
+
+    def run(self, store: Store) -> None:
+        """Compute the rows of the stream.
+
+        Raises
+        ------
+        ValueError
+            For an unknown order.
+        """
+        from tttlib import evaluate
+
+        _check_order(self.order, ("consecutive", "mixed", *_RISING))
+        net, heldout = self.network(), None
+        if self.n_heldout:
+            others = self.images(self.n_heldout, skip=self.n_images)
+            heldout = self.stream("consecutive", others, self.corruptions, 1)
+        evaluate.online(
+            net,
+            self.stream(self.order, self.images(self.n_images), self.corruptions, 1),
+            store=store,
+            heldout=heldout,
+            evaluate_every=self.evaluate_every,
+            progress=False,
+            **self.training(net, "reset_optimizer", "calm", "autocast"),
+        )
 
 
-def adaptation(
-    run_dir: Path,
-    *,
-    method: str = "tent",
-    model: str = "wrn-scenes",
-    preset: str | None = "cifar10-c",
-    reset: str = "never",
-    constants: Mapping[str, Any] | None = None,
-    dataset: str = "scenes",
-    split: str = "test",
-    root: str = "",
-    options: Mapping[str, Any] | None = None,
-    n_images: int = 100,
-    sample_seed: int = 0,
-    order: str = "continual",
-    corruptions: list[str] | None = None,
-    severity: float = 5.0,
-    batch_size: int = 20,
-    seed: int = 0,
-    source_split: str = "",
-    n_source: int = 0,
-) -> None:
-    """Run continual test-time adaptation (`evaluate.adaptation`) along one stream: one unit.
+@dataclass(kw_only=True)
+class Adaptation(BuiltIn):
+    """Continual test-time adaptation (`evaluate.adaptation`) along one stream: one unit.
 
-    Parameters
+    Attributes
     ----------
     preset, constants
         Of the method, see `adapt.create`.
@@ -211,67 +212,68 @@ def adaptation(
     n_source
         Number of images of `source_split` for a method that warms up on source data (ecotta).
     """
-    from tttlib import evaluate
-    from tttlib.corruptions import NAMES as ALL
 
-    images = _images(dataset, split, root, options, n_images, sample_seed)
-    settings: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
-    if order == "gradual":
-        settings.pop("severity")
-    known = ("continual", "gradual", "mixed", "correlated")
-    stream = _stream(order, known, images, corruptions or list(ALL), settings)
-    given = {}
-    if n_source:
-        split = source_split or "train"
-        given["source"] = _images(dataset, split, root, options, n_source, sample_seed)
-    evaluate.adaptation(
-        _model(model),
-        stream,
-        method,
-        store=_store(run_dir),
-        preset=preset,
-        reset=reset,
-        given=given,
-        progress=False,
-        **(constants or {}),
-    )
+    method: str = "tent"
+    model: str = "wrn-scenes"
+    preset: str | None = "cifar10-c"
+    reset: str = "never"
+    constants: Mapping[str, Any] | None = None
+    order: str = "continual"
+    corruptions: list[str] | None = None
+    batch_size: int = 20
+    source_split: str = ""
+    n_source: int = 0
 
+    def run(self, store: Store) -> None:
+        """Compute the rows of the stream.
 
-def source(
-    run_dir: Path,
-    *,
-    model: str = "mae-scenes",
-    preset: str | None = None,
-    head: str | None = None,
-    dataset: str = "scenes",
-    split: str = "test",
-    root: str = "",
-    options: Mapping[str, Any] | None = None,
-    n_images: int = 100,
-    sample_seed: int = 0,
-    corruption: str = "gaussian_noise",
-    severity: float = 5.0,
-    seed: int = 0,
-    batch_size: int = 250,
-) -> None:
-    """Evaluate the unadapted model (`evaluate.source`) on `n_images` images of one corruption."""
-    from tttlib import evaluate, streams
+        Raises
+        ------
+        ValueError
+            For an unknown order.
+        """
+        from tttlib import evaluate
+        from tttlib.models import zoo
 
-    net = _model(model, preset, head)
-    images = _images(dataset, split, root, options, n_images, sample_seed)
-    settings: dict[str, Any] = {"severity": severity, "batch_size": batch_size, "seed": seed}
-    stream = streams.continual(images, [corruption], **settings)
-    unit = {"experiment": "source", "method": "source", **evaluate.describe(net, images)}
-    unit |= {"domain": corruption, **settings}
-    protocol = {"prediction": "without adaptation", "corruption": "made in memory, not JPEG"}
-    _store(run_dir).run(unit, lambda: evaluate.source(net, stream), protocol=protocol)
+        _check_order(self.order, ("continual", "gradual", "mixed", "correlated"))
+        images, given = self.images(self.n_images), {}
+        if self.n_source:
+            given["source"] = self.images(self.n_source, split=self.source_split or "train")
+        evaluate.adaptation(
+            zoo.load(self.model),
+            self.stream(self.order, images, self.corruptions, self.batch_size),
+            self.method,
+            store=store,
+            preset=self.preset,
+            reset=self.reset,
+            given=given,
+            progress=False,
+            **(self.constants or {}),
+        )
 
 
-_BUILT_IN: dict[str, Callable[..., None]] = {
-    "standard": standard,
-    "online": online,
-    "adaptation": adaptation,
-    "source": source,
+@dataclass(kw_only=True)
+class Source(WithAutoencoder):
+    """The unadapted model (`evaluate.source`) on `n_images` images of one corruption."""
+
+    corruption: str = "gaussian_noise"
+    batch_size: int = 250
+
+    def run(self, store: Store) -> None:
+        """Compute the rows of the images."""
+        from tttlib import evaluate
+
+        net, images = self.network(), self.images(self.n_images)
+        stream = self.stream("continual", images, [self.corruption], self.batch_size)
+        unit = {"experiment": "source", "method": "source", **evaluate.describe(net, images)}
+        unit |= {"domain": self.corruption, "severity": self.severity}
+        unit |= {"batch_size": self.batch_size, "seed": self.seed}
+        protocol = {"prediction": "without adaptation", "corruption": "made in memory, not JPEG"}
+        store.run(unit, lambda: evaluate.source(net, stream), protocol=protocol)
+
+
+_BUILT_IN: dict[str, type[BuiltIn]] = {
+    kind.__name__.lower(): kind for kind in (Standard, Online, Adaptation, Source)
 }
 NAMES = tuple(_BUILT_IN)
 
@@ -326,19 +328,18 @@ def find(name: str, folder: str | Path | None = None) -> Experiment:
         For an unknown name, a function that cannot be imported, and one whose parameters are not
         keywords with defaults.
     """
-    function = _BUILT_IN.get(name)
-    if function is None:
-        module, _, attribute = name.partition(":")
-        if not attribute:
-            raise ValueError(
-                f"unknown experiment {name!r}; known are {', '.join(NAMES)}, or module:function"
-            )
-        if folder and str(folder) not in sys.path:
-            sys.path.append(str(folder))
-        try:
-            function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"experiment {name!r} cannot be imported: {error}") from error
+    if (kind := _BUILT_IN.get(name)) is not None:
+        return Experiment(name, kind.start, {f.name: f.default for f in fields(kind)})
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        known = ", ".join(NAMES)
+        raise ValueError(f"unknown experiment {name!r}; known are {known}, or module:function")
+    if folder and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"experiment {name!r} cannot be imported: {error}") from error
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if any(p.kind is not p.KEYWORD_ONLY or p.default is p.empty for p in parameters):
         raise ValueError(f"experiment {name!r}: all but run_dir must be keywords with defaults")
@@ -350,46 +351,6 @@ def module_of(name: str) -> str:
     return __name__ if name in _BUILT_IN else name.partition(":")[0]
 
 
-def _model(name: str, preset: str | None = None, head: str | None = None) -> Any:
-    from tttlib.models import zoo
-
-    return zoo.load(name, preset=preset, head=head)
-
-
-def _images(
-    dataset: str,
-    split: str,
-    root: str,
-    options: Mapping[str, Any] | None,
-    n: int,
-    seed: int,
-    skip: int = 0,
-) -> ImageSet:
-    from tttlib.sweep import fingerprints
-
-    return fingerprints.images(dataset, split, root, options).sample(n, seed, skip=skip)
-
-
-def _chosen(**settings: Any) -> dict[str, Any]:
-    """Return the settings that are not None."""
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _stream(
-    order: str,
-    known: tuple[str, ...],
-    images: ImageSet,
-    domains: list[str],
-    settings: dict[str, Any],
-) -> Stream:
-    from tttlib import streams
-
+def _check_order(order: str, known: Sequence[str]) -> None:
     if order not in known:
         raise ValueError(f"unknown order {order!r}; known are {', '.join(known)}")
-    return getattr(streams, order)(images, domains, **settings)
-
-
-def _store(run_dir: Path) -> Store:
-    from tttlib.results import Store
-
-    return Store(run_dir / "results")

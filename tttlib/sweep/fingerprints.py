@@ -8,12 +8,12 @@ folder `root` and the options `options` and `preprocess` of the loader name data
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tttlib.runtime.files import sha256
 from tttlib.runtime.paths import WEIGHTS, released, weights_file
 
 if TYPE_CHECKING:
@@ -30,27 +30,32 @@ def uses(parameters: Mapping[str, Any]) -> dict[str, str]:
     FileNotFoundError
         For weights that are neither bundled nor a file. Besides, what `data.load` raises for data
         that are unknown, missing or damaged.
+    ValueError
+        For more images than there are.
     """
     fingerprints = {}
     dataset = parameters.get("dataset")
     if isinstance(dataset, str) and dataset:
-        for split in _splits(parameters):
+        named = [v for k, v in parameters.items() if k == "split" or k.endswith("_split")]
+        for split in dict.fromkeys(v for v in named if isinstance(v, str) and v):
             options = dict(parameters.get("options") or {})
             if parameters.get("preprocess"):
                 options["preprocess"] = parameters["preprocess"]
             images_ = images(dataset, split, parameters.get("root") or "", options)
             name = " ".join(["data", dataset, split, *([_text(options)] if options else [])])
             fingerprints[name] = images_.fingerprint
-            _check_size(images_, dataset, split, parameters)
+            n = parameters.get("n_images")  # refused before anything runs
+            if isinstance(n, int) and n > len(images_) and split == parameters.get("split"):
+                has = f"{dataset!r} split {split!r} has {len(images_)}"
+                raise ValueError(f"n_images is {n}, but {has}")
     for name in _names(parameters):
         path = _BUNDLED / f"{name}.safetensors"
         path = path if path.is_file() else weights_file(name)
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in _BUNDLED.glob("*.safetensors")))
             raise FileNotFoundError(f"no weights {name!r}: no such file, and bundled are {known}")
-        fingerprints[f"weights {path.stem}"] = _digest(
-            path, path.stat().st_mtime_ns, path.stat().st_size
-        )
+        state = path.stat()
+        fingerprints[f"weights {path.stem}"] = _digest(path, state.st_mtime_ns, state.st_size)
     return fingerprints
 
 
@@ -92,34 +97,16 @@ def _text(options: Mapping[str, Any] | None) -> str:
     return json.dumps(dict(options or {}), sort_keys=True)
 
 
-def _splits(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each split once."""
-    named = (v for k, v in parameters.items() if k == "split" or k.endswith("_split"))
-    yield from dict.fromkeys(v for v in named if isinstance(v, str) and v)
-
-
 def _names(parameters: Mapping[str, Any]) -> Iterable[str]:
-    """Return each name of weights once."""
+    """Return each name of weights, or of their files, once."""
     named = [v for k, v in parameters.items() if WEIGHTS.fullmatch(k)]
     flat = [n for v in named for n in (v if isinstance(v, list | tuple) else [v])]
-    return dict.fromkeys(f for n in flat if isinstance(n, str) and n for f in _files(n))
-
-
-def _files(name: str) -> list[str]:
-    """Return the files of "PRESET:FILE+HEAD"; another name stands for itself."""
-    parts = released(name)
-    return [name] if parts is None else [part for part in parts[1:] if part]
-
-
-def _check_size(images: ImageSet, dataset: str, split: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse, before anything runs, to take more images than there are."""
-    n = parameters.get("n_images")
-    if isinstance(n, int) and n > len(images) and split == parameters.get("split"):
-        raise ValueError(f"n_images is {n}, but {dataset!r} split {split!r} has {len(images)}")
+    texts = [n for n in flat if isinstance(n, str) and n]
+    # "PRESET:FILE+HEAD" has two files; another name stands for itself
+    return dict.fromkeys(f for n in texts for f in (released(n) or ("", n))[1:] if f)
 
 
 @functools.lru_cache(maxsize=64)
 def _digest(path: Path, changed: int, size: int) -> str:
     """Return 16 hex digits of the file's sha256, as `zoo.weights_hash` does."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256(path)[:16]

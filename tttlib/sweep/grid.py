@@ -61,13 +61,8 @@ class Unit:
         """16 hex digits of experiment, parameters and what it uses; not of the code."""
         from tttlib.results import unit_key
 
-        return unit_key(
-            {
-                "experiment": self.experiment,
-                "parameters": dict(self.parameters),
-                "uses": dict(self.uses),
-            }
-        )
+        named = ("experiment", "parameters", "uses")
+        return unit_key({name: getattr(self, name) for name in named})
 
     @property
     def label(self) -> str:
@@ -108,11 +103,9 @@ def expand(
     if "sweeps" in grid and (len(grid) > 1 or not isinstance(entries, list) or not entries):
         raise ValueError(f"{where}: 'sweeps' is a list of sweeps and stands alone")
     units = [unit for entry in entries for unit in _entry(entry, where, folder)]
-    seen: set[str] = set()
-    for unit in units:
-        if unit.key in seen:
-            raise ValueError(f"{where} has the unit {unit.label!r} twice; name each value once")
-        seen.add(unit.key)
+    if len(by_key := {unit.key: unit for unit in units}) < len(units):
+        twice = next(unit for unit in units if by_key[unit.key] is not unit)
+        raise ValueError(f"{where} has the unit {twice.label!r} twice; name each value once")
     return units
 
 
@@ -139,9 +132,8 @@ def _entry(entry: Any, where: str, folder: Path | None) -> list[Unit]:
         path = find_notebook(str(entry["notebook"]))
         return [of_notebook(path, {**fixed, **one}, one) for one in varied]
     experiment = experiments.find(str(entry["experiment"]), folder)
-    units = [u for one in varied for u in _of_experiment(experiment, {**fixed, **one}, one)]
-    own = ":" in experiment.name and folder is not None
-    return [dataclasses.replace(unit, folder=str(folder)) for unit in units] if own else units
+    own = str(folder) if ":" in experiment.name and folder is not None else ""
+    return [u for one in varied for u in _of_experiment(experiment, {**fixed, **one}, one, own)]
 
 
 def of_notebook(
@@ -170,11 +162,11 @@ def _mapping(entry: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 
 
 def _of_experiment(
-    experiment: experiments.Experiment, given: dict[str, Any], varied: dict[str, Any]
+    experiment: experiments.Experiment, given: dict[str, Any], varied: dict[str, Any], folder: str
 ) -> list[Unit]:
     given = fitting(f"experiment {experiment.name}", experiment.defaults, given)
     parameters = {**experiment.defaults, **given}
     return [
-        Unit(experiment.name, {**parameters, **part}, {**given, **part}, {**varied, **part})
-        for part in experiment.parts(parameters)
+        Unit(experiment.name, {**parameters, **p}, {**given, **p}, {**varied, **p}, folder=folder)
+        for p in experiment.parts(parameters)
     ]

@@ -22,8 +22,10 @@ def run_tasks(
     tasks: Sequence[Task],
     engine: engines.Engine,
     ended: Callable[[dict[str, Any]], None],
-    bar: tqdm,
+    *,
     deaths: int,
+    total: int,
+    **bar_options: Any,
 ) -> None:
     """Keep an engine busy until all tasks have ended.
 
@@ -36,10 +38,12 @@ def run_tasks(
     ended
         Is called with the record of each unit that has ended; done ones come before failed ones.
         What it raises ends the run.
-    bar
-        Shows the progress.
     deaths
         Of a unit's worker, until the unit counts as failed.
+    total
+        Number of units that the progress bar shows; what is no task is done already.
+    bar_options
+        Further options of the bar (tqdm).
 
     Raises
     ------
@@ -48,34 +52,31 @@ def run_tasks(
     """
     waiting, flying = deque(tasks), dict[Any, Task]()
     counted, failed = Counter[str](), 0
-    while waiting or flying:
-        n = min(engine.slots - len(flying), len(waiting))
-        if n > 0 and not (engine.arrays and flying):
-            batch = [waiting.popleft() for _ in range(n)]
-            flying.update(zip(engine.submit(batch), batch, strict=True))
-        _show(bar, failed, min(len(flying), engine.at_once))
-        finished = []
-        try:
-            for future in engine.wait(flying, 1.0):
-                record = _record_of(flying[future], future, engine, counted, deaths)
-                task = flying.pop(future)
-                if record is None:
-                    waiting.appendleft(task)
-                else:
-                    finished.append(record)
-        except engines.EngineLostError as error:
-            raise SweepError(f"{error}; what is done is kept") from error
-        for record in sorted(finished, key=lambda one: one["state"] != records.DONE):
-            if record["state"] == STOPPED:
-                raise SweepError(f"{record['error']}; what is done is kept")
-            failed += record["state"] == records.FAILED
-            ended(record)
-            bar.update(1)
-        _show(bar, failed, min(len(flying), engine.at_once))
-
-
-def _show(bar: tqdm, failed: int, running: int) -> None:
-    bar.set_postfix(failed=failed, running=running, refresh=False)
+    with tqdm(total=total, initial=total - len(tasks), **bar_options) as bar:
+        while waiting or flying:
+            n = min(engine.slots - len(flying), len(waiting))
+            if n > 0 and not (engine.arrays and flying):
+                batch = [waiting.popleft() for _ in range(n)]
+                flying.update(zip(engine.submit(batch), batch, strict=True))
+            finished = []
+            try:
+                for future in engine.wait(flying, 1.0):
+                    record = _record_of(flying[future], future, engine, counted, deaths)
+                    task = flying.pop(future)
+                    if record is None:
+                        waiting.appendleft(task)
+                    else:
+                        finished.append(record)
+            except engines.EngineLostError as error:
+                raise SweepError(f"{error}; what is done is kept") from error
+            for record in sorted(finished, key=lambda one: one["state"] != records.DONE):
+                if record["state"] == STOPPED:
+                    raise SweepError(f"{record['error']}; what is done is kept")
+                failed += record["state"] == records.FAILED
+                ended(record)
+                bar.update(1)
+            running = min(len(flying), engine.at_once)
+            bar.set_postfix(failed=failed, running=running, refresh=False)
 
 
 def _record_of(
@@ -93,15 +94,11 @@ def _record_of(
             return record
         # dask blames all units that a worker held; those that had not begun are innocent
         counted[task.key] += error.times if ours else 1
-        times = counted[task.key]
-        if times < deaths:
+        if (times := counted[task.key]) < deaths:
             return None
         often = f" {times} times" if times > 1 else ""
-        return _failure(
-            task,
-            f"its worker died ({error}){often}: killed from outside, or out of memory; fewer at "
-            "once (--workers 1) need less",
-        )
+        why = "killed from outside, or out of memory; fewer at once (--workers 1) need less"
+        return _failure(task, f"its worker died ({error}){often}: {why}")
 
 
 def _failure(task: Task, error: str) -> dict[str, Any]:
@@ -109,9 +106,8 @@ def _failure(task: Task, error: str) -> dict[str, Any]:
     record = {**task.identity(), **circumstances(), "state": records.FAILED, "error": error}
     record |= {"seconds": None, "traceback": "", "finished": now()}
     try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-        (task.folder / "error.txt").write_text(error, encoding="utf-8")
         records.write(task.folder, record)
+        (task.folder / "error.txt").write_text(error, encoding="utf-8")
     except OSError as problem:
         return {"state": STOPPED, "error": f"cannot write {task.folder}: {problem}"}
     return record

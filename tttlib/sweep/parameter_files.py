@@ -51,23 +51,21 @@ def of_notebook(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _by_name(paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
     declared = {path: declared_parameters(path) for path in paths}
     legal = sorted({name for names in declared.values() for name in names} - {"run_dir"})
-    shares: dict[Path, dict[str, Any]] = {path: {} for path in paths}
-    sections = {}
+    shares: dict[Path, dict[str, Any]] = {
+        path: {name: value for name, value in parameters.items() if name in names}
+        for path, names in declared.items()
+    }
     for name, value in parameters.items():
-        if (section := _SECTION.fullmatch(name)) is not None:
-            sections[section[1]] = value
-        elif name not in legal:
-            raise ValueError(f"no notebook has a parameter {name!r}; they have {', '.join(legal)}")
-        else:
-            for path in paths:
-                if name in declared[path]:
-                    shares[path][name] = value
-    for name, section_values in sections.items():
-        matching = [path for path in paths if path.stem.startswith(name)]
-        if len(matching) != 1 or not isinstance(section_values, Mapping):
+        if (section := _SECTION.fullmatch(name)) is None:
+            if name not in legal:
+                known = ", ".join(legal)
+                raise ValueError(f"no notebook has a parameter {name!r}; they have {known}")
+            continue
+        matching = [path for path in paths if path.stem.startswith(section[1])]
+        if len(matching) != 1 or not isinstance(value, Mapping):
             known = ", ".join(path.stem for path in paths)
             raise ValueError(
-                f"'notebook {name}' needs lines 'name: value' for one notebook; there are {known}"
+                f"{name!r} needs lines 'name: value' for one notebook; there are {known}"
             )
-        shares[matching[0]].update(section_values)
+        shares[matching[0]].update(value)
     return shares

@@ -26,22 +26,16 @@ def declared_parameters(path: str | Path) -> dict[str, str]:
         If the file is missing, is no notebook, or has not exactly one cell tagged `parameters`.
     """
     path = Path(path)
-    tagged = [
-        cell
-        for cell in notebook_cells(path)
-        if "parameters" in cell.get("metadata", {}).get("tags", [])
-    ]
+    cells = notebook_cells(path)
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{path.name} has {len(tagged)} cells tagged 'parameters', needs one")
     declared: dict[str, str] = {}
     for statement in ast.parse("".join(tagged[0]["source"])).body:
-        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets, value = [statement.target], statement.value
-        elif isinstance(statement, ast.Assign):
-            targets, value = list(statement.targets), statement.value  # type: ignore[arg-type]
-        else:
-            continue
-        declared |= {t.id: ast.unparse(value) for t in targets if isinstance(t, ast.Name)}
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            source = ast.unparse(statement.value)
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            declared |= {t.id: source for t in targets if isinstance(t, ast.Name)}
     return declared
 
 
@@ -100,11 +94,9 @@ def fitting(taker: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) 
     fitted = {}
     for name, value in values.items():
         if name not in defaults:
-            shown = {n: d if isinstance(d, Source) else repr(d) for n, d in defaults.items()}
-            legal = (f"{n} = {default}" for n, default in shown.items())
-            raise ValueError(
-                f"{taker} has no parameter {name!r}; it has (with defaults) {', '.join(legal)}"
-            )
+            each = (f"{n} = {d if isinstance(d, Source) else repr(d)}" for n, d in defaults.items())
+            legal = f"it has (with defaults) {', '.join(each)}"
+            raise ValueError(f"{taker} has no parameter {name!r}; {legal}")
         default = defaults[name]
         if not isinstance(default, Source) and not _fits(value, default):
             raise ValueError(
@@ -120,9 +112,6 @@ def _fits(value: Any, default: Any) -> bool:
     if default is None or value is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple)
-    return isinstance(value, type(default))
+        return type(value) is type(default)
+    kinds = {float: (int, float), list: (list, tuple), tuple: (list, tuple)}
+    return isinstance(value, kinds.get(type(default), type(default)))

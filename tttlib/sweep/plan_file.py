@@ -35,9 +35,8 @@ def read_plan(out: str | Path) -> dict[str, Any]:
         plan = json.loads(path.read_text(encoding="utf-8"))
         if not all(isinstance(unit["label"], str) and unit["key"] for unit in plan["units"]):
             raise ValueError("units without a name")
-        return {"sources": plan.get("sources", {})} | {
-            n: plan[n] for n in ("units", "uses", "runs")
-        }
+        needed = {name: plan[name] for name in ("units", "uses", "runs")}
+        return {**needed, "sources": plan.get("sources", {})}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no sweep in {out}: it has no {_NAME}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -76,7 +75,7 @@ def write_plan(
     known = earlier_plan(out)
     names = ("key", "label", "experiment", "parameters", "varied")
     plan = {
-        "units": [{name: _plain(getattr(unit, name)) for name in names} for unit in units],
+        "units": [{name: getattr(unit, name) for name in names} for unit in units],
         "uses": {**known["uses"], **_all_uses(units)},
         "sources": {**known["sources"], **sources},
         "runs": [*known["runs"], run],
@@ -85,10 +84,6 @@ def write_plan(
         records.write_json(out / _NAME, plan)
     except OSError as error:
         raise ValueError(f"cannot write {out}: {error.strerror}; name another folder") from error
-
-
-def _plain(value: str | Mapping[str, Any]) -> Any:
-    return value if isinstance(value, str) else dict(value)
 
 
 def _all_uses(units: Sequence[Unit]) -> dict[str, str]:

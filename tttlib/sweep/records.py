@@ -9,7 +9,6 @@ session  the sweep that ran it, code the version of this package, error and trac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,13 +16,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tttlib.runtime.files import atomic_write
+from tttlib.runtime.files import sha256
+from tttlib.runtime.files import write as write_file
 
 log = logging.getLogger(__name__)
 
 DONE, FAILED, RUNNING = "done", "failed", "running"
 _NAME = "unit.json"
-_TEXTS = ("key", "label", "session", "code")
+_TEXTS: dict[str, type] = dict.fromkeys(("key", "label", "session", "code"), str)
+_NEEDED: dict[str, dict[str, type]] = {  # besides these texts
+    DONE: {"files": dict}, FAILED: {"error": str}, RUNNING: {},
+}  # fmt: skip
 _LONGEST = 20_000  # characters of a text that is kept
 
 
@@ -32,12 +35,8 @@ def read(folder: Path) -> dict[str, Any] | None:
     path = folder / _NAME
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if (
-            record["state"] in (DONE, FAILED, RUNNING)
-            and all(isinstance(record[name], str) for name in _TEXTS)
-            and (record["state"] != DONE or isinstance(record["files"], dict))
-            and (record["state"] != FAILED or isinstance(record["error"], str))
-        ):
+        needed = {**_TEXTS, **_NEEDED[record["state"]]}
+        if all(isinstance(record[name], kind) for name, kind in needed.items()):
             return record
     except FileNotFoundError:
         return None
@@ -53,9 +52,8 @@ def write(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file under a temporary name and rename it."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    """Write a JSON file, whole or not at all."""
+    write_file(path, json.dumps(value, indent=1))
 
 
 def printable(text: str, longest: int = _LONGEST) -> str:
@@ -69,20 +67,15 @@ def printable(text: str, longest: int = _LONGEST) -> str:
 
 def hashes(folder: Path) -> dict[str, str]:
     """Return the sha256 of every result file and executed notebook of a unit, by name."""
-    results = {path.name: path for path in sorted((folder / "results").glob("*.parquet"))}
-    executed = {f"notebooks/{p.name}": p for p in sorted((folder / "notebooks").glob("*.ipynb"))}
-    return {name: sha256(path) for name, path in {**results, **executed}.items()}
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    results = {path.name: sha256(path) for path in sorted(folder.glob("results/*.parquet"))}
+    executed = sorted(folder.glob("notebooks/*.ipynb"))
+    return results | {f"notebooks/{path.name}": sha256(path) for path in executed}
 
 
 def unfit_files(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     """Return those files of a done unit that are gone, or are not what they were."""
-    paths = {_path(folder, name): digest for name, digest in record["files"].items()}
+    named = record["files"].items()
+    paths = {folder / (n if "/" in n else f"results/{n}"): digest for n, digest in named}
     return [p for p, digest in paths.items() if not p.is_file() or sha256(p) != digest]
 
 
@@ -94,7 +87,3 @@ def set_aside(folder: Path, paths: list[Path]) -> None:
         if there:
             os.replace(path, path.with_name(f"{path.name}.damaged"))
     (folder / _NAME).unlink()
-
-
-def _path(folder: Path, name: str) -> Path:
-    return folder / name if "/" in name else folder / "results" / name

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from tttlib.runtime.clock import now
 from tttlib.sweep import code_identity, engines, fingerprints, folder_lock, records
@@ -114,8 +112,7 @@ def run_sweep(
     """
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-    units = read_grid(grid) if isinstance(grid, str | Path) else list(grid)
-    out = Path(out).resolve()
+    out, units = Path(out).resolve(), read_grid(grid) if isinstance(grid, str | Path) else grid
     with _held(out):
         units = identified(units)
         check_unchanged(out, units)
@@ -128,16 +125,10 @@ def run_sweep(
         run = {"engine": engine, "workers": workers, "host": platform.node()}
         write_plan(out, units, tables, {**run, "code": code_version(), "started": now()})
         if todo:
-            bar = tqdm(
-                total=len(units),
-                initial=len(units) - len(todo),
-                desc="sweep",
-                unit="unit",
-                disable=not progress,
-            )
             where: dict[str, Any] = {"workers": workers, "address": address, "options": options}
-            with bar, engines.using(engine, folder=out, deaths=DEATHS, **where) as opened:
-                run_tasks(todo, opened, summary.count, bar, DEATHS)
+            bar: dict[str, Any] = {"desc": "sweep", "unit": "unit", "disable": not progress}
+            with engines.using(engine, folder=out, deaths=DEATHS, **where) as opened:
+                run_tasks(todo, opened, summary.count, deaths=DEATHS, total=len(units), **bar)
             _check_on_disk(out, tasks)
     return summary
 
@@ -145,14 +136,9 @@ def run_sweep(
 def identified(units: Sequence[Unit]) -> list[Unit]:
     """Return the units with fingerprints of what they use; every thing is looked at once."""
     fingerprints.forget()
-    known: dict[str, dict[str, str]] = {}
-    with_uses: list[Unit] = []
-    for unit in units:
-        same = fingerprints.signature(unit.parameters)
-        if same not in known:
-            known[same] = fingerprints.uses(unit.parameters)
-        with_uses.append(unit.using(known[same]))
-    return with_uses
+    alike = {fingerprints.signature(unit.parameters): unit.parameters for unit in units}
+    uses = {signature: fingerprints.uses(parameters) for signature, parameters in alike.items()}
+    return [unit.using(uses[fingerprints.signature(unit.parameters)]) for unit in units]
 
 
 def tasks_of(
@@ -220,8 +206,7 @@ def _refusal(out: Path, stale: Sequence[Task], tables: Mapping[str, Mapping[str,
 
 def _check_on_disk(out: Path, tasks: Sequence[Task]) -> None:
     """Raise SweepError when units that ended well are no longer on the disk."""
-    gone = [task.unit.label for task in tasks if judge(task)[0] not in ("done", "failed")]
-    if gone:
+    if gone := [task.unit.label for task in tasks if judge(task)[0] not in ("done", "failed")]:
         raise SweepError(
             f"{len(gone)} of {len(tasks)} units are no longer whole in {out} (the first: "
             f"{gone[0]}): something else deletes or changes files there; the same command runs "
@@ -234,10 +219,9 @@ def _held(out: Path) -> Iterator[None]:
     """Hold the sweep's folder: made, writable and ours alone."""
     try:
         (out / "units").mkdir(parents=True, exist_ok=True)
-        lock = folder_lock.held(out)
-        if lock is not None:
-            (out / "units" / f".probe.{os.getpid()}").write_text("writable")
-            (out / "units" / f".probe.{os.getpid()}").unlink()
+        if (lock := folder_lock.held(out)) is not None:
+            with tempfile.TemporaryFile(dir=out / "units") as probe:
+                probe.write(b"writable")
     except OSError as error:
         raise ValueError(f"cannot write {out}: {error.strerror}; name another folder") from error
     if lock is None:

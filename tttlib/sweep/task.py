@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tttlib.runtime.files import sha256
 from tttlib.sweep import code_identity, experiments, records
 from tttlib.sweep.grid import Unit
 from tttlib.sweep.notebooks import find_notebook
@@ -62,16 +63,10 @@ class Task:
 
     def identity(self) -> dict[str, Any]:
         """Return what a record says of the task."""
-        return {
-            "key": self.key,
-            "label": self.unit.label,
-            "experiment": self.unit.experiment,
-            "parameters": dict(self.unit.parameters),
-            "uses": dict(self.unit.uses),
-            "sources": self.sources,
-            "session": self.session,
-            "notebook_sha256": self.notebook_sha256,
-        }
+        of_unit = ("label", "experiment", "parameters", "uses")
+        own = ("key", "sources", "session", "notebook_sha256")
+        said = {name: getattr(self.unit, name) for name in of_unit}
+        return said | {name: getattr(self, name) for name in own}
 
     def same_code(self, record: Mapping[str, Any]) -> bool:
         """Return whether the rows of a record can be used: they come from the same sources.
@@ -96,7 +91,7 @@ def make_task(unit: Unit, folder: Path, session: str, **terms: Any) -> Task:
     """Return a unit as a task; `terms` are the other fields of `Task`."""
     terms = {"run_dir": folder, "grace": GRACE, "host": platform.node(), **terms}
     if unit.notebook:
-        terms["notebook_sha256"] = records.sha256(Path(unit.notebook))
+        terms["notebook_sha256"] = sha256(Path(unit.notebook))
     return Task(unit=unit, key=unit.key, folder=folder, session=session, **terms)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tttlib.sweep import records
 from tttlib.sweep.plan_file import read_plan
 from tttlib.sweep.sweeps import unit_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 _CODE = ("code", "sources")
@@ -35,16 +35,17 @@ def load(out: str | Path) -> pd.DataFrame:
     ValueError
         For a damaged or missing file of a done unit.
     """
+    import pyarrow as pa  # here: it and pandas take a second to import
+
     from tttlib import results
+    from tttlib.results.result_file import joined
 
     out = Path(out)
     parts: list[pd.DataFrame] = []
-    versions: dict[str, int] = {}
     seen: dict[str, pd.DataFrame] = {}
-    listed = read_plan(out)["units"]
-    done = list(_done(out, listed))
-    for key, record in done:
-        versions[record["code"]] = versions.get(record["code"], 0) + 1
+    found = {unit["key"]: _record(out, unit) for unit in read_plan(out)["units"]}
+    done = {key: record for key, record in found.items() if record["state"] == records.DONE}
+    for key, record in done.items():
         if unfit := records.unfit_files(unit_folder(out, key), record):
             raise ValueError(f"{unfit[0]} is damaged or gone; the same sweep computes it again")
         folder = unit_folder(out, key) / "results"
@@ -55,24 +56,18 @@ def load(out: str | Path) -> pd.DataFrame:
             if (first := seen.setdefault(str(name), group)) is group:
                 parts.append(group.assign(sweep_unit=key, **code))
             elif not _equal(first, group):
-                log.warning(
-                    "result %s differs between units of %s; the first one counts", name, out
-                )
-    if len(done) < len(listed):
-        log.warning("%s: %d of %d units are not done", out, len(listed) - len(done), len(listed))
+                said = "result %s differs between units of %s; the first one counts"
+                log.warning(said, name, out)
+    if len(done) < len(found):
+        log.warning("%s: %d of %d units are not done", out, len(found) - len(done), len(found))
+    versions = Counter(record["code"] for record in done.values())
     if len(versions) > 1:
         counts = ", ".join(f"{code} ({n} units)" for code, n in sorted(versions.items()))
         log.warning("the rows of %s mix versions of the code: %s", out, counts)
     if not parts:
         raise FileNotFoundError(f"no done unit of {out} has result rows")
     tables = [pa.Table.from_pandas(part, preserve_index=False) for part in parts]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"units of {out} have columns of one name and different types ({error}); "
-            "load the results of their folders one by one"
-        ) from error
+    return joined(tables, str(out), "load the results of their folders one by one")
 
 
 def overview(out: str | Path) -> pd.DataFrame:
@@ -81,20 +76,18 @@ def overview(out: str | Path) -> pd.DataFrame:
     The state is "open" for a unit without a record, "running" for one that was started last. The
     column `sources` stands for the content of the source files that the unit used.
     """
-    out = Path(out)
+    import pandas as pd
+
     rows = []
     for unit in read_plan(out)["units"]:
-        record: dict[str, Any] = records.read(unit_folder(out, unit["key"])) or {"state": "open"}
+        record = _record(Path(out), unit)
         shown = {name: record.get(name) for name in _STATE}
         rows.append({"key": unit["key"], "label": unit["label"], **shown})
     return pd.DataFrame(rows)
 
 
-def _done(out: Path, units: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for unit in units:
-        record = records.read(unit_folder(out, unit["key"]))
-        if record is not None and record["state"] == records.DONE:
-            yield unit["key"], record
+def _record(out: Path, unit: dict[str, Any]) -> dict[str, Any]:
+    return records.read(unit_folder(out, unit["key"])) or {"state": "open"}
 
 
 def _equal(a: pd.DataFrame, b: pd.DataFrame) -> bool:

@@ -17,13 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tttlib.runtime.clock import now
+from tttlib.runtime.files import sha256
 from tttlib.sweep import code_identity, experiments, fingerprints, folder_lock, notebooks, records
-from tttlib.sweep.interruptions import (
-    UnitTimeoutError,
-    deadline,
-    noting_ctrl_c,
-    where_threads_are,
-)
+from tttlib.sweep.interruptions import UnitTimeoutError, deadline, noting_ctrl_c, where_threads_are
 from tttlib.sweep.task import Task, notebook_of, sources_of
 
 STOPPED = "stopped"
@@ -79,10 +75,9 @@ def code_version() -> str:
 
 def _set_results_aside(folder: Path) -> None:
     """Rename results/, whose rows are those of other code, so that none of them is used again."""
-    results = folder / "results"
-    if results.is_dir():
+    if (folder / "results").is_dir():
         number = 1 + sum(1 for _ in folder.glob("results.old*"))
-        os.replace(results, folder / f"results.old{number}")
+        os.replace(folder / "results", folder / f"results.old{number}")
 
 
 def _run(task: Task, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +114,7 @@ def _run(task: Task, record: Mapping[str, Any]) -> dict[str, Any]:
         except BaseException as error:  # SystemExit of a script, too: the sweep goes on
             if isinstance(error, KeyboardInterrupt) and pressed.is_set():
                 raise
-            line = _first_line(error)
+            line = next(iter(_text(error).splitlines()), "")
             if _unwritable(error):
                 return {"state": STOPPED, "error": f"cannot write {task.folder}: {line}"}
             return failed(f"{type(error).__name__}: {line}", traceback.format_exc())
@@ -136,17 +131,12 @@ def _execute(task: Task) -> dict[str, Any]:
         from tqdm import tqdm
 
         tqdm.set_lock(threading.RLock())
-    executed = notebooks.run_notebook(
-        notebook_of(unit),
-        task.run_dir / "notebooks",
-        {**unit.given, "run_dir": str(task.run_dir)},
-        progress=task.progress,
-        line=task.line,
-    )
-    if task.run_dir == task.folder:
-        files = records.hashes(task.folder)
-    else:  # results are shared with other notebooks
-        files = {f"notebooks/{executed.name}": records.sha256(executed)}
+    given, path = {**unit.given, "run_dir": str(task.run_dir)}, notebook_of(unit)
+    how: dict[str, Any] = {"progress": task.progress, "line": task.line}
+    executed = notebooks.run_notebook(path, task.run_dir / "notebooks", given, **how)
+    files = records.hashes(task.folder)
+    if task.run_dir != task.folder:  # results are shared with other notebooks
+        files = {f"notebooks/{executed.name}": sha256(executed)}
     return {"files": files, "peak_memory_bytes": _peak_memory_of_children()}
 
 
@@ -157,8 +147,8 @@ def _check_uses(task: Task) -> None:
     """
     here, unit = platform.node(), task.unit
     if unit.uses and task.host != here:
-        changed = fingerprints.difference(unit.uses, fingerprints.uses(unit.parameters))
-        if changed:
+        now_used = fingerprints.uses(unit.parameters)
+        if changed := fingerprints.difference(unit.uses, now_used):
             raise ValueError(f"{here} has other files than {task.host}: {changed}")
     if not task.sources:
         return
@@ -168,8 +158,7 @@ def _check_uses(task: Task) -> None:
             raise ValueError(f"{here} has other code than {task.host}: check out the same")
         raise CodeChangedError("source files were edited while the sweep ran")
     if not unit.notebook:  # a notebook's kernel is always fresh
-        older = {name: value for name, value in _loaded.items() if name in table}
-        if changed := code_identity.changed(older, {name: table[name] for name in older}):
+        if changed := code_identity.edited(_loaded, table):
             raise ValueError(f"this worker on {here} still has older code: {changed}; restart it")
         _loaded.update(table)
 
@@ -201,16 +190,11 @@ def _peak_memory_of_children() -> int | None:
 def _unwritable(error: BaseException | None) -> bool:
     """Whether a full or read-only disk is at the bottom of it; a notebook says so in words."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            return True
-        if any(f"[Errno {code}]" in _text(error)[:10_000] for code in _UNWRITABLE):
+        text = f"[Errno {getattr(error, 'errno', None)}] {_text(error)[:10_000]}"
+        if any(f"[Errno {code}]" in text for code in _UNWRITABLE):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(_text(error).splitlines()), "")
 
 
 def _text(error: BaseException) -> str:

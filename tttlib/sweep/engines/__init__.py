@@ -7,7 +7,7 @@ opens one and ends its workers, whatever happens.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,11 @@ def using(
     if options and name != "slurm":
         raise ValueError(f"options of jobs are for engine 'slurm', not {name!r}")
     n = workers or default_workers()
-    engine: Engine
-    if name == "serial":
-        engine = Serial()
-    elif name == "local":
-        engine = Local(n)
-    elif name == "dask":
-        engine = Dask(n, address, deaths)
-    else:
-        engine = Slurm(workers, folder, options or {})
-    try:
+    make: dict[str, Callable[[], Engine]] = {
+        "local": lambda: Local(n),
+        "dask": lambda: Dask(n, address, deaths),
+        "slurm": lambda: Slurm(workers, folder, options or {}),
+        "serial": Serial,
+    }
+    with contextlib.closing(make[name]()) as engine:
         yield engine
-    finally:
-        engine.close()
