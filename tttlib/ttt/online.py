@@ -16,7 +16,7 @@ from torch import Tensor
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.anchoring import Brakes
 from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
-from tttlib.ttt.batching import fitting
+from tttlib.ttt.batching import fitting, images_at_once
 from tttlib.ttt.entrance import to_network
 from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
 from tttlib.ttt.result import TTTResult
@@ -109,12 +109,14 @@ class _Learner:
         return self._learn(images, torch.stack([stream.draw(number) for stream in self.streams]))
 
     @torch.no_grad()
-    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+    def classify(self, images: Tensor, replica: int = 0) -> Tensor:
         """Return logits [M,C] of images [M,3,H,W] by the weights of a replica as they are."""
         self.brakes.predictor.write_to_model(replica)
         model = self.net.model
         with self.settings.precision(model.mean.device):
-            batches = (to_network(x, model) for x in images.split(batch_size))
+            batches = (
+                to_network(x, model) for x in images.split(images_at_once(model.mean.device))
+            )
             return torch.cat([model.classify(x).float().cpu() for x in batches])
 
     def _learn(self, images: Tensor, orders: Tensor) -> Part:

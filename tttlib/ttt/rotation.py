@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import RotationNet
 from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
+from tttlib.ttt.batching import images_at_once
 from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_steps import RotationSettings, adapt
@@ -259,8 +260,9 @@ class _Learner:
         return adapt(self.net, torch.stack(arrivals), views, self.settings, rates)
 
     @torch.no_grad()
-    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+    def classify(self, images: Tensor, replica: int = 0) -> Tensor:
         """Return logits [M,C] of images [M,3,H,H] by a replica as it is, on the CPU."""
         self.net.write_to_model(replica)
-        batches = (to_network(x, self.net.model) for x in images.split(batch_size))
-        return torch.cat([self.net.model.classify(x).float().cpu() for x in batches])
+        model = self.net.model
+        batches = images.split(images_at_once(model.mean.device))
+        return torch.cat([model.classify(to_network(x, model)).float().cpu() for x in batches])
