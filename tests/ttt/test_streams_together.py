@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,13 +114,16 @@ def test_other_settings_take_their_turns(
     several = calls((2, 2, 2, 2, 2))
     several[1]["steps"] = 1
     several[2]["evaluate_at"] = (0, 1, 2)  # as the default
-    streams = [arrivals.OnlineStream(torch.zeros(2), lambda i: i, None, k) for k in "ababa"]
-    assert arrivals.stacks_of(streams) == [[0, 2, 4], [1, 3]]
-    assert arrivals.stacks_of(streams, 2) == [[0, 2], [4], [1, 3]]
+    streams = [
+        arrivals.OnlineStream(torch.zeros(n), lambda i: i, SimpleNamespace(lr=lr), kind)
+        for kind, n, lr in [("a", 2, 0.2), ("b", 3, 0.1), ("a", 3, 0.1), ("b", 3, 0), ("a", 2, 0.1)]
+    ]
+    assert arrivals.stacks_of(streams) == [[2, 4, 0], [3, 1]]
+    assert arrivals.stacks_of(streams, 2) == [[2, 4], [0], [3, 1]]
     replicas: list[int] = []
-    stack = {"mae": "StackedAutoencoder", "rotation": "StackedRotationNet"}
-    where = ttt.online if module is ttt else rotation
-    name = stack["mae" if module is ttt else "rotation"]
+    where, name = (rotation, "StackedRotationNet")
+    if module is ttt:
+        where, name = (ttt.online, "StackedAutoencoder")
     original = getattr(where, name)
     monkeypatch.setattr(
         where, name, lambda net, names, n: replicas.append(n) or original(net, names, n)

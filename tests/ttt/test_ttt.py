@@ -219,10 +219,10 @@ def test_the_number_of_images_at_once_changes_no_bit(optimizer: str, batch_size:
     """On the CPU in float32, for networks and masks of the study (tiny products may sum in another
     order when they get other numbers of rows: within 1e-5 then)."""
     net = zoo.load("mae-scenes")
-    x = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     settings = {"optimizer": optimizer, "batch_size": batch_size, "lr": 1e-3, "steps": 2}
-    expected = run(net, x, parallel=7, **settings)
-    for parallel in (1, 2, 3, "auto"):
+    expected = run(net, x, parallel=5, **settings)
+    for parallel in (1, 2, "auto"):  # 2: the last stack is smaller
         assert_equal(run(net, x, parallel=parallel, **settings), expected, atol=0)
 
 

@@ -18,6 +18,7 @@ from tttlib.evaluate.matching_ttt import check_autoencoder
 from tttlib.evaluate.unit_rows import latent_rows, stream_of
 from tttlib.models import MaskedAutoencoder
 from tttlib.runtime.devices import best_device
+from tttlib.ttt.batching import images_at_once
 
 LAST = "norm"
 """The layer that the head reads: after all blocks and the last norm."""
@@ -50,7 +51,7 @@ def layer_latents(
     severity: float = 5,
     seed: int = 0,
     layers: Sequence[str] = (),
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the CLS tokens after some layers, for every image under every domain.
 
@@ -67,7 +68,7 @@ def layer_latents(
     layers
         Names of layers, all by default; see `layer_names`.
     batch_size
-        The number of images in a forward pass.
+        The number of images in a forward pass; None chooses a fast one.
 
     Returns
     -------
@@ -87,7 +88,8 @@ def layer_latents(
     modules[LAST] = model.norm
     tokens, rows = [], []
     with _recorded([modules[name] for name in names]) as outputs:
-        for batch in stream_of(dataset, domains, severity, seed, batch_size):
+        size = batch_size or images_at_once(device)
+        for batch in stream_of(dataset, domains, severity, seed, size):
             outputs.clear()
             model.tokens(batch.images.to(device))
             tokens.append(torch.stack(outputs, 1).float().cpu().numpy())
@@ -118,7 +120,7 @@ def latents(
     *,
     severity: float = 5,
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the CLS latents [N,D] after the last norm, and their rows, as `layer_latents` does."""
     tokens, rows = layer_latents(
@@ -209,13 +211,14 @@ def adapted_latents(
     model = model.to(best_device())
     arrival = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     order = arrival if online else torch.arange(len(dataset))
+    times = [settings["steps"]] if online else [0, settings["steps"]]
     parts: dict[str, list[np.ndarray]] = {}
     rows = []
     for batch in stream_of(dataset, domains, severity, seed, len(dataset)):
         net = copy.deepcopy(model) if online else model
         result = ttt.run(
             net, batch.images[order], ids=dataset.ids[order], seed=seed, online=online,
-            record_latents=True, evaluate_at=[0, settings["steps"]], **settings,
+            record_latents=True, evaluate_at=times, **settings,
         )  # fmt: skip
         assert result.latents is not None
         states = {"before": result.latents[:, 0], "after": result.latents[:, -1]}
@@ -231,7 +234,9 @@ def adapted_latents(
 
 
 @torch.no_grad()
-def _encoded(model: MaskedAutoencoder, images: Tensor, size: int = 250) -> Tensor:
+def _encoded(model: MaskedAutoencoder, images: Tensor) -> Tensor:
     device = model.cls_token.device
     model.eval()
-    return torch.cat([model.encode(x.to(device)).float().cpu() for x in images.split(size)])
+    return torch.cat(
+        [model.encode(x.to(device)).float().cpu() for x in images.split(images_at_once(device))]
+    )

@@ -23,6 +23,7 @@ from tttlib.evaluate.unit_rows import (
 )
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
+from tttlib.ttt.batching import images_at_once
 
 IMAGES_PER_UNIT = 100
 PROTOCOL = {
@@ -144,9 +145,13 @@ def predict(
     *,
     severity: float = 5,
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Return the rows of `source` for all images under one domain after the other."""
+    """Return the rows of `source` for all images under one domain after the other.
+
+    They do not depend on the `batch_size`; None chooses a fast one.
+    """
+    batch_size = batch_size or images_at_once(best_device())
     return source(model, stream_of(dataset, domains, severity, seed, batch_size))
 
 

@@ -31,7 +31,7 @@ class OnlineStream:
     settings
         How to adapt.
     kind
-        Its settings without those that the streams of one stack need not share.
+        Equal for streams that may share a stack.
     heldout
         Images [M,3,H,W] to evaluate every `settings.evaluate_every` arrivals and at the end.
     """
@@ -46,6 +46,8 @@ class OnlineStream:
 class Learner(Protocol):
     """Weights that learn from S streams, the longest first; replica s has those of stream s."""
 
+    streams: list[OnlineStream]
+
     def narrow(self, replicas: int) -> None:
         """Go on with the first `replicas` streams alone."""
 
@@ -56,16 +58,11 @@ class Learner(Protocol):
         """Return logits [M,C] of images [M,3,H,W] by one replica as it is."""
 
 
-def longest_first(streams: Sequence[OnlineStream]) -> list[int]:
-    """Return the numbers of the streams in the order of a stack; equal rates are neighbours."""
-    return sorted(
-        range(len(streams)),
-        key=lambda s: (-len(streams[s].images), streams[s].settings.lr),
-    )
-
-
 def stacks_of(streams: Sequence[OnlineStream], most: int = _STACK) -> list[list[int]]:
-    """Return the numbers of streams of one kind together, at most `most` in a stack."""
+    """Return the numbers of streams of one kind together, the longest first, at most `most` each.
+
+    Streams with equal learning rates are neighbours where their lengths allow.
+    """
     kinds: list[object] = []
     groups: list[list[int]] = []
     for number, stream in enumerate(streams):
@@ -73,14 +70,16 @@ def stacks_of(streams: Sequence[OnlineStream], most: int = _STACK) -> list[list[
             kinds.append(stream.kind)
             groups.append([])
         groups[kinds.index(stream.kind)].append(number)
+    for group in groups:
+        group.sort(key=lambda s: (-len(streams[s].images), streams[s].settings.lr))
     most = max(1, min(most, _STACK))
     return [group[i : i + most] for group in groups for i in range(0, len(group), most)]
 
 
-def advance(
-    learner: Learner, streams: Sequence[OnlineStream], times: tuple[int, ...], progress: bool
-) -> Iterator[tuple[int, TTTResult]]:
+def advance(learner: Learner, progress: bool) -> Iterator[tuple[int, TTTResult]]:
     """Let the learner meet all arrivals; yield the number and the result of a stream as it ends."""
+    streams = list(learner.streams)
+    times = streams[0].settings.times
     parts: list[list[tuple[Tensor, ...]]] = [[] for _ in streams]
     evaluations = [HeldOut() for _ in streams]
 

@@ -120,6 +120,15 @@ def activations(model: MaskedAutoencoder, visible: int) -> int:
     return model.cls_token.element_size() * numbers
 
 
+def images_at_once(device: torch.device) -> int:
+    """Return how many images to classify in a batch, where nothing is learned from them.
+
+    On a CPU, small networks answer up to 1.4 times as fast when the activations fit its caches; no
+    bit of the logits depends on it there.
+    """
+    return 64 if device.type == "cpu" else 250
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes that can still be allocated on a device."""
     if device.type == "cuda":

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.ttt.anchoring import Brakes
-from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
-from tttlib.ttt.batching import fitting
+from tttlib.ttt.arrivals import OnlineStream, advance, stacks_of
+from tttlib.ttt.batching import fitting, images_at_once
 from tttlib.ttt.entrance import to_network
 from tttlib.ttt.loop import Part, adapt, predictions, tokens_of
 from tttlib.ttt.result import TTTResult
@@ -28,8 +28,11 @@ from tttlib.ttt.stacked import StackedAutoencoder
 def stream_of(
     images: Tensor, masks: MaskOrders, settings: Settings, heldout: Tensor | None
 ) -> OnlineStream:
-    """Return what arrives and how to adapt to it; a stack shares all but rates and seeds."""
-    kind = replace(
+    """Return what arrives and how to adapt to it; a stack shares all but rates and seeds.
+
+    A stream with pixels that are not finite, which will fail, is of a kind of its own.
+    """
+    kind: object = replace(
         settings,
         lr=0.0,
         seed=0,
@@ -38,15 +41,15 @@ def stream_of(
         evaluate_every=1,
         progress=False,
     )
+    kind = kind if torch.isfinite(images).all() else object()
     return OnlineStream(images, lambda i: masks[i : i + 1][0], settings, kind, heldout)
 
 
 def run_online(model: MaskedAutoencoder, stream: OnlineStream) -> TTTResult:
     """Adapt `model` to the arrivals one after the other; weights and momenta stay."""
     learner = _Alone(model, [stream])
-    settings = stream.settings
     try:
-        ((_, result),) = advance(learner, [stream], settings.times, settings.progress)
+        ((_, result),) = advance(learner, stream.settings.progress)
     finally:
         learner.brakes.predictor.write_to_model()
     return result
@@ -60,28 +63,25 @@ def run_together(
     A stream with a failure is run alone from its start: it may have to take steps back or start
     again from the source, which the others on its stack do not.
     """
-    sound = [s for s, stream in enumerate(streams) if torch.isfinite(stream.images).all()]
-    stacks = stacks_of([streams[s] for s in sound], fitting(model, streams[0].settings))
-    groups = [[sound[i] for i in stack] for stack in stacks]
-    alone = [s for s in range(len(streams)) if s not in sound]
-    for group in groups:
-        if len(group) == 1:
-            alone += group
-            continue
-        order = [group[i] for i in longest_first([streams[s] for s in group])]
-        stack = [streams[s] for s in order]
-        learner = _Together(copy.deepcopy(model), stack)
-        for i, result in advance(learner, stack, stack[0].settings.times, progress):
-            if result.failed.any():
-                alone.append(order[i])
-            else:
-                yield order[i], result
-    for s in alone:
-        yield s, run_online(copy.deepcopy(model), streams[s])
+    most = min((fitting(model, stream.settings) for stream in streams), default=1)
+    for group in stacks_of(streams, most):
+        alone = group if len(group) == 1 else []
+        if not alone:
+            learner = _Learner(copy.deepcopy(model), [streams[s] for s in group])
+            for i, result in advance(learner, progress):
+                if result.failed.any():
+                    alone.append(group[i])
+                else:
+                    yield group[i], result
+        for s in alone:
+            yield s, run_online(copy.deepcopy(model), streams[s])
 
 
 class _Learner:
-    """The weights of S streams, with what updates, brakes and reads them."""
+    """The weights of S streams, with what updates, brakes and reads them.
+
+    What a stream gets that fails is not meant to be used; see `_Alone`.
+    """
 
     def __init__(self, model: MaskedAutoencoder, streams: Sequence[OnlineStream]) -> None:
         self.streams = list(streams)
@@ -102,25 +102,30 @@ class _Learner:
 
     def learn(self, number: int) -> Part:
         """Adapt to an arrival of every stream."""
+        return self._steps(*self._arrivals(number))
+
+    def _arrivals(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return images [S,3,H,W] and patch orders [S,steps,b,L], ready to adapt to."""
         if self.settings.reset_optimizer:
             self.optimizer.restart()
         model = self.net.model
         images = torch.stack([to_network(stream.images[number], model) for stream in self.streams])
-        return self._learn(images, torch.stack([stream.draw(number) for stream in self.streams]))
+        return images, torch.stack([stream.draw(number) for stream in self.streams])
 
     @torch.no_grad()
-    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+    def classify(self, images: Tensor, replica: int = 0) -> Tensor:
         """Return logits [M,C] of images [M,3,H,W] by the weights of a replica as they are."""
         self.brakes.predictor.write_to_model(replica)
         model = self.net.model
         with self.settings.precision(model.mean.device):
-            batches = (to_network(x, model) for x in images.split(batch_size))
+            batches = (
+                to_network(x, model) for x in images.split(images_at_once(model.mean.device))
+            )
             return torch.cat([model.classify(x).float().cpu() for x in batches])
 
-    def _learn(self, images: Tensor, orders: Tensor) -> Part:
-        raise NotImplementedError
-
-    def _steps(self, images: Tensor, orders: Tensor, undo: Callable[[], None]) -> Part:
+    def _steps(
+        self, images: Tensor, orders: Tensor, undo: Callable[[], None] = lambda: None
+    ) -> Part:
         return adapt(
             self.net,
             self.optimizer,
@@ -133,13 +138,6 @@ class _Learner:
         )
 
 
-class _Together(_Learner):
-    """Several streams without a failure; what a failed one gets is not meant to be used."""
-
-    def _learn(self, images: Tensor, orders: Tensor) -> Part:
-        return self._steps(images, orders, lambda: None)
-
-
 class _Alone(_Learner):
     """One stream, with what is needed to take back the steps on one image."""
 
@@ -147,11 +145,12 @@ class _Alone(_Learner):
         super().__init__(model, streams)
         self.before = self.brakes.fresh_copy()
 
-    def _learn(self, images: Tensor, orders: Tensor) -> Part:
+    def learn(self, number: int) -> Part:
         """Adapt to one image [1,3,H,W]; a failure leaves the weights before it, or the source's."""
-        if not torch.isfinite(images).all():
-            return self._skip(images)
-        part = self._adapt(images, orders)
+        image, orders = self._arrivals(number)
+        if not torch.isfinite(image).all():
+            return self._skip(image)
+        part = self._adapt(image, orders)
         if not part[2]:
             return part
         if torch.isfinite(part[0][0, 0]):  # its own updates made the weights bad
@@ -159,7 +158,7 @@ class _Alone(_Learner):
             return part
         self.brakes.reset()  # the weights it met were already beyond use
         self.optimizer.restart()
-        part = self._adapt(images, orders)
+        part = self._adapt(image, orders)
         if part[2]:
             self._take_back()
         return (*part[:2], torch.ones(1, dtype=torch.bool), *part[3:])

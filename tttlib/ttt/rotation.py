@@ -26,7 +26,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tttlib.models.rotation_net import RotationNet
-from tttlib.ttt.arrivals import OnlineStream, advance, longest_first, stacks_of
+from tttlib.ttt.arrivals import OnlineStream, advance, stacks_of
+from tttlib.ttt.batching import images_at_once
 from tttlib.ttt.entrance import check_inputs, to_network
 from tttlib.ttt.result import HeldOut, TTTResult, join
 from tttlib.ttt.rotation_steps import RotationSettings, adapt
@@ -127,7 +128,7 @@ def run(
     check_heldout(heldout, online, evaluate_every)
     if online:
         learner = _Learner(model, [_stream_of(images, ids, settings, heldout)])
-        ((_, result),) = advance(learner, learner.streams, settings.times, progress)
+        ((_, result),) = advance(learner, progress)
         learner.net.write_to_model()
         return result
     names = trained_parameters(model, finetune)
@@ -186,11 +187,9 @@ def run_streams(
         check_heldout(heldout, True, settings.evaluate_every)
         checked.append(_stream_of(images, ids, settings, heldout))
     for group in stacks_of(checked):
-        order = [group[i] for i in longest_first([checked[s] for s in group])]
-        stack = [checked[s] for s in order]
-        learner = _Learner(copy.deepcopy(model), stack)
-        for i, result in advance(learner, stack, stack[0].settings.times, progress):
-            yield order[i], result
+        learner = _Learner(copy.deepcopy(model), [checked[s] for s in group])
+        for i, result in advance(learner, progress):
+            yield group[i], result
 
 
 def trained_parameters(model: RotationNet, finetune: str = "all") -> tuple[str, ...]:
@@ -259,8 +258,9 @@ class _Learner:
         return adapt(self.net, torch.stack(arrivals), views, self.settings, rates)
 
     @torch.no_grad()
-    def classify(self, images: Tensor, replica: int = 0, batch_size: int = 250) -> Tensor:
+    def classify(self, images: Tensor, replica: int = 0) -> Tensor:
         """Return logits [M,C] of images [M,3,H,H] by a replica as it is, on the CPU."""
         self.net.write_to_model(replica)
-        batches = (to_network(x, self.net.model) for x in images.split(batch_size))
-        return torch.cat([self.net.model.classify(x).float().cpu() for x in batches])
+        model = self.net.model
+        batches = images.split(images_at_once(model.mean.device))
+        return torch.cat([model.classify(to_network(x, model)).float().cpu() for x in batches])

@@ -68,15 +68,15 @@ def adapt(
     `net` ends adapted, except to images that failed. Each image has its views and learning rate.
     """
     views = Views(*(torch.stack(values, 1) for values in zip(*views_of_each, strict=True)))
-    first, before = net.classify(images), net.copy_of_weights()
+    before = net.copy_of_weights()
     moving = _unsure(net, images, settings.threshold)  # bool [S]
-    losses, logits = [], []
+    losses, logits, failed = [], [], []
     bad = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     for step in range(settings.steps + 1):
         if step in settings.times:
-            now = net.classify(images) if step else first
-            bad |= ~now.isfinite().all(1)
-            logits.append(torch.where(bad[:, None], first, now).float().cpu())
+            logits.append(net.classify(images))
+            bad |= ~logits[-1].isfinite().all(1)
+            failed.append(bad.clone())
         if step < settings.steps:
             drawn = Views(*(x[step] for x in views))
             copies = views_of(images, drawn, settings.shift, settings.border)
@@ -86,8 +86,12 @@ def adapt(
                 net.descend(loss * moving, rates)
             losses.append(loss.detach().masked_fill(bad | ~moving, float("nan")).float().cpu())
     bad |= ~net.finite()
-    net.set_weights(before, where=bad)
-    return torch.stack(losses, 1), torch.stack(logits, 1), bad.cpu()
+    predicted = torch.stack(logits, 1)  # [S,K,C]
+    if bad.any():
+        net.set_weights(before, where=bad)
+        source = net.classify(images)[:, None]
+        predicted = torch.where(torch.stack(failed, 1)[..., None], source, predicted)
+    return torch.stack(losses, 1), predicted.float().cpu(), bad.cpu()
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ against each other and against `vmap(grad)`. What updates the weights is in `sgd
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -19,32 +20,30 @@ from torch.nn import functional as F
 
 from tttlib.models.attention import attend
 from tttlib.models.mae import LAYER_NORM_EPS, MaskedAutoencoder
+from tttlib.ttt.replicas import Replicas
 
 
-class StackedAutoencoder:
+class StackedAutoencoder(Replicas):
     """S replicas of `model` that differ in the parameters named `trained`.
 
     The classifier is always shared. Shapes below: S replicas, b masks, L patches, V visible ones.
 
     Attributes
     ----------
-    parameters
-        Leaf tensors [S,…] of the trained parameters, by name.
     products
         By layer, a function of x [S,n,in], weight [S,out,in] and bias [S,out] that computes
         x W^T + b in training. An optimiser that works inside the backward pass puts its own here.
     """
 
     def __init__(self, model: MaskedAutoencoder, trained: Iterable[str], replicas: int) -> None:
-        self.model = model
+        self.model: MaskedAutoencoder = model
         source = dict(model.named_parameters())
         self._source = {name: _inputs_first(source[name].detach().clone()) for name in trained}
         self.parameters: dict[str, Tensor] = {
             name: _empty(value, replicas) for name, value in self._source.items()
         }
-        self._tensors: Mapping[str, Tensor] = {
-            name: value.detach() for name, value in source.items()
-        } | self.parameters
+        shared = {name: value.detach() for name, value in source.items()}
+        self._tensors = ChainMap(self.parameters, shared)
         self.products: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {}
         self.reset()
         for value in self.parameters.values():
@@ -56,11 +55,6 @@ class StackedAutoencoder:
         for name, value in self.parameters.items():
             value.copy_(self._source[name].expand_as(value))
             value.grad = None
-
-    @property
-    def replicas(self) -> int:
-        """The number S of replicas."""
-        return len(next(iter(self.parameters.values())))
 
     @torch.no_grad()
     def copy_of_weights(self, into: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -76,20 +70,6 @@ class StackedAutoencoder:
         """Set the trained parameters to what `copy_of_weights` gave."""
         for name, value in self.parameters.items():
             value.copy_(values[name])
-
-    @torch.no_grad()
-    def write_to_model(self, replica: int = 0) -> None:
-        """Write a replica's weights to the model; `reset` still goes to those at the start."""
-        for name, value in self.parameters.items():
-            self.model.get_parameter(name).copy_(value[replica])
-
-    def narrow(self, replicas: int) -> None:
-        """Keep the first replicas alone, in the memory where they are."""
-        self.parameters = {
-            name: value.detach()[:replicas].requires_grad_()
-            for name, value in self.parameters.items()
-        }
-        self._tensors = {**self._tensors, **self.parameters}
 
     def losses(self, images: Tensor, target: Tensor, order: Tensor, visible: int) -> Tensor:
         """Return the MAE loss of every replica, [S].

@@ -14,23 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib.models.rotation_net import RotationNet
+from tttlib.ttt.replicas import Replicas
 from tttlib.ttt.sgd import runs_of
 
 
-class StackedRotationNet:
+class StackedRotationNet(Replicas):
     """S replicas of `model` that differ in the parameters named `trained`.
 
     The trunk must be trained as a whole; the rotation branch may be frozen. Shapes below: S
     replicas, b copies of each one's image.
-
-    Attributes
-    ----------
-    parameters
-        Leaf tensors [S,…] of the trained parameters, by name.
     """
 
     def __init__(self, model: RotationNet, trained: Sequence[str], replicas: int) -> None:
-        self.model, self.replicas = model, replicas
+        self.model: RotationNet = model
         self._source = {name: model.get_parameter(name).detach().clone() for name in trained}
         self.parameters = {
             name: value.expand(replicas, *value.shape).clone().requires_grad_()
@@ -52,20 +48,6 @@ class StackedRotationNet:
     def copy_of_weights(self) -> dict[str, Tensor]:
         """Copy the parameters as they are."""
         return {name: value.detach().clone() for name, value in self.parameters.items()}
-
-    @torch.no_grad()
-    def write_to_model(self, replica: int = 0) -> None:
-        """Write the weights of a replica to the model."""
-        for name, value in self.parameters.items():
-            self.model.get_parameter(name).copy_(value[replica])
-
-    def narrow(self, replicas: int) -> None:
-        """Keep the first replicas alone, in the memory where they are."""
-        self.replicas = replicas
-        self.parameters = {
-            name: value.detach()[:replicas].requires_grad_()
-            for name, value in self.parameters.items()
-        }
 
     def descend(self, losses: Tensor, rates: Sequence[float]) -> None:
         """Update w <- w - lr dL/dw of every replica by its own loss [S] and rate: plain SGD."""
