@@ -113,7 +113,7 @@ def test_unknown_names_are_told_at_once(clean: ImageSet) -> None:
 
 
 def test_make_c_npy(clean: ImageSet, tmp_path: Path) -> None:
-    out = make_c(clean, tmp_path / "c", names=["fog", "contrast"], progress=False)
+    out = make_c(clean, tmp_path / "c", names=["fog", "contrast"])
     array, labels = np.load(out / "fog.npy"), np.load(out / "labels.npy")
     assert array.shape == (150, 32, 32, 3) and array.dtype == np.uint8 and labels.shape == (150,)
     expected = corrupt(clean.images, "fog", 4, ids=clean.ids).movedim(1, -1)
@@ -136,17 +136,17 @@ def test_make_c_resumes(clean: ImageSet, tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("tttlib.corruptions.corrupt", counting)
     with pytest.raises(KeyboardInterrupt):
-        make_c(clean, tmp_path, names=["fog"], progress=False)
+        make_c(clean, tmp_path, names=["fog"])
     assert not (tmp_path / "fog.npy").exists()
-    make_c(clean, tmp_path, names=["fog"], progress=False)
+    make_c(clean, tmp_path, names=["fog"])
     assert calls == [1, 2, 3, 3, 4, 5]
-    make_c(clean, tmp_path, names=["fog"], progress=False)
+    make_c(clean, tmp_path, names=["fog"])
     assert len(calls) == 6
     assert {p.name for p in tmp_path.iterdir()} == {"fog.npy", "labels.npy", "made.json"}
 
 
 def test_make_c_folders(clean: ImageSet, tmp_path: Path) -> None:
-    make_c(clean, tmp_path, layout="folders", names=["fog"], progress=False)
+    make_c(clean, tmp_path, layout="folders", names=["fog"])
     files = sorted((tmp_path / "fog" / "2").rglob("*.JPEG"))
     assert len(files) == 30 and len(list(tmp_path.rglob("*.JPEG"))) == 150
     first = int(clean.ids[0])
@@ -158,9 +158,9 @@ def test_make_c_folders(clean: ImageSet, tmp_path: Path) -> None:
 
 
 def test_make_c_refuses(clean: ImageSet, tmp_path: Path) -> None:
-    make_c(clean, tmp_path, names=["contrast"], progress=False)
+    make_c(clean, tmp_path, names=["contrast"])
     with pytest.raises(ValueError, match="was made with another seed; choose another folder"):
-        make_c(clean, tmp_path, names=["contrast"], seed=1, progress=False)
+        make_c(clean, tmp_path, names=["contrast"], seed=1)
     with pytest.raises(ValueError, match="unknown layout 'zip'; known are npy, folders"):
         make_c(clean, tmp_path, layout="zip")
     with pytest.raises(ValueError, match="unknown corruption 'rain'"):

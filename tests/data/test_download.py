@@ -143,7 +143,7 @@ Offer = Callable[..., archives.Archive]
 
 
 def get(root: Path, **options: Any) -> list[Path]:
-    return download.download("cifar10-c", root, progress=False, **options)
+    return download.download("cifar10-c", root, **options)
 
 
 def names(root: Path) -> set[str]:
@@ -632,7 +632,7 @@ def test_folders_that_are_there_stay(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     archive.write_bytes(tar_bytes({"fog/1": b"new", "snow/1": b"new"}))
     (tmp_path / "fog").mkdir()
-    unpack.unpack(archive, tmp_path, ["fog", "snow"], progress=False)
+    unpack.unpack(archive, tmp_path, ["fog", "snow"])
     assert names(tmp_path) == {"a.tar", "fog", "snow"} and not names(tmp_path / "fog")
 
 
@@ -669,7 +669,7 @@ def test_a_single_file(
     listed = replace(offer(b"n01/a.JPEG"), file="list.txt", folders=())
     monkeypatch.setitem(archives.ARCHIVES, "imagenet-5000-list", (listed,))
     for _ in range(2):
-        found = download.download("imagenet-5000-list", tmp_path, progress=False)
+        found = download.download("imagenet-5000-list", tmp_path)
         assert found == [tmp_path / "list.txt"] and found[0].read_bytes() == b"n01/a.JPEG"
     assert len(server.asked) == 1
 

@@ -48,16 +48,6 @@ def test_a_folder_can_be_corrupted_and_streamed(tmp_path: Path) -> None:
     assert torch.equal(batches[3].images, expected[2:].float() / 255)
 
 
-def test_folder_refuses(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match="is no folder; give one that has a sub-folder per"):
-        data.folder(tmp_path / "none")
-    wide = official.write_jpeg(tmp_path / "wide" / "a" / "1.jpg", 0, (30, 20))
-    with pytest.raises(ValueError, match=f"{wide} is 30x20, not square; .*resize256-bicubic"):
-        data.folder(tmp_path / "wide")
-    with pytest.raises(ValueError, match="unknown preprocess 'zoom'; known are"):
-        data.folder(tmp_path / "wide", preprocess="zoom")
-
-
 @pytest.mark.parametrize("names", [None, ["no", "yes", "perhaps"]])
 def test_parquet(tmp_path: Path, names: list[str] | None) -> None:
     parts = [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]
@@ -70,6 +60,9 @@ def test_parquet(tmp_path: Path, names: list[str] | None) -> None:
     assert found.boxes is not None and found.boxes[1].tolist() == [1, 2, 5, 16]
     one = data.parquet(str(parts[1]), image="photo", label="kind", size=16)
     assert one.boxes is None and len(one) == 2
+    official.write_parquet(parts[0], [1, 2, 3])
+    listed = data.parquet(parts[0], image="photo", label="kind", classes=["a", "b", "c", "d"])
+    assert listed.labels.tolist() == [1, 2, 3] and listed.classes == ("a", "b", "c", "d")
 
 
 def test_other_columns_are_not_taken_from_the_cache(tmp_path: Path) -> None:
@@ -78,23 +71,6 @@ def test_other_columns_are_not_taken_from_the_cache(tmp_path: Path) -> None:
     with_boxes = data.parquet(path, image="photo", label="kind", box="frame")
     without = data.parquet(path, image="photo", label="kind")
     assert with_boxes.boxes is not None and without.boxes is None
-
-
-def test_parquet_refuses(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    with pytest.raises(MissingDataError, match=f"no parquet file at {path}; give the paths"):
-        data.parquet([path])
-    with pytest.raises(MissingDataError, match=r"no parquet file at \(none given\)"):
-        data.parquet([])
-    official.write_parquet(path, [])
-    with pytest.raises(DamagedDataError, match=f"{path} has no rows"):
-        data.parquet(path, image="photo", label="kind")
-    official.write_parquet(path, [0, -1])
-    with pytest.raises(DamagedDataError, match="labels must lie in"):
-        data.parquet(path, image="photo", label="kind")
-    official.write_parquet(path, [0, 1])
-    with pytest.raises(DamagedDataError, match="is 16x16, not 8x8"):
-        data.parquet(path, image="photo", label="kind", size=8)
 
 
 def test_a_folder_by_name_with_splits_and_an_order_of_classes(tmp_path: Path) -> None:
@@ -205,21 +181,6 @@ def test_a_class_has_one_place(tmp_path: Path) -> None:
     (path / "classes.txt").write_text("ant\nbee\nant\n")
     with pytest.raises(ValueError, match=r"classes\.txt names 'ant' twice"):
         data.folder(path)
-
-
-@pytest.mark.parametrize("labels", [[1, 2, 3], [-1, 0, 1], [5]])
-def test_labels_of_a_parquet_file_begin_at_0(tmp_path: Path, labels: list[int]) -> None:
-    path = tmp_path / "a.parquet"
-    official.write_parquet(path, labels)
-    with pytest.raises(DamagedDataError, match=f"{path}: labels must lie in 0"):
-        data.parquet(path, image="photo", label="kind")
-    names = ["a", "b", "c", "d"]
-    if labels == [1, 2, 3]:
-        images = data.parquet(path, image="photo", label="kind", classes=names)
-        assert images.labels.tolist() == labels and images.classes == tuple(names)
-    else:
-        with pytest.raises(DamagedDataError, match=f"{path}: labels must lie in 0..3"):
-            data.parquet(path, image="photo", label="kind", classes=names)
 
 
 # -- which files -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import official
 import pytest
 
 from tttlib import data
-from tttlib.data import DamagedDataError, ImageSet, MissingDataError, imagenet
+from tttlib.data import DamagedDataError, ImageSet, imagenet
 from tttlib.data.image_files import CROP
 
 LABELS = {999: 1, 0: 2, 134: 7}  # label -> images
@@ -77,21 +77,6 @@ def test_flat_archive(tmp_path: Path, kit: str) -> None:
     check(data.load("imagenet", "valid", tmp_path), made)
 
 
-def test_flat_archive_without_the_kit(tmp_path: Path) -> None:
-    write(tmp_path / "val", flat=True)
-    message = (
-        r"needs the labels' file ILSVRC2012_validation_ground_truth.txt; looked in .*devkit_t12"
-    )
-    with pytest.raises(MissingDataError, match=message):
-        data.load("imagenet", "valid", tmp_path)
-
-
-def test_wrong_sizes_without_resizing(tmp_path: Path) -> None:
-    write(tmp_path / "val", flat=False)
-    with pytest.raises(ValueError, match="to_tensor needs the images' size"):
-        data.load("imagenet", "valid", tmp_path, preprocess="to_tensor")
-
-
 def test_five_a_class(tmp_path: Path) -> None:
     made = write(tmp_path / "val", flat=False)
     found = data.load("imagenet", "valid", tmp_path, subset="5000")
@@ -128,13 +113,3 @@ def test_the_list_disagrees_with_the_folder(
         DamagedDataError, match=f"{made[0][0]} has the class n01440764, but .* says"
     ):
         data.load("imagenet", "valid", tmp_path, subset="5000")
-
-
-def test_options(tmp_path: Path) -> None:
-    write(tmp_path / "val", flat=False)
-    with pytest.raises(ValueError, match='imagenet has no subset 5000; legal are None and "5000"'):
-        data.load("imagenet", "valid", tmp_path, subset=5000)
-    with pytest.raises(ValueError, match="unknown split 'train' of 'imagenet'; it has valid"):
-        data.load("imagenet", "train", tmp_path)
-    with pytest.raises(MissingDataError, match=r"looked for .*ImageNet/val or .*image-net\.org"):
-        data.load("imagenet", "valid", tmp_path / "none")

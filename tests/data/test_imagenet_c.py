@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tttlib import data
-from tttlib.data import ImageSet, MissingDataError, imagenet
+from tttlib.data import ImageSet, imagenet
 
 COUNTS = {3: 2, 999: 1, 42: 6}
 
@@ -94,25 +94,3 @@ def test_tiny(tmp_path: Path, place: str) -> None:
     assert found.classes[1] == ("n02000003 name" if place == "tsv" else "cat")
     assert found.ids.tolist() == [3100, 700, 3101, 701]
     assert found.name == "tiny-imagenet-c (4 of 10000 images)"
-
-
-def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"looked for .*/ImageNet-C, .*records/2235448"):
-        data.load("imagenet-c", "test", tmp_path, corruption="fog")
-    with pytest.raises(MissingDataError, match=r"looked for .*/Tiny-ImageNet-C, .*records/2536630"):
-        data.load("tiny-imagenet-c", "test", tmp_path, corruption="fog")
-    official.write_imagenet_c(tmp_path, {0: 1}, "weather/fog/5")
-    with pytest.raises(
-        MissingDataError, match=r"fog/4 is not there; unpack the archive that has fog"
-    ):
-        data.load("imagenet-c", "test", tmp_path, corruption="fog", severity=4)
-    with pytest.raises(
-        MissingDataError, match="has no folder snow; looked there and in noise, blur"
-    ):
-        data.load("imagenet-c", "test", tmp_path, corruption="snow")
-    official.write_tiny_c(tmp_path)
-    (tmp_path / "tiny-imagenet-200" / "wnids.txt").unlink()
-    with pytest.raises(
-        MissingDataError, match=r"wnids.txt or tiny-imagenet-classes.tsv in .*cs231n"
-    ):
-        data.load("tiny-imagenet-c", "test", tmp_path, corruption="fog")

@@ -26,12 +26,12 @@ class Released:
     name
         Name of the dataset of corrupted files.
     load
-        Returns the `ImageSet` of one corruption and severity; the last few stay open.
+        Returns the `ImageSet` of one `corruption` and `severity`; the last few stay open.
     """
 
-    def __init__(self, name: str, load: Callable[[str, int], ImageSet]) -> None:
+    def __init__(self, name: str, load: Callable[..., ImageSet]) -> None:
         self.name = name
-        self._opened = lru_cache(16)(lambda name, severity: _Opened(load(name, severity)))
+        self._opened = lru_cache(16)(lambda c, s: _Opened(load(corruption=c, severity=s)))
 
     def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
         """Return the corrupted images `ids` [B], uint8 [B,3,H,W].

@@ -27,16 +27,13 @@ from tttlib.data.decoded import Row, Source
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.runtime import text
 from tttlib.runtime.errors import DamagedDataError, MissingDataError
-from tttlib.runtime.paths import data_root
 
 SIZE = 64
 N_CLASSES = 200
 _AGAIN = "unpack tiny-imagenet-200.zip again"
 
 
-def load(
-    split: str, root: str | Path | None = None, *, name: str = "tiny-imagenet", stride: int = 1
-) -> ImageSet:
+def load(split: str, root: Path, *, name: str = "tiny-imagenet", stride: int = 1) -> ImageSet:
     """Load Tiny-ImageNet's train (100,000 images) or valid split (10,000).
 
     Parameters
@@ -62,7 +59,7 @@ def load(
         Naming the folder or the file.
     """
     split = check_split(name, split, ("train", "valid"))
-    full = decoded.load(find_source(data_root(root), split, name), split, name)
+    full = decoded.load(find_source(root, split, name), split, name)
     if stride == 1:
         return full
     part = full.subset(full.labels % stride == 0)
@@ -96,7 +93,6 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             lists.append(official / "val" / "val_annotations.txt")
         else:
             lists += sorted(official.glob("train/*/*_boxes.txt"))
-        entries = partial(_official_entries, official, split)
         return Source(
             "tiny-imagenet",
             lists,
@@ -104,7 +100,7 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             classes=partial(_official_classes, official),
             rows=partial(_official_rows, official, split),
             remedy=_AGAIN,
-            images=lambda: [path for _, path, _, _ in entries()],
+            images=lambda: [path for _, path, _, _ in _official_entries(official, split)],
         )
     state = "holds neither" if folder.is_dir() else "does not exist, so there is neither"
     raise MissingDataError(
