@@ -18,25 +18,16 @@ from tttlib.data.corrupted import LazyImages
 from tttlib.data.image_files import FileImages
 
 SIZES = [
-    (224, 224),
-    (500, 375),
-    (333, 500),
-    (225, 1000),
-    (256, 256),
-    (101, 99),
-    (256, 259),
-    (259, 256),
-]
+    (224, 224), (500, 375), (333, 500), (225, 1000), (256, 256), (101, 99), (256, 259), (259, 256),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("files")
-    modes = ["RGB", "L", "CMYK"]
-    return [
-        official.write_jpeg(folder / f"{i}.JPEG", i, size, modes[i % 3])
-        for i, size in enumerate(SIZES)
-    ]
+    modes = ["RGB", "L", "CMYK"] * 3
+    kinds = enumerate(zip(SIZES, modes, strict=False))
+    return [official.write_jpeg(folder / f"{i}.JPEG", i, *kind) for i, kind in kinds]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +38,8 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.parametrize("filter_", ["bilinear", "bicubic"])
 def test_resizing_is_torchvisions_of_pil_images(paths: list[Path], filter_: str) -> None:
-    reference = transforms.Compose(
-        [
-            transforms.Resize(256, transforms.InterpolationMode(filter_)),
-            transforms.CenterCrop(224),
-        ]
-    )
+    resize = transforms.Resize(256, transforms.InterpolationMode(filter_))
+    reference = transforms.Compose([resize, transforms.CenterCrop(224)])
     found = FileImages(paths, f"resize256-{filter_}")
     assert found.shape == (len(SIZES), 3, 224, 224)
     for i, path in enumerate(paths):
@@ -79,15 +66,7 @@ def test_indexing_is_a_tensors(squares: list[Path]) -> None:
     assert found.dtype == torch.uint8 and found.ndim == 4 and len(found) == 6
     assert found.shape == whole.shape and found[:].is_contiguous()
     mask = torch.tensor([True, False, True, False, False, True])
-    several = [
-        slice(1, 4),
-        slice(None, None, 2),
-        torch.tensor([5, 0, 0]),
-        mask,
-        [2, 1],
-        slice(0, 0),
-    ]
-    for index in several:
+    for index in (slice(1, 4), slice(None, None, 2), torch.tensor([5, 0, 0]), mask, slice(0, 0)):
         assert torch.equal(found[index], whole[index])
     assert torch.equal(found[-1], whole[5])
     with pytest.raises(IndexError):
@@ -101,12 +80,9 @@ def test_select_and_corruption_stay_lazy(
     lazy = LazyImages(files, torch.arange(6), "contrast", 3, 0)
     opened: list[Path] = []
     decode = FileImages._decode
-
-    def counting(self: FileImages, path: Path) -> torch.Tensor:
-        opened.append(path)
-        return decode(self, path)
-
-    monkeypatch.setattr(FileImages, "_decode", counting)
+    monkeypatch.setattr(
+        FileImages, "_decode", lambda self, path: opened.append(path) or decode(self, path)
+    )
     chosen = lazy.select(torch.tensor([4, 1]))
     assert opened == [] and chosen.shape == (2, 3, 48, 48)
     made = chosen[:]

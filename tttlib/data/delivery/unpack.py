@@ -40,8 +40,9 @@ def unpack(archive: Path, into: Path, folders: Sequence[str]) -> None:
         try:
             extract(archive, work)
         except _DAMAGES as error:
+            reason = str(error).partition("\n")[0].rstrip(":")
             raise DamagedDataError(
-                f"{archive} cannot be unpacked ({error}); remove it and download it again"
+                f"{archive} cannot be unpacked ({reason}); remove it and download it again"
             ) from error
         places = [_place(archive, work, folder) for folder in folders]
         for place, folder in zip(places, folders, strict=True):
