@@ -12,14 +12,9 @@ from tttlib.corruptions import corrupt, weather
 from tttlib.corruptions.fields import CounterFields
 
 
-@pytest.fixture
-def _forget() -> None:
+def test_missing_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     weather._read_frost.cache_clear()
     weather._photographs.cache_clear()
-
-
-@pytest.mark.usefixtures("_forget")
-def test_missing_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"not installed; pip install 'tttlib\[frost\]'"):
         corrupt(torch.zeros(1, 3, 32, 32), "frost", 1)

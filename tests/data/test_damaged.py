@@ -441,6 +441,15 @@ def drop(parent: int) -> Change:
     return lambda path: shutil.rmtree(path.parents[parent])
 
 
+# dataset, split, what is named below the root that holds nothing, what else is said
+NOT_THERE = [
+    ("imagenet", "valid", "ImageNet/val", "image-net.org"),
+    ("imagenet-c", "test", "ImageNet-C", "zenodo.org/records/2235448"),
+    ("tiny-imagenet-c", "test", "Tiny-ImageNet-C", "zenodo.org/records/2536630"),
+    ("cifar100-c", "test", "CIFAR-100-C", "https://zenodo.org/records/3555552"),
+    ("tiny-imagenet-50", "valid", "", "does not exist, so there is neither tiny-imagenet-valid*"),
+    ("cifar10-jpeg", "train", "", "no cifar10-jpeg-train*.parquet"),
+]
 OTHERS: dict[str, tuple[Callable[[Path], tuple[Load, Any]], type[Exception], str, str]] = {
     # id: (how to load, error, what is named below the root, what else is said)
     "labels missing": (
@@ -462,28 +471,14 @@ OTHERS: dict[str, tuple[Callable[[Path], tuple[Load, Any]], type[Exception], str
     "dataset is a link to itself": (
         lambda r: (self_link(r / "CIFAR-10-C"), of(r, "cifar10-c", corruption="fog"))[1],
         MissingDataError, "CIFAR-10-C", "unpack"),
-    "root missing": (
-        lambda r: of(r / "none", "cifar100-c", corruption="fog"),
-        MissingDataError, "none/CIFAR-100-C", "https://zenodo.org/records/3555552"),
-    "imagenet missing": (
-        lambda r: of(r, "imagenet", "valid"), MissingDataError, "ImageNet/val", "image-net.org"),
-    "imagenet-c missing": (
-        lambda r: of(r, "imagenet-c", corruption="fog"),
-        MissingDataError, "ImageNet-C", "zenodo.org/records/2235448"),
-    "tiny-imagenet-c missing": (
-        lambda r: of(r, "tiny-imagenet-c", corruption="fog"),
-        MissingDataError, "Tiny-ImageNet-C", "zenodo.org/records/2536630"),
-    "tiny-imagenet missing": (
-        lambda r: of(r, "tiny-imagenet-50", "valid"),
-        MissingDataError, "", "tiny-imagenet-50: "),
-    "tiny-imagenet without a root": (
-        lambda r: of(r / "none", "tiny-imagenet", "valid"),
-        MissingDataError, "none", "does not exist"),
+    **{f"{name} missing": (
+        lambda r, name=name, split=split: of(
+            r / "none", name, split, **({"corruption": "fog"} if name.endswith("-c") else {})),
+        MissingDataError, f"none/{named}".rstrip("/"), said)
+       for name, split, named, said in NOT_THERE},
     "tiny-imagenet without train": (
         lambda r: (hub(r, nothing), of(r, "tiny-imagenet", "train"))[1],
-        MissingDataError, "", "tiny-imagenet-train*.parquet"),
-    "cifar10-jpeg missing": (
-        lambda r: of(r, "cifar10-jpeg", "train"), MissingDataError, "", "no cifar10-jpeg-train*.p"),
+        MissingDataError, "", "holds neither tiny-imagenet-train*.parquet"),
     **{f"no {split} split of {name}": (
         lambda r, name=name, split=split: of(r, name, split),
         ValueError, "", f"unknown split {split!r} of {name!r}; it has {served}")

@@ -23,7 +23,7 @@ import requests
 from tqdm import tqdm
 
 from tttlib import __main__ as cli
-from tttlib.data import DamagedDataError, data_root
+from tttlib.data import DamagedDataError
 from tttlib.data.delivery import archives, download, transfer, unpack
 from tttlib.data.delivery.transfer import DownloadError
 
@@ -185,24 +185,19 @@ def test_whole(server: Server, offer: Offer, tmp_path: Path) -> None:
 
 
 def test_the_command_line(
-    server: Server,
-    offer: Offer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    server: Server, offer: Offer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path))
+    words = ["data", "download", "cifar10-c", "--data", str(tmp_path)]
     server.cut = 1 << 20
-    for words, code in ((["--keep-archive"], 2), ([], 0)):
+    for more, code in ((["--keep-archive"], 2), ([], 0)):
         with pytest.raises(SystemExit) as caught:
-            cli.main(["data", "download", "cifar10-c", *words])
+            cli.main([*words, *more])
         assert (caught.value.code or 0) == code
         out, err = capsys.readouterr()
-        (line,) = [one for one in err.splitlines() if one.startswith("error: ")] or [""]
-        assert bool(code) == line.endswith("is kept; the same command resumes")
+        assert bool(code) == ("is kept; the same command resumes" in err)
         server.cut = None
     assert f"there: {tmp_path / 'CIFAR-10-C'}\nnext: tttlib data check cifar10-c\n" in out
-    assert complete(data_root(None))
+    assert complete(tmp_path)
 
 
 def test_broken_off_then_resumed(server: Server, part: Path, tmp_path: Path) -> None:
@@ -222,18 +217,6 @@ def test_broken_off_without_a_length(server: Server, part: Path, tmp_path: Path)
     server.cut, server.length = 1 << 20, False
     fails(tmp_path, "wrong checksum", kind=DamagedDataError)
     assert names(tmp_path) == set()
-
-
-def test_resumed_many_times(server: Server, offer: Offer, tmp_path: Path) -> None:
-    server.cut, tries = 700_000, 0
-    while not (tmp_path / "CIFAR-10-C").exists():
-        tries += 1
-        assert tries < 9
-        try:
-            get(tmp_path)
-        except DownloadError as error:
-            assert "the same command resumes" in str(error)
-    assert complete(tmp_path) and tries == -(-len(WHOLE) // 700_000)
 
 
 @pytest.mark.parametrize(
@@ -270,13 +253,13 @@ def test_the_rest_broken_off_without_a_length(server: Server, part: Path, tmp_pa
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("what", [KeyboardInterrupt(), FULL], ids=["Ctrl-C", "a full disk"])
+BREAKS = pytest.mark.parametrize("what", [KeyboardInterrupt(), FULL], ids=["Ctrl-C", "a full disk"])
+Patch = pytest.MonkeyPatch
+
+
+@BREAKS
 def test_what_has_arrived_is_kept(
-    server: Server,
-    part: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    what: BaseException,
+    server: Server, part: Path, tmp_path: Path, monkeypatch: Patch, what: BaseException
 ) -> None:
     monkeypatch.setattr(Interrupted, "what", what)
     with monkeypatch.context() as patch:
@@ -450,22 +433,16 @@ def test_full_disk(part: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == {part.name}
 
 
-def test_too_little_room_is_told_before(
-    offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_room_is_told_before(offer: Offer, tmp_path: Path, monkeypatch: Patch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     fails(tmp_path, f"{tmp_path} has 1,000 bytes free, but {len(WHOLE):,} are needed for {NAME}")
     assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("what", [KeyboardInterrupt(), FULL], ids=["Ctrl-C", "a full disk"])
+@BREAKS
 def test_unpacking_leaves_nothing_half_done(
-    server: Server,
-    offer: Offer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    what: BaseException,
+    server: Server, offer: Offer, tmp_path: Path, monkeypatch: Patch, what: BaseException
 ) -> None:
     made: list[str] = []
     makefile = tarfile.TarFile.makefile
@@ -490,9 +467,6 @@ def test_unpacking_leaves_nothing_half_done(
 def test_a_root_that_cannot_be_made(offer: Offer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fails(tmp_path / "file" / "root", tmp_path / "file", " cannot be written")
-
-
-# -- unpacking -------------------------------------------------------------------------------------
 
 
 def link(kind: bytes, target: str) -> bytes:
@@ -596,11 +570,6 @@ def test_an_unknown_checksum_is_refused_or_given(
     assert hashlib.sha256(WHOLE).hexdigest() in caplog.text
 
 
-@pytest.mark.parametrize("checksum", ["", "md5:", "md5:12", "0" * 32, "crc:" + "0" * 8])
-def test_a_malformed_checksum(offer: Offer, tmp_path: Path, checksum: str) -> None:
-    fails(tmp_path, "is not ALGORITHM:HEX", "md5 (32)", kind=ValueError, checksum=checksum)
-
-
 def test_a_single_file(
     server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -622,10 +591,12 @@ def test_a_single_file(
         ("imagenet-c", {"only": ["nose.tar"]}, "imagenet-c has no archive 'nose.tar'; it has no"),
         ("imagenet-c", {"checksum": "md5:" + "0" * 32}, "one checksum for several files"),
         ("tiny-imagenet-c", {}, "no checksum is known"),
+        *(("cifar10-c", {"checksum": checksum}, r"is not ALGORITHM:HEX; .* md5 \(32\)")
+          for checksum in ("", "md5:", "md5:12", "0" * 32, "crc:" + "0" * 8)),
     ],
-)
+)  # fmt: skip
 def test_refusals(name: str, options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=said.replace(".", r"\.")) as caught:
+    with pytest.raises(ValueError, match=said) as caught:
         download.download(name, tmp_path, **options)
     assert "\n" not in str(caught.value) and names(tmp_path) == set()
 
