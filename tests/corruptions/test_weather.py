@@ -56,14 +56,6 @@ def test_plasma_fills_the_range_and_repeats_periodically() -> None:
     assert seam < 2 * step  # smooth across the border too
 
 
-def test_decay_makes_fog_smooth() -> None:
-    rough, smooth = (
-        weather._plasma(CounterFields(1, torch.arange(8)), torch.zeros(8), 64, decay)
-        for decay in (1.4, 3.0)
-    )
-    assert rough.diff(dim=2).abs().mean() > 2 * smooth.diff(dim=2).abs().mean()
-
-
 def test_fog_keeps_white_white() -> None:
     out = corrupt(torch.ones(1, 3, 32, 32), "fog", 5)
     assert out.max() == 1 and out.min() > 0.3

@@ -7,6 +7,7 @@ import json
 import pickle
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -139,19 +140,23 @@ def write_imagenet_c(
     return sorted(made, key=lambda one: (one[1], one[0].name))
 
 
+@cache
+def _meta() -> bytes:
+    names = "ILSVRC2012_ID WNID words gloss num_children children wordnet_height num_train_images"
+    rows = [(1000 - i, w, "words", "gloss", 0, [], 0, 1300) for i, w in enumerate(imagenet.wnids())]
+    rows = [*rows[::-1], (1001, "n00001740", "entity", "gloss", 2, [1, 2], 19, 0)]
+    table = np.empty((len(rows), 1), [(name, "O") for name in names.split()])
+    table[:, 0] = rows
+    stream = io.BytesIO()
+    savemat(stream, {"synsets": table})
+    return stream.getvalue()
+
+
 def write_devkit(root: Path, labels: dict[int, int]) -> Path:
     """Image number -> label. The kit numbers the classes backwards and has inner nodes as well."""
     folder = root / "ILSVRC2012_devkit_t12" / "data"
     folder.mkdir(parents=True)
-    kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"),
-             ("num_children", "O"), ("children", "O"), ("wordnet_height", "O"),
-             ("num_train_images", "O")]  # fmt: skip
-    rows = [(1000 - i, w, "words", "gloss", 0, [], 0, 1300) for i, w in enumerate(imagenet.wnids())]
-    rows = [*rows[::-1], (1001, "n00001740", "entity", "gloss", 2, [1, 2], 19, 0)]
-    table = np.empty((len(rows), 1), kinds)
-    for i, row in enumerate(rows):
-        table[i, 0] = row
-    savemat(folder / "meta.mat", {"synsets": table})
+    (folder / "meta.mat").write_bytes(_meta())
     numbers = [1000 - labels.get(i, 0) for i in range(1, 50_001)]
     truth = folder / "ILSVRC2012_validation_ground_truth.txt"
     truth.write_text("\n".join(map(str, numbers)) + "\n")
@@ -285,12 +290,8 @@ def tiny_jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) ->
 def photos(n: int = 10, first: int = 0) -> list[Photo]:
     """Sorted by class, two of each; the third is grey, the second one's box has no area."""
     return [
-        Photo(
-            tiny_jpeg(first + i, "L" if i == 2 else "RGB"),
-            i * 5 // n,
-            (i, 2 * i, i if i == 1 else 40 + i, 63),
-        )
-        for i in range(n)
+        Photo(jpeg, i * 5 // n, (i, 2 * i, i if i == 1 else 40 + i, 63))
+        for i, jpeg in enumerate(tiny_jpeg(first + i, "L" if i == 2 else "RGB") for i in range(n))
     ]
 
 

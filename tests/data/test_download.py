@@ -148,12 +148,89 @@ def names(root: Path) -> set[str]:
     return {path.name for path in root.iterdir() if path.name != "cache"}
 
 
-def fails(root: Path, *said: object, kind: type = DownloadError, **options: Any) -> None:
+def fails(root: Path, *said: object, kind: Any = DownloadError, **options: Any) -> None:
     """The download ends in one line of that kind, which says all of this."""
     with pytest.raises(kind) as caught:
         get(root, **options)
     message = str(caught.value)
     assert all(str(part) in message for part in said) and "\n" not in message, message
+
+
+def link(kind: bytes, target: str) -> bytes:
+    stream = io.BytesIO(tar_bytes({"CIFAR-10-C/labels.npy": b"labels"}))
+    with tarfile.open(fileobj=stream, mode="a") as tar:
+        info = tarfile.TarInfo("CIFAR-10-C/fog.npy")
+        info.type, info.linkname = kind, target
+        tar.addfile(info)
+    return stream.getvalue()
+
+
+REFUSED = {
+    "parent": tar_bytes({"CIFAR-10-C/../../evil": b"x"}),
+    "absolute": tar_bytes({"/etc/evil": b"x"}),
+    "drive": tar_bytes({"C:/evil": b"x"}),
+    "backslash": tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}),
+    "symlink": link(tarfile.SYMTYPE, "../../secret"),
+    "symlink inside": link(tarfile.SYMTYPE, "labels.npy"),
+    "hard link": link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"),
+    "device": link(tarfile.CHRTYPE, ""),
+}
+DAMAGED = {
+    "cut": WHOLE[: len(WHOLE) // 2],
+    "text": b"<html>not found</html>" * 100,
+    "empty": b"",
+    "another": tar_bytes({"CIFAR-100-C/fog.npy": b"fog"}),
+    "cut gz": tar_bytes({"CIFAR-10-C/fog.npy": CONTENT}, "w:gz")[:-2000],
+}
+PART, BY_HAND = f"{NAME}.part", f"by hand, save it as ROOT/{NAME} and run"
+MD5 = hashlib.md5(WHOLE).hexdigest()
+AGAIN = "remove it and download it again"
+MIB = 1 << 20
+# trouble -> what is said, what is left, and what it comes from
+TROUBLE: dict[str, tuple[tuple[str, ...], set[str], dict[str, Any]]] = {
+    **{f"status {code}": (
+        (f"/file answers {code} ", BY_HAND), {PART}, {"serve": {"status": code}, "begun": b"x"})
+       for code in (404, 503)},
+    "no server": (
+        ("127.0.0.1:9/file cannot be reached (", "refused"), set(),
+        {"offer": {"url": "http://127.0.0.1:9/file"}}),
+    "no address": (
+        ("nonsense://x cannot be fetched",), set(), {"offer": {"url": "nonsense://x"}}),
+    "wrong checksum": (
+        ("/file has a wrong checksum", "0" * 32, MD5, "removed"), set(),
+        {"offer": {"checksum": "md5:" + "0" * 32}}),
+    "its end unknown": (
+        ("/file has a wrong checksum",), set(), {"serve": {"cut": MIB, "length": False}}),
+    "only the range known": (
+        (f"broke off after 6,000 of {len(WHOLE):,} bytes; ROOT/{PART} is kept",), {PART},
+        {"serve": {"cut": 1000, "length": False}, "begun": WHOLE[:5000]}),
+    "promises too much": ((" bytes, more than any dataset",), set(), {"largest": MIB}),
+    "sends too much": (
+        ("sent more than the 1,048,576 bytes",), set(),
+        {"largest": MIB, "serve": {"length": False}}),
+    **{f"{name} archive": ((f"ROOT/{NAME} ", AGAIN), {NAME}, {"offer": {"content": content}})
+       for name, content in (REFUSED | DAMAGED).items()},
+    **{f"{name} zip": (
+        ("ROOT/a.zip ", AGAIN), {"a.zip"}, {"offer": {"content": content, "file": "a.zip"}})
+       for name, content in DAMAGED.items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble(
+    name: str, server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, left, how = TROUBLE[name]
+    root = tmp_path / "a" / "root"
+    root.mkdir(parents=True)
+    if "begun" in how:
+        (root / PART).write_bytes(how["begun"])
+    monkeypatch.setattr(transfer, "_LARGEST", how.get("largest", transfer._LARGEST))
+    offer(**how.get("offer", {}))
+    vars(server).update(how.get("serve", {}))
+    kinds = DownloadError, DamagedDataError
+    fails(root, *(part.replace("ROOT", str(root)) for part in said), kind=kinds)
+    assert names(root) == left and names(tmp_path / "a") == {"root"}
 
 
 class Interrupted(tqdm):
@@ -212,13 +289,6 @@ def test_broken_off_then_resumed(server: Server, part: Path, tmp_path: Path) -> 
     assert server.served == (1 << 20) + len(WHOLE) - there
 
 
-def test_broken_off_without_a_length(server: Server, part: Path, tmp_path: Path) -> None:
-    """Its end cannot be told from a whole file's: only the checksum can."""
-    server.cut, server.length = 1 << 20, False
-    fails(tmp_path, "wrong checksum", kind=DamagedDataError)
-    assert names(tmp_path) == set()
-
-
 @pytest.mark.parametrize(
     ("left", "server_", "asked"),
     [
@@ -237,17 +307,6 @@ def test_a_part_that_cannot_be_continued(
     get(tmp_path)
     assert server.asked == asked and complete(tmp_path)
     assert (server.served == 0) == (left == WHOLE)
-
-
-def test_the_rest_broken_off_without_a_length(server: Server, part: Path, tmp_path: Path) -> None:
-    """Then only Content-Range tells how long the file is."""
-    part.write_bytes(WHOLE[:5000])
-    server.length, server.cut = False, 1000
-    fails(tmp_path, f"broke off after 6,000 of {len(WHOLE):,} bytes; {part} is kept")
-    assert part.read_bytes() == WHOLE[:6000]
-    server.cut = None
-    get(tmp_path)
-    assert complete(tmp_path)
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -271,32 +330,6 @@ def test_what_has_arrived_is_kept(
     assert names(tmp_path) == {part.name} and there > transfer._CHUNK
     get(tmp_path)
     assert server.asked[1] == f"bytes={there}-" and complete(tmp_path)
-
-
-def test_wrong_checksum(server: Server, offer: Offer, tmp_path: Path) -> None:
-    right = offer()
-    offer(checksum="md5:" + "0" * 32)
-    md5 = str(right.checksum).removeprefix("md5:")
-    fails(tmp_path, server.url, "0" * 32, md5, "removed", kind=DamagedDataError)
-    assert names(tmp_path) == set()
-    offer()
-    get(tmp_path)
-    assert server.asked == [None, None] and complete(tmp_path)  # began anew
-
-
-@pytest.mark.parametrize("status", [404, 503])
-def test_an_error_of_the_server(server: Server, part: Path, tmp_path: Path, status: int) -> None:
-    part.write_bytes(WHOLE[:100])
-    server.status = status
-    fails(tmp_path, f"{server.url} answers {status} ", f"save it as {tmp_path / NAME} ")
-    assert names(tmp_path) == {part.name}
-
-
-def test_no_server(server: Server, offer: Offer, tmp_path: Path) -> None:
-    offer(url="http://127.0.0.1:9/file")
-    fails(tmp_path, "http://127.0.0.1:9/file cannot be reached (", "refused")
-    offer(url="nonsense://x")
-    fails(tmp_path, "nonsense://x cannot be fetched")
 
 
 def test_an_archive_saved_by_hand_is_used(server: Server, offer: Offer, tmp_path: Path) -> None:
@@ -365,17 +398,6 @@ def test_a_part_of_unknown_origin(server: Server, offer: Offer, part: Path, tmp_
         assert server.conditions[-1] is None and complete(tmp_path)
 
 
-@pytest.mark.parametrize("length", [True, False])
-def test_no_more_is_taken_than_was_promised(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bool
-) -> None:
-    monkeypatch.setattr(transfer, "_LARGEST", 1 << 20)
-    monkeypatch.setattr(transfer, "_CHUNK", 1000)
-    server.length = length
-    fails(tmp_path, " bytes, more than any dataset" if length else "sent more than the 1,048,576")
-    assert names(tmp_path) == set()
-
-
 @pytest.mark.parametrize(
     ("locations", "said"),
     [
@@ -426,13 +448,6 @@ def test_two_at_once(server: Server, offer: Offer, tmp_path: Path) -> None:
     assert len(server.asked) == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_full_disk(part: Path, tmp_path: Path) -> None:
-    part.symlink_to("/dev/full")
-    fails(tmp_path, f"{tmp_path} is full: no room for {NAME}; make room")
-    assert names(tmp_path) == {part.name}
-
-
 def test_too_little_room_is_told_before(offer: Offer, tmp_path: Path, monkeypatch: Patch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
@@ -469,15 +484,6 @@ def test_a_root_that_cannot_be_made(offer: Offer, tmp_path: Path) -> None:
     fails(tmp_path / "file" / "root", tmp_path / "file", " cannot be written")
 
 
-def link(kind: bytes, target: str) -> bytes:
-    stream = io.BytesIO(tar_bytes({"CIFAR-10-C/labels.npy": b"labels"}))
-    with tarfile.open(fileobj=stream, mode="a") as tar:
-        info = tarfile.TarInfo("CIFAR-10-C/fog.npy")
-        info.type, info.linkname = kind, target
-        tar.addfile(info)
-    return stream.getvalue()
-
-
 def zip_bytes(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as made:
@@ -488,29 +494,11 @@ def zip_bytes(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
     return stream.getvalue()
 
 
-REFUSED = {
-    "parent": tar_bytes({"CIFAR-10-C/../../evil": b"x"}),
-    "absolute": tar_bytes({"/etc/evil": b"x"}),
-    "drive": tar_bytes({"C:/evil": b"x"}),
-    "backslash": tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}),
-    "symlink": link(tarfile.SYMTYPE, "../../secret"),
-    "symlink inside": link(tarfile.SYMTYPE, "labels.npy"),
-    "hard link": link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"),
-    "device": link(tarfile.CHRTYPE, ""),
-}
 MADE_HARMLESS = {
     "parent": zip_bytes("CIFAR-10-C/../../evil"),
     "absolute": zip_bytes("/evil"),
     "symlink": zip_bytes("CIFAR-10-C/fog.npy", b"../../secret", 0o120777),
 }
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_hostile_archives(name: str, offer: Offer, tmp_path: Path) -> None:
-    root = tmp_path / "a" / "root"
-    offer(REFUSED[name])
-    fails(root, root / NAME, "remove it and download it again", kind=DamagedDataError)
-    assert names(root) == {NAME} and names(tmp_path / "a") == {"root"}
 
 
 @pytest.mark.parametrize("name", MADE_HARMLESS)
@@ -520,23 +508,6 @@ def test_hostile_zip_files(name: str, offer: Offer, tmp_path: Path) -> None:
     get(root)
     assert names(root) == {"CIFAR-10-C"} and names(tmp_path / "a") == {"root"}
     assert not any(path.is_symlink() for path in root.rglob("*"))
-
-
-DAMAGED = {
-    "cut": WHOLE[: len(WHOLE) // 2],
-    "text": b"<html>not found</html>" * 100,
-    "empty": b"",
-    "another": tar_bytes({"CIFAR-100-C/fog.npy": b"fog"}),
-    "cut gz": tar_bytes({"CIFAR-10-C/fog.npy": CONTENT}, "w:gz")[:-2000],
-}
-
-
-@pytest.mark.parametrize("file", [NAME, "CIFAR-10-C.zip"])
-@pytest.mark.parametrize("name", DAMAGED)
-def test_unusable_archives(name: str, file: str, offer: Offer, tmp_path: Path) -> None:
-    offer(DAMAGED[name], file=file)
-    fails(tmp_path, tmp_path / file, "remove it and download it again", kind=DamagedDataError)
-    assert names(tmp_path) == {file}
 
 
 def test_a_zip_and_folders_further_down(server: Server, offer: Offer, tmp_path: Path) -> None:

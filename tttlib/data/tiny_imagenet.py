@@ -97,7 +97,7 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             "tiny-imagenet",
             lists,
             SIZE,
-            classes=partial(_official_classes, official),
+            classes=lambda: tuple(_official_names(official).values()),
             rows=partial(_official_rows, official, split),
             remedy=_AGAIN,
             images=lambda: [path for _, path, _, _ in _official_entries(official, split)],
@@ -114,8 +114,7 @@ def class_names(folder: Path) -> dict[str, str] | None:
     """Return wnid -> name in the order of the labels, from either layout's lists; None without."""
     for official in (folder, folder / "tiny-imagenet-200"):
         if (official / "wnids.txt").is_file():
-            wnids, names = _official_wnids(official), _official_classes(official)
-            return dict(zip(wnids, names, strict=True))
+            return _official_names(official)
     path = folder / "tiny-imagenet-classes.tsv"
     return _tsv(path) if path.is_file() else None
 
@@ -134,21 +133,18 @@ def _tsv_classes(path: Path) -> tuple[str, ...]:
     return tuple(_tsv(path).values())
 
 
-def _official_wnids(folder: Path) -> list[str]:
-    return sorted(text.read(folder / "wnids.txt").split())
-
-
-def _official_classes(folder: Path) -> tuple[str, ...]:
-    words: dict[str, str] = {}
-    if (folder / "words.txt").is_file():
-        for line in text.read(folder / "words.txt").splitlines():
-            wnid, _, names = line.partition("\t")
-            words[wnid] = names.split(",")[0]
-    return tuple(words.get(wnid, wnid) for wnid in _official_wnids(folder))
+def _official_names(folder: Path) -> dict[str, str]:
+    """Return wnid -> name, sorted by wnid."""
+    path, words = folder / "words.txt", {}
+    if path.is_file():
+        lines = (line.partition("\t") for line in text.read(path).splitlines())
+        words = {wnid: names.split(",")[0] for wnid, _, names in lines}
+    wnids = sorted(text.read(folder / "wnids.txt").split())
+    return {wnid: words.get(wnid, wnid) for wnid in wnids}
 
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
-    label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
+    label_of = {wnid: i for i, wnid in enumerate(_official_names(folder))}
     entries = enumerate(_official_entries(folder, split))
     for number, (listing, path, wnid, (x1, y1, x2, y2)) in entries:
         if wnid not in label_of:
@@ -166,7 +162,7 @@ def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, st
         for (file, wnid), box in _table(listing, words=2):
             yield listing, images / file, wnid, box
         return
-    for wnid in _official_wnids(folder):
+    for wnid in _official_names(folder):
         listing, images = folder / f"train/{wnid}/{wnid}_boxes.txt", folder / f"train/{wnid}/images"
         for (file,), box in _table(listing, words=1):
             yield listing, images / file, wnid, box

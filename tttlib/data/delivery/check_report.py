@@ -138,16 +138,12 @@ class Report:
             self.problems.append(f"{where}: no readable images of {part}")
         elif n < expected:
             self.missing.append(f"{part}: {n:,} of {expected:,} images are there")
-        elif n > expected:
-            self.problems.append(
-                f"{where}: {n:,} images of {part}, where {expected:,} are published"
-            )
-        elif few != each or many != each:
-            odd = next(i for i, count in enumerate(counts) if count != each)
-            self.problems.append(
-                f"{where}: {counts[odd]} images of class {odd} in {part}, where {each} are "
-                "published"
-            )
+        elif n > expected or few != many:
+            found, published = f"{n:,} images of {part}", expected
+            if n == expected:
+                odd = next(i for i, count in enumerate(counts) if count != each)
+                found, published = f"{counts[odd]} images of class {odd} in {part}", each
+            self.problems.append(f"{where}: {found}, where {published:,} are published")
 
     def boxes(self, part: str, boxes: Tensor, size: int) -> None:
         """Note how many of the boxes [N,4] (xyxy, maxima exclusive) are odd.
