@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from tttlib import data
-from tttlib.data.delivery.make_c import make_c
 
 
 @pytest.mark.parametrize(
@@ -49,11 +48,3 @@ def test_severity_5_is_the_default_and_fingerprints_differ(tmp_path: Path) -> No
     assert len({one.fingerprint for one in sets}) == 3
     default = data.load("cifar10-c", "test", tmp_path, corruption="fog")
     assert default.fingerprint == sets[0].fingerprint
-
-
-def test_reads_what_make_c_writes(tmp_path: Path) -> None:
-    clean = data.load("scenes", "valid", n=20)
-    make_c(clean, tmp_path / "CIFAR-10-C", names=["contrast"])
-    found = data.load("cifar10-c", "test", tmp_path, corruption="contrast", severity=4)
-    assert torch.equal(found.images, clean.corrupted("contrast", 4).images[:])
-    assert torch.equal(found.labels, clean.labels)

@@ -96,12 +96,14 @@ def test_unknown_names_are_told_at_once(clean: ImageSet) -> None:
 
 
 def test_make_c_npy(clean: ImageSet, tmp_path: Path) -> None:
-    out = make_c(clean, tmp_path / "c", names=["fog", "contrast"])
+    out = make_c(clean, tmp_path / "CIFAR-10-C", names=["fog", "contrast"])
     array, labels = np.load(out / "fog.npy"), np.load(out / "labels.npy")
     assert array.shape == (150, 32, 32, 3) and array.dtype == np.uint8 and labels.shape == (150,)
-    expected = corrupt(clean.images, "fog", 4, ids=clean.ids).movedim(1, -1)
-    assert np.array_equal(array[90:120], expected.numpy())
+    expected = corrupt(clean.images, "fog", 4, ids=clean.ids)
+    assert np.array_equal(array[90:120], expected.movedim(1, -1).numpy())
     assert np.array_equal(labels[90:120], clean.labels.numpy())
+    found = data.load("cifar10-c", "test", tmp_path, corruption="fog", severity=4)
+    assert torch.equal(found.images, expected) and torch.equal(found.labels, clean.labels)
     assert sorted(p.name for p in out.iterdir()) == [
         "contrast.npy", "fog.npy", "labels.npy", "made.json",
     ]  # fmt: skip

@@ -76,23 +76,41 @@ def both(*changes: Change) -> Change:
     return lambda path: [change(path) for change in changes]
 
 
-def loop(path: Path) -> None:
-    """A link to itself."""
-    path.rmdir() if path.is_dir() else path.unlink()
+def self_link(path: Path) -> None:
+    """A link to itself in place of what is there."""
+    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
     path.symlink_to(path)
 
 
-def column(name: str, values: Any) -> Change:
-    def write(path: Path) -> None:
-        table = pq.read_table(path)
-        place = table.schema.get_field_index(name)
-        pq.write_table(table.set_column(place, name, [values]), path)
+def rewritten(change: Callable[[pa.Table], pa.Table]) -> Change:
+    return lambda path: pq.write_table(change(pq.read_table(path)), path)
 
-    return write
+
+def column(name: str, values: Any) -> Change:
+    return rewritten(lambda t: t.set_column(t.schema.get_field_index(name), name, [values]))
 
 
 def without(name: str) -> Change:
-    return lambda path: pq.write_table(pq.read_table(path).drop([name]), path)
+    return rewritten(lambda t: t.drop([name]))
+
+
+def row(number: int, **changed: Any) -> Change:
+    """Other values in one row of a parquet file."""
+
+    def change(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        rows[number] |= changed
+        return pa.Table.from_pylist(rows, table.schema)
+
+    return rewritten(change)
+
+
+def stored(content: bytes) -> Change:
+    """Other content of the fifth image of a parquet file."""
+    return row(4, image={"bytes": content, "path": ""})
+
+
+NO_ROWS = rewritten(lambda table: table[:0])
 
 
 # -- families --------------------------------------------------------------------------------------
@@ -199,28 +217,11 @@ def npy(kind: str, shape: tuple[int, ...], content: bytes = b"") -> Change:
     return write
 
 
-def row(number: int, **changed: Any) -> Change:
-    """Other values in one row of a parquet file, or none at all."""
-
-    def write(path: Path) -> None:
-        table = pq.read_table(path)
-        rows = table.to_pylist()
-        rows[number] |= changed
-        pq.write_table(pa.Table.from_pylist(rows if changed else [], table.schema), path)
-
-    return write
-
-
 def zero_page(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     middle = len(raw) // 2
     raw[middle : middle + 4000] = bytes(4000)  # the footer stays whole
     path.write_bytes(raw)
-
-
-def stored(content: bytes) -> Change:
-    """Other content of the fifth image of a parquet file."""
-    return row(4, image={"bytes": content, "path": ""})
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -235,18 +236,13 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def entity_bomb(path: Path) -> None:
-    lines = [f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(9)]
-    edit("Unspecified", "&a9;")(path)
-    head = f'<!DOCTYPE annotation [<!ENTITY a0 "ha">{"".join(lines)}]>'
-    path.write_text(head + path.read_text())
+def entity(declared: str) -> Change:
+    """Declarations, the last of them of `&it;`, which stands in the annotation."""
+    document = f"<!DOCTYPE annotation [{declared}]><annotation>"
+    return edit("Unspecified", "&it;", "<annotation>", document)
 
 
-def entity_file(path: Path) -> None:
-    (path.parent / "secret").write_text("secret")
-    edit("Unspecified", "&file;")(path)
-    head = f'<!DOCTYPE annotation [<!ENTITY file SYSTEM "{path.parent / "secret"}">]>'
-    path.write_text(head + path.read_text())
+BOMB = [f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(9)]
 
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -297,7 +293,7 @@ DAMAGES: dict[Callable[..., tuple[Load, Path]], dict[str, tuple[Change, *tuple[s
         "another size": (lambda path: official.write_jpeg(path, 0, (224, 223)),),
         "a folder": (both(Path.unlink, Path.mkdir),),
         "claims to be huge": (put(png_header(60_000, 60_000)),),
-        "a link to itself": (loop,),
+        "a link to itself": (self_link,),
         "a link to nothing": (both(Path.unlink, lambda path: path.symlink_to("/none/at/all")),),
         "PostScript": (put("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 224 224\nshowpage\n"),),
     },
@@ -315,8 +311,8 @@ DAMAGES: dict[Callable[..., tuple[Load, Path]], dict[str, tuple[Change, *tuple[s
         "a jpeg": (lambda path: official.write_jpeg(path, 0),),
         "an error page": (put("<html><h1>404 not found</h1></html>"),),
         "an unknown encoding": (edit("<annotation>", '<?xml encoding="klingon"?><annotation>'),),
-        "an entity bomb": (entity_bomb,),
-        "the name of a file": (entity_file,),
+        "an entity bomb": (entity('<!ENTITY a0 "ha">' + "".join(BOMB) + '<!ENTITY it "&a9;">'),),
+        "the name of a file": (entity(f'<!ENTITY it SYSTEM "{__file__}">'),),
         "too large": (edit("Unspecified", "a" * (1 << 20)),),
         "another image": (edit("val_00000002", "val_00000001"),),
         "no objects": (lambda path: official.write_voc(path.parent, path.stem, (300, 260), []),),
@@ -327,7 +323,7 @@ DAMAGES: dict[Callable[..., tuple[Load, Path]], dict[str, tuple[Change, *tuple[s
         "a number that is none": (edit("<xmax>290", "<xmax>nan"),),
         "a box outside": (edit(">10<", ">400<", ">290<", ">500<"),),
         "another class": (edit(*WNID),),
-        "a link to itself": (loop,),
+        "a link to itself": (self_link,),
         "a folder": (both(Path.unlink, Path.mkdir),),
     },
     one_annotation: {
@@ -343,7 +339,7 @@ DAMAGES: dict[Callable[..., tuple[Load, Path]], dict[str, tuple[Change, *tuple[s
         "labels from 1": (column("kind", [1, 2, 2]),),
         "a label below 0": (column("kind", [0, 1, -1]),),
         "no bytes": (column("photo", pa.array([{"path": "1.png"}] * 3, STRUCT)),),
-        "no rows": (row(0),),
+        "no rows": (NO_ROWS,),
     },
     jpegs: {
         "a label out of range": (nothing, 1, 10),
@@ -364,7 +360,7 @@ DAMAGES: dict[Callable[..., tuple[Load, Path]], dict[str, tuple[Change, *tuple[s
         "an empty image": (stored(b""),),
         "a label below 0": (row(3, label=-1),),
         "a label too large": (row(3, label=5),),
-        "no rows": (row(0),),
+        "no rows": (NO_ROWS,),
     },
     tiny: {
         "a listed image missing": (Path.unlink, "train", TRAIN),
@@ -431,10 +427,6 @@ def unreadable(path: Path) -> None:
 def tsv(root: Path) -> None:
     (root / "tiny-imagenet-200" / "wnids.txt").unlink()
     (root / "tiny-imagenet-classes.tsv").write_text("0\tn01000002\tcat\n2\tn02000003\tdog\n")
-
-
-def self_link(path: Path) -> None:
-    path.symlink_to(path)
 
 
 def drop(parent: int) -> Change:

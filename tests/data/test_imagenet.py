@@ -56,12 +56,12 @@ def test_wnid_folders(tmp_path: Path, place: str) -> None:
 def test_flat_archive(tmp_path: Path, kit: str) -> None:
     made = write(tmp_path / "ImageNet" / "val", flat=True)
     labels = {int(path.stem[-8:]): label for path, label in made}
+    folder = official.write_devkit(
+        tmp_path if kit == "in the root" else made[0][0].parents[1], labels
+    )
     if kit == "in the folder":
-        folder = official.write_devkit(tmp_path / "elsewhere", labels)
         for file in folder.iterdir():
-            file.rename(tmp_path / "ImageNet" / "val" / file.name)
-    else:
-        official.write_devkit(tmp_path / "ImageNet" if kit == "beside" else tmp_path, labels)
+            file.rename(made[0][0].parent / file.name)
     check(data.load("imagenet", "valid", tmp_path), made)
 
 
