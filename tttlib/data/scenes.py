@@ -146,7 +146,7 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
 
     # which digit
     labels = (u[:, 0] * 10).astype(np.int64)
-    first, count = digits.first[split][labels], digits.count[split][labels]
+    first, count = digits.first[split][labels], digits.number[split][labels]
     digit = digits.order[split][first + (u[:, 1] * count).astype(np.int64)]
     alpha = _coverage(digits, digit, u[:, 2:8])  # float32 [B,32,32]
     masks = alpha > 0

@@ -75,7 +75,8 @@ def read_photographs() -> Photographs:
             small = np.asarray(image.resize(size, Image.Resampling.BOX))
             planes.append(small.reshape(-1, 3).T)
             shapes.append(small.shape[:2])
-    height, width = np.array(shapes).reshape(len(PHOTOGRAPHS), len(LEVELS), 2).transpose(2, 0, 1)
+    sizes: np.ndarray = np.array(shapes).reshape(len(PHOTOGRAPHS), len(LEVELS), 2)
+    height, width = sizes[..., 0], sizes[..., 1]
     count = height * width
     start = count.ravel().cumsum().reshape(count.shape) - count
     pixels = np.ascontiguousarray(np.concatenate(planes, axis=1))
@@ -103,7 +104,7 @@ class Digits(NamedTuple):
     high: np.ndarray
     order: dict[str, np.ndarray]  # instances of a split, sorted by class
     first: dict[str, np.ndarray]  # int64 [10]: where each class starts in `order`
-    count: dict[str, np.ndarray]
+    number: dict[str, np.ndarray]
     digest: bytes
 
 

@@ -151,7 +151,8 @@ def _grid(report: Report, *, load: Loader, expected: int, names: tuple[str, ...]
     """Check ImageNet-C and its like: a folder for each corruption and severity."""
     first: dict[str, Any] = {}
     for corruption in c_options.NAMES:
-        present, lacking = [], []
+        present: list[str] = []
+        lacking: list[str] = []
         for severity in c_options.SEVERITIES:
             part = f"{corruption} severity {severity}"
             option = {"corruption": corruption, "severity": severity}

@@ -102,8 +102,8 @@ def _write_npy(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
     shape = (len(SEVERITIES), len(dataset), *dataset.images.shape[2:], 3)
     with atomic_write(target) as file:
         flat = (shape[0] * shape[1], *shape[2:])
-        array = np.lib.format.open_memmap(file, "w+", np.uint8, flat).reshape(shape)
-        for part, severity in zip(array, SEVERITIES, strict=True):
+        array = np.lib.format.open_memmap(file, "w+", np.uint8, flat)
+        for part, severity in zip(array.reshape(shape), SEVERITIES, strict=True):
             images = dataset.corrupted(name, severity, seed=seed).images
             for start in range(0, len(dataset), _AT_ONCE):
                 part[start : start + _AT_ONCE] = _channels_last(images[start : start + _AT_ONCE])
