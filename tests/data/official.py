@@ -92,9 +92,10 @@ def write_cifar(root: Path, classes: int = 10, n: int = 3) -> dict[str, tuple[np
 
 
 def write_cifar_c(
-    root: Path, folder: str = "CIFAR-10-C", n: int = 4, classes: int = 10
+    root: Path, classes: int = 10, n: int = 4
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Corruption -> its array, and the labels of the n images."""
+    folder = f"CIFAR-{classes}-C"
     (root / folder).mkdir(parents=True)
     made = {name: pixels(5 * n, i) for i, name in enumerate(["fog", "saturate"])}
     labels = (np.arange(n) * 3 + classes - 4) % classes

@@ -48,9 +48,9 @@ def cifar10_jpeg(root: Path) -> Path:
     return write_cifar_jpeg(root, "test", [3, 9, 0])
 
 
-def arrays(root: Path, folder: str, classes: int) -> Path:
-    official.write_cifar_c(root, folder, classes=classes)
-    return root / folder / "fog.npy"
+def arrays(root: Path, classes: int) -> Path:
+    official.write_cifar_c(root, classes)
+    return root / f"CIFAR-{classes}-C" / "fog.npy"
 
 
 def pickles(root: Path, classes: int, file: str) -> Path:
@@ -85,8 +85,8 @@ SETS: dict[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
         lambda root: pickles(root, 100, "cifar-100-python/train"),
         {"train": 3, "test": 3},
     ),
-    "cifar10-c": (lambda root: arrays(root, "CIFAR-10-C", 10), {"fog": 4, "saturate": 4}),
-    "cifar100-c": (lambda root: arrays(root, "CIFAR-100-C", 100), {"fog": 4, "saturate": 4}),
+    "cifar10-c": (lambda root: arrays(root, 10), {"fog": 4, "saturate": 4}),
+    "cifar100-c": (lambda root: arrays(root, 100), {"fog": 4, "saturate": 4}),
     "imagenet": (imagenet_folders, {"valid": 4}),
     "imagenet-sample": (imagenet_folders, {"valid": 4}),
     "imagenet-c": (imagenet_c, {"fog severity 1": 1, "fog severity 5": 3}),

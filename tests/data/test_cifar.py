@@ -1,14 +1,17 @@
-"""CIFAR-10 and CIFAR-100 from pickles as Python 2 wrote them."""
+"""CIFAR-10 and CIFAR-100: pickles as Python 2 wrote them, the hub's JPEG copy, the -C arrays."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import official
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from tttlib import data
 from tttlib.data import cifar
@@ -51,3 +54,47 @@ def test_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
     sets = [data.load("cifar10", "test", tmp_path / x) for x in "ab"]
     sets.append(data.load("cifar10", "train", tmp_path / "a"))
     assert len({one.fingerprint for one in sets}) == 3
+
+
+def test_jpeg_copy(tmp_path: Path) -> None:
+    path = official.write_cifar_jpeg(tmp_path, "test", [3, 9, 0])
+    found = data.load("cifar10-jpeg", "test", tmp_path)
+    stored = pq.read_table(path)["img"][0].as_py()["bytes"]
+    expected = np.asarray(Image.open(io.BytesIO(stored)))
+    assert np.array_equal(found.images[0].movedim(0, -1).numpy(), expected)
+    assert [found.classes[i] for i in found.labels] == ["cat", "truck", "airplane"]
+    assert found.boxes is None and found.split == "test"
+
+
+def test_the_real_jpeg_copy(data_root: Path) -> None:
+    found = data.load("cifar10-jpeg", "test", data_root)
+    assert len(found) == 10_000 and found.labels.bincount().tolist() == [1000] * 10
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize(("severity", "inside"), [(1, False), (3, True), (5, False)])
+def test_released_corruptions(tmp_path: Path, classes: int, severity: int, inside: bool) -> None:
+    made, labels = official.write_cifar_c(tmp_path, classes)
+    root = tmp_path / f"CIFAR-{classes}-C" if inside else tmp_path
+    prints = set()
+    for corruption, array in made.items():
+        options = {"corruption": corruption} | ({} if severity == 5 else {"severity": severity})
+        found = data.load(f"cifar{classes}-c", "test", root, **options)
+        expected = array[(severity - 1) * 4 : severity * 4]
+        assert np.array_equal(found.images.permute(0, 2, 3, 1).numpy(), expected)
+        assert found.labels.tolist() == labels.tolist() and len(found.classes) == classes
+        assert found.images.shape == (4, 3, 32, 32) and found.ids.tolist() == [0, 1, 2, 3]
+        other = data.load(f"cifar{classes}-c", "test", root, corruption=corruption, severity=2)
+        prints |= {found.fingerprint, other.fingerprint}
+    assert len(prints) == 4
+
+
+def test_released_arrays_are_viewed_and_stay(tmp_path: Path) -> None:
+    made, _ = official.write_cifar_c(tmp_path)
+    found = data.load("cifar10-c", "test", tmp_path, corruption="fog", severity=2)
+    assert found.images.stride() == (3072, 1, 96, 3)
+    found.images.zero_()
+    assert np.array_equal(np.load(tmp_path / "CIFAR-10-C" / "fog.npy"), made["fog"])
+    again = data.load("cifar10-c", "test", tmp_path, corruption="fog", severity=2)
+    assert again.images.any()
+    assert torch.equal(again.subset([3, 1]).images, again.images[[3, 1]])

@@ -442,118 +442,90 @@ NOT_THERE = [
     ("tiny-imagenet-50", "valid", "", "does not exist, so there is neither tiny-imagenet-valid*"),
     ("cifar10-jpeg", "train", "", "no cifar10-jpeg-train*.parquet"),
 ]
-OTHERS: dict[str, tuple[Callable[[Path], tuple[Load, Any]], type[Exception], str, str]] = {
-    # id: (how to load, error, what is named below the root, what else is said)
-    "labels missing": (
-        lambda r: arrays(r, Path.unlink, LABELS), MissingDataError, "CIFAR-10-C/labels.npy", ""),
-    "corruption missing": (
-        lambda r: arrays(r, Path.unlink), MissingDataError, "CIFAR-10-C/fog.npy", "again"),
-    **{f"{options}": (lambda r, o=options: arrays(r, nothing, **o), ValueError, "", said)
-       for options, said in (
+Missing, Damaged = MissingDataError, DamagedDataError
+OTHERS: list[tuple[Callable[[Path], tuple[Load, Any]], type[Exception], str, str]] = [
+    # how to load, error, what is named below the root, what else is said
+    (lambda r: arrays(r, Path.unlink, LABELS), Missing, "CIFAR-10-C/labels.npy", ""),
+    (lambda r: arrays(r, Path.unlink), Missing, "CIFAR-10-C/fog.npy", "again"),
+    *((lambda r, o=options: arrays(r, nothing, **o), ValueError, "", said)
+      for options, said in (
            ({"corruption": None}, "needs corruption=; legal are gaussian_no"),
            ({"corruption": "fig"}, "'fig'; legal are gauss"),
            ({"severity": 6}, "1, 2, 3, 4, 5, not 6"),
            ({"severity": 2.5}, "use ImageSet.corrupted"), ({"severity": True}, "not True"),
-           ({"level": 2}, "'level'; it has corruption, sev"))},
-    "dataset is a link to itself": (
-        lambda r: (self_link(r / "CIFAR-10-C"), of(r, "cifar10-c", corruption="fog"))[1],
-        MissingDataError, "CIFAR-10-C", "unpack"),
-    **{f"{name} missing": (
-        lambda r, name=name, split=split: of(
+           ({"level": 2}, "'level'; it has corruption, sev"))),
+    (lambda r: (self_link(r / "CIFAR-10-C"), of(r, "cifar10-c", corruption="fog"))[1],
+     Missing, "CIFAR-10-C", "unpack"),
+    *((lambda r, name=name, split=split: of(
             r / "none", name, split, **({"corruption": "fog"} if name.endswith("-c") else {})),
-        MissingDataError, f"none/{named}".rstrip("/"), said)
-       for name, split, named, said in NOT_THERE},
-    "tiny-imagenet without train": (
-        lambda r: (hub(r, nothing), of(r, "tiny-imagenet", "train"))[1],
-        MissingDataError, "", "holds neither tiny-imagenet-train*.parquet"),
-    **{f"no {split} split of {name}": (
-        lambda r, name=name, split=split: of(r, name, split),
-        ValueError, "", f"unknown split {split!r} of {name!r}; it has {served}")
-       for name, split, served in (
+       Missing, f"none/{named}".rstrip("/"), said)
+      for name, split, named, said in NOT_THERE),
+    (lambda r: (hub(r, nothing), of(r, "tiny-imagenet", "train"))[1],
+     Missing, "", "holds neither tiny-imagenet-train*.parquet"),
+    *((lambda r, name=name, split=split: of(r, name, split),
+       ValueError, "", f"unknown split {split!r} of {name!r}; it has {served}")
+      for name, split, served in (
            ("cifar10-jpeg", "valid", "train, test"), ("imagenet", "train", "valid"),
-           ("cifar10-c", "train", "test"), ("tiny-imagenet", "test", "train, valid"))},
-    **{f"CIFAR-10 as {kind}": (
-        lambda r, kind=kind: jpegs(r, nothing, kind=kind), DamagedDataError, "", "the set cifar10,")
-       for kind in ("PNG", "WEBP", "BMP")},
-    "cifar10-jpeg of another size": (
-        lambda r: jpegs(r, nothing, side=28), DamagedDataError, "", "is 28x28, not 32x32"),
-    "class folder is a link to itself": (
-        lambda r: images(r, in_fog(imagenet.wnids()[500], self_link)),
-        DamagedDataError, f"{FOG}/{imagenet.wnids()[500]}", LINKS),
-    "class folder unknown": (
-        lambda r: images(r, in_fog("n99999999", lambda p: official.write_jpeg(p / "1.JPEG", 0))),
-        DamagedDataError, f"{FOG}/n99999999", "remove it"),
-    "class folder empty": (
-        lambda r: images(r, in_fog(imagenet.wnids()[500], Path.mkdir)),
-        DamagedDataError, f"{FOG}/{imagenet.wnids()[500]}", "unpack"),
-    "severity folder empty": (
-        lambda r: images(r, lambda p: (drop(1)(p), (r / FOG).mkdir())),
-        DamagedDataError, str(FOG), "unpack"),
-    "corruption folder missing": (
-        lambda r: images(r, nothing, corruption="snow"),
-        MissingDataError, "ImageNet-C has no folder snow", "looked there and in noise, blur"),
-    "severity folder missing": (
-        lambda r: images(r, nothing, severity=3), MissingDataError, "ImageNet-C/fog/3", "unpack"),
-    "folder unreadable": (
-        lambda r: images(r, unreadable), DamagedDataError, "", imagenet.wnids()[7]),
-    "list with another hash": (
-        lambda r: images(r, lambda p: put("n0/a.JPEG")(r / imagenet.LIST_FILE), subset="5000"),
-        DamagedDataError, imagenet.LIST_FILE, "or remove the file"),
-    "subset unknown": (
-        lambda r: images(r, nothing, subset=5000), ValueError, "", '5000; legal are None and "50'),
-    "flat archive without the kit": (
-        lambda r: flat(r, Path.unlink, TRUTH), MissingDataError, "ILSVRC2012_devkit_t12", TRUTH),
-    "flat archive with a stranger": (
-        lambda r: flat(r, lambda p: official.write_jpeg(r / "val/holiday.JPEG", 0), TRUTH),
-        DamagedDataError, "val/holiday.JPEG", "remove it"),
-    "imagenet folder empty": (
-        lambda r: ((r / "val").mkdir(), (lambda: data.load("imagenet", "valid", r), r))[1],
-        DamagedDataError, "val", "unpack"),
-    "annotations missing": (
-        lambda r: boxes(r, drop(1)), MissingDataError, "", "or load without boxes"),
-    "annotations are a link to themselves": (
-        lambda r: boxes(r, lambda p: (drop(0)(p), self_link(p.parent))),
-        MissingDataError, "", "or load without boxes"),
-    "annotations unreadable": (
-        lambda r: boxes(r, unreadable), DamagedDataError, "", "check its permissions"),
-    "tiny without the class list": (
-        lambda r: tiny_c(r, lambda r: (r / "tiny-imagenet-200/wnids.txt").unlink()),
-        MissingDataError, "", "Get tiny-imagenet-200.zip"),
-    "tiny of another size": (
-        lambda r: tiny_c(r, lambda r: official.write_tiny_c(r, side=32)),
-        DamagedDataError, "Tiny-ImageNet-C/fog/5", "is 32x32, not 64x64; unpack"),
-    "tiny with a misnumbered list": (
-        lambda r: tiny_c(r, tsv),
-        DamagedDataError, "tiny-imagenet-classes.tsv", "must number the labels from 0"),
-    "own folder missing": (
-        lambda r: mine(r), MissingDataError, "mine", "one that has a sub-folder per class"),
-    "own folder empty": (
-        lambda r: ((r / "mine").mkdir(), mine(r))[1],
-        DamagedDataError, "mine", "one sub-folder per class"),
-    "own folder of loose images": (
-        lambda r: (official.write_jpeg(r / "mine/1.jpg", 0), mine(r))[1],
-        DamagedDataError, "mine", "one sub-folder per class"),
-    "own image not square": (
-        lambda r: (official.write_jpeg(r / "mine/a/1.jpg", 0, (30, 20)), mine(r))[1],
-        ValueError, "mine/a/1.jpg is 30x20, not square", "-p preprocess resize256-bicubic"),
-    "no parquet files": (lambda r: (lambda: data.parquet([]), r), MissingDataError, "", "none giv"),
-    "parquet file missing": (
-        lambda r: (lambda: data.parquet(r / "none"), r), MissingDataError, "none", "give the pa"),
-    "parquet of another size": (
-        lambda r: table(r, nothing, size=8), DamagedDataError, "a.parquet", "is 16x16, not 8x8"),
-    "parquet labels beyond the names": (
-        lambda r: table(r, nothing, [-1, 0], classes=["a", "b"]),
-        DamagedDataError, "a.parquet", "labels must lie in 0..1"),
-}  # fmt: skip
+           ("cifar10-c", "train", "test"), ("tiny-imagenet", "test", "train, valid"))),
+    *((lambda r, kind=kind: jpegs(r, nothing, kind=kind), Damaged, "", "the set cifar10,")
+      for kind in ("PNG", "WEBP", "BMP")),
+    (lambda r: jpegs(r, nothing, side=28), Damaged, "", "is 28x28, not 32x32"),
+    (lambda r: images(r, in_fog(imagenet.wnids()[500], self_link)),
+     Damaged, f"{FOG}/{imagenet.wnids()[500]}", LINKS),
+    (lambda r: images(r, in_fog("n99999999", lambda p: official.write_jpeg(p / "1.JPEG", 0))),
+     Damaged, f"{FOG}/n99999999", "remove it"),
+    (lambda r: images(r, in_fog(imagenet.wnids()[500], Path.mkdir)),
+     Damaged, f"{FOG}/{imagenet.wnids()[500]}", "unpack"),
+    (lambda r: images(r, lambda p: (drop(1)(p), (r / FOG).mkdir())), Damaged, str(FOG), "unpack"),
+    (lambda r: images(r, nothing, corruption="snow"),
+     Missing, "ImageNet-C has no folder snow", "looked there and in noise, blur"),
+    (lambda r: images(r, nothing, severity=3), Missing, "ImageNet-C/fog/3", "unpack"),
+    (lambda r: images(r, unreadable), Damaged, "", imagenet.wnids()[7]),
+    (lambda r: images(r, lambda p: put("n0/a.JPEG")(r / imagenet.LIST_FILE), subset="5000"),
+     Damaged, imagenet.LIST_FILE, "or remove the file"),
+    (lambda r: images(r, nothing, subset=5000), ValueError, "", '5000; legal are None and "50'),
+    (lambda r: flat(r, Path.unlink, TRUTH), Missing, "ILSVRC2012_devkit_t12", TRUTH),
+    (lambda r: flat(r, lambda p: official.write_jpeg(r / "val/holiday.JPEG", 0), TRUTH),
+     Damaged, "val/holiday.JPEG", "remove it"),
+    (lambda r: ((r / "val").mkdir(), (lambda: data.load("imagenet", "valid", r), r))[1],
+     Damaged, "val", "unpack"),
+    (lambda r: boxes(r, drop(1)), Missing, "", "or load without boxes"),
+    (lambda r: boxes(r, lambda p: (drop(0)(p), self_link(p.parent))),
+     Missing, "", "or load without boxes"),
+    (lambda r: boxes(r, unreadable), Damaged, "", "check its permissions"),
+    (lambda r: tiny_c(r, lambda r: (r / "tiny-imagenet-200/wnids.txt").unlink()),
+     Missing, "", "Get tiny-imagenet-200.zip"),
+    (lambda r: tiny_c(r, lambda r: official.write_tiny_c(r, side=32)),
+     Damaged, "Tiny-ImageNet-C/fog/5", "is 32x32, not 64x64; unpack"),
+    (lambda r: tiny_c(r, tsv),
+     Damaged, "tiny-imagenet-classes.tsv", "must number the labels from 0"),
+    (lambda r: mine(r), Missing, "mine", "one that has a sub-folder per class"),
+    (lambda r: ((r / "mine").mkdir(), mine(r))[1], Damaged, "mine", "one sub-folder per class"),
+    (lambda r: (official.write_jpeg(r / "mine/1.jpg", 0), mine(r))[1],
+     Damaged, "mine", "one sub-folder per class"),
+    (lambda r: (official.write_jpeg(r / "mine/a/1.jpg", 0, (30, 20)), mine(r))[1],
+     ValueError, "mine/a/1.jpg is 30x20, not square", "-p preprocess resize256-bicubic"),
+    (lambda r: (lambda: data.parquet([]), r), Missing, "", "none giv"),
+    (lambda r: (lambda: data.parquet(r / "none"), r), Missing, "none", "give the pa"),
+    (lambda r: table(r, nothing, size=8), Damaged, "a.parquet", "is 16x16, not 8x8"),
+    (lambda r: table(r, nothing, [-1, 0], classes=["a", "b"]),
+     Damaged, "a.parquet", "labels must lie in 0..1"),
+]  # fmt: skip
 
 
 def mine(root: Path, **options: Any) -> tuple[Load, Path]:
     return lambda: data.folder(root / "mine", **options), root
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_what_else_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("make", "kind", "named", "said"), OTHERS)
+def test_what_else_is_refused(
+    make: Callable[[Path], tuple[Load, Any]],
+    kind: type[Exception],
+    named: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    make, kind, named, said = OTHERS[name]
     load, _ = make(tmp_path)
     refused(load, kind, tmp_path / named if named else "", said)
