@@ -19,7 +19,10 @@ from scipy.io import savemat
 
 from tttlib.data import cifar, imagenet
 
-TINY_WNIDS = ("n03000001", "n01000002", "n02000003")  # not sorted, as in the official list
+# Tiny-ImageNet: its sorted wnids are the classes 0 … 4; the official list has another order
+WNIDS = ("n03000001", "n01000002", "n02000003", "n09000004", "n04000005")
+ORDER = sorted(WNIDS)
+TINY_WNIDS = WNIDS[:3]
 
 
 class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined]
@@ -165,18 +168,13 @@ def write_devkit(root: Path, labels: dict[int, int]) -> Path:
 
 
 VOC = """<annotation>
-\t<folder>val</folder>
-\t<filename>{image}</filename>
-\t<source><database>ILSVRC_2012</database></source>
-\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>
-\t<segmented>0</segmented>
-{objects}</annotation>
+\t<folder>val</folder><filename>{}</filename><source><database>ILSVRC_2012</database></source>
+\t<size><width>{}</width><height>{}</height><depth>3</depth></size><segmented>0</segmented>
+{}</annotation>
 """
 VOC_OBJECT = """\t<object>
-\t\t<name>{name}</name>
-\t\t<pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>
-\t\t<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax>
-\t\t</bndbox>
+\t\t<name>{}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>
+\t\t<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>
 \t</object>
 """
 Box = tuple[float, float, float, float]
@@ -188,8 +186,8 @@ def write_voc(
     """The annotation of one image as in ILSVRC2012_bbox_val_v3; size is (width, height)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image}.xml"
-    told = "".join(VOC_OBJECT.format(name=name, box=box) for name, box in objects)
-    path.write_text(VOC.format(image=image, width=size[0], height=size[1], objects=told))
+    told = "".join(VOC_OBJECT.format(name, *box) for name, box in objects)
+    path.write_text(VOC.format(image, *size, told))
     return path
 
 
@@ -249,22 +247,13 @@ def write_parquet(
 
 
 def write_cifar_jpeg(
-    root: Path,
-    split: str,
-    labels: list[int],
-    side: int = 32,
-    image: str = "img",
-    kind: str = "JPEG",
+    root: Path, split: str, labels: list[int], *, side: int = 32, kind: str = "JPEG"
 ) -> Path:
     images = [encoded(one, kind) for one in pixels(len(labels), 0, side)]
     path = root / f"cifar10-jpeg-{split}.parquet"
-    return write_hub(path, images, labels, columns=f"{image} label -")
+    return write_hub(path, images, labels, columns="img label -")
 
 
-# -- Tiny-ImageNet: its sorted wnids are the classes 0 … 4; the official list has another order ---
-
-WNIDS = ("n03000001", "n01000002", "n02000003", "n09000004", "n04000005")
-ORDER = sorted(WNIDS)
 WORDS = {
     "n01000002": "goldfish, Carassius auratus",
     "n02000003": "cat",

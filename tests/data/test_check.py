@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import official
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from official import ORDER, photos, write_cifar_jpeg, write_tiny_hub
@@ -169,7 +167,6 @@ def test_all_damaged_images_are_listed_from_the_source(tmp_path: Path) -> None:
     for path in bad:
         path.write_bytes(b"no image")
     report = check.check("tiny-imagenet", tmp_path)
-    assert len(report.problems) == 2
     for path, said in zip(bad, report.problems, strict=True):
         assert str(path) in said and "cannot be decoded" in said
     assert sum(report.counts["train"]) == 10
@@ -215,6 +212,9 @@ def test_made_corruptions_have_no_published_checksum(tmp_path: Path) -> None:
     (path.parent / "made.json").write_text("{}")
     report = check.check("cifar10-c", tmp_path)
     assert not report.problems and any("made by tttlib" in line for line in report.lines)
+    labels = path.with_name("labels.npy")
+    labels.unlink()
+    assert check.check("cifar10-c", tmp_path).problems == [f"{labels} is missing; fetch it again"]
 
 
 def test_present_and_missing_corruptions(tmp_path: Path, published: Callable[[Path], None]) -> None:
@@ -253,12 +253,6 @@ def test_counts_that_contradict(tmp_path: Path) -> None:
     assert str(path) in expecting(10).problems[0]
 
 
-def test_labels_of_the_arrays_missing(tmp_path: Path) -> None:
-    labels = write("cifar10-c", tmp_path).with_name("labels.npy")
-    labels.unlink()
-    assert check.check("cifar10-c", tmp_path).problems == [f"{labels} is missing; fetch it again"]
-
-
 def test_the_list_of_5000(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imagenet_folders(tmp_path)
     assert any("would be the first 5" in said for said in check.check("imagenet", tmp_path).missing)
@@ -289,11 +283,8 @@ def test_odd_boxes() -> None:
 
 
 def test_an_image_without_a_box(tmp_path: Path) -> None:
-    path = write_tiny_hub(tmp_path, "valid", photos())
-    table = pq.read_table(path)
-    boxes = [None, *table["bbox"].to_pylist()[1:]]
-    column = pa.array(boxes, pa.list_(pa.int16()))
-    pq.write_table(table.set_column(2, "bbox", column), path)
+    few = [replace(photo, box=photo.box if i else None) for i, photo in enumerate(photos())]
+    path = write_tiny_hub(tmp_path, "valid", few)
     (said,) = check.check("tiny-imagenet", tmp_path).problems
     assert said == f"{path}: 1 images of valid lack a box"
 
