@@ -14,7 +14,7 @@ Columns, per corruption, size and severity:
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,7 @@ def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
         fields = ReferenceFields(_streams(recorded), dtype=torch.float32)
         y = corruptions._apply(recipe, corruptions._unit(images, torch.float32), fields, severity)
         fast = corruptions._finish(y, torch.uint8, recipe.white)
-        row: dict[str, object] = {
-            "corruption": name,
-            "size": images.shape[-1],
-            "severity": severity,
-        }
+        row: dict[str, object] = dict(zip(KEYS, (name, images.shape[-1], severity), strict=True))
         for column, found in (("reference", exact), ("fast", fast)):
             off = (found.int() - target).abs()
             row[f"{column} max"] = int(off.max())
@@ -62,23 +58,25 @@ def differences(recorded: Mapping[str, np.ndarray], name: str) -> pd.DataFrame:
 
 
 def distances(
-    stats: Mapping[str, np.ndarray], name: str, size: int, groups: int = GROUPS
+    stats: Mapping[str, np.ndarray],
+    name: str,
+    size: int,
+    groups: int = GROUPS,
+    severities: Sequence[int] = (1, 3, 5),
 ) -> pd.DataFrame:
     """Rows (severity, mean, std, spectrum) in sampling errors; see the module."""
     image = _tensor(stats[f"input_{size}"][None])
     rows = []
-    for severity in (1, 3, 5):
+    for severity in severities:
         key = f"{name}/{size}/s{severity}"
         ours = torch.stack(
             [_statistics(_repeats(image, name, severity, group), image) for group in range(groups)]
         ).double()  # [groups,2+bands]
-        theirs = torch.cat(
-            [
-                torch.tensor([stats[f"{key}/mean"].mean(dtype=np.float64)]),
-                torch.tensor([np.sqrt((stats[f"{key}/std"].astype(np.float64) ** 2).mean())]),
-                _bands(torch.from_numpy(stats[f"{key}/psd_residual"]).double()),
-            ]
+        mean, std, power = (
+            stats[f"{key}/{what}"].astype(np.float64) for what in ("mean", "std", "psd_residual")
         )
+        moments = torch.tensor([mean.mean(), np.sqrt((std**2).mean())])
+        theirs = torch.cat([moments, _bands(torch.from_numpy(power))])
         error = ours.std(0) * (1 + 1 / groups) ** 0.5
         z = ((theirs - ours.mean(0)) / error).abs()
         rows.append(
@@ -140,11 +138,9 @@ def table(oracles: Path) -> pd.DataFrame:
 
 def page_table(found: pd.DataFrame) -> str:
     """Worst of the severities, per corruption and size, in Markdown."""
-    lines = [
-        "| corruption | size | reference mode | float32, same fields | own fields: mean, std, "
-        "spectrum (sampling errors) |",
-        "|---|---|---|---|---|",
-    ]
+    own = "own fields: mean, std, spectrum (sampling errors)"
+    lines = [f"| corruption | size | reference mode | float32, same fields | {own} |"]
+    lines.append("|---" * 5 + "|")
     for name in ALL:
         for size in (32, 64, 224):
             rows = found[(found.corruption == name) & (found["size"] == size)]

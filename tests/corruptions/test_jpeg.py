@@ -15,17 +15,16 @@ def images(height: int, width: int) -> torch.Tensor:
     return torch.cat([noise, F.avg_pool2d(noise, 5, 1, 2)]).to(torch.uint8)
 
 
-@pytest.mark.parametrize("quality", [1, 7, 10, 25, 40, 50, 65, 80, 85, 95, 100])
-def test_codec_equals_pillow(quality: int) -> None:
-    x = images(64, 48)
-    assert torch.equal(jpeg.codec(x, quality), jpeg._library(x, quality))
-
-
-@pytest.mark.parametrize("height", [8, 9, 10, 16, 24, 31, 40])
-@pytest.mark.parametrize("width", [8, 10, 23, 24, 33])
-def test_codec_equals_pillow_at_odd_sizes(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "quality"),
+    [
+        *((64, 48, quality) for quality in (1, 7, 10, 25, 40, 50, 65, 80, 85, 95, 100)),
+        *((height, width, 50) for height in (8, 9, 10, 16, 24, 31, 40) for width in (8, 23, 33)),
+    ],
+)
+def test_codec_equals_pillow(height: int, width: int, quality: int) -> None:
     x = images(height, width)
-    assert torch.equal(jpeg.codec(x, 50), jpeg._library(x, 50))
+    assert torch.equal(jpeg.codec(x, quality), jpeg._library(x, quality))
 
 
 def test_library_or_codec() -> None:

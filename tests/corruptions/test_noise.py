@@ -41,8 +41,6 @@ def test_poisson(scale: float, value: float) -> None:
 
 
 def test_poisson_black_stays_black() -> None:
-    fields = CounterFields(make_key("black"), torch.arange(3))
-    assert fields.poisson(torch.zeros(3, 1000), 500).sum() == 0
     assert corrupt(torch.zeros(1, 3, 32, 32), "shot_noise", 5).sum() == 0
 
 
@@ -81,9 +79,3 @@ def test_impulses() -> None:
     assert out[hit].unique().tolist() == [0, 1]
     assert out[hit].mean().item() == pytest.approx(0.5, abs=0.03)
     assert (hit[:, 0] & hit[:, 1]).float().mean().item() == pytest.approx(0.14**2, abs=0.01)
-
-
-def test_speckle_is_proportional() -> None:
-    for value in (0.1, 0.4):
-        out = corrupt(torch.full((4, 3, 64, 64), value), "speckle_noise", 1)
-        assert out.std().item() == pytest.approx(0.15 * value, rel=0.05)

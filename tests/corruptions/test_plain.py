@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from tttlib.corruptions import EXTRA_NAMES, NAMES, corrupt
 
@@ -14,14 +13,9 @@ from tttlib.reference import corruptions as plain_corruptions
 
 SQUARE_ONLY = ("zoom_blur", "snow")  # the obvious zoom crops a square
 ROUNDING = {  # share of values that may be one level off: order of sums in filters and warps
-    "gaussian_blur": 2e-3,
-    "glass_blur": 5e-3,
-    "elastic_transform": 5e-3,
-    "spatter": 1e-3,
-    "snow": 1e-3,
-    "zoom_blur": 2e-3,
-    "motion_blur": 1e-3,
-}
+    "gaussian_blur": 2e-3, "glass_blur": 5e-3, "elastic_transform": 5e-3, "spatter": 1e-3,
+    "snow": 1e-3, "zoom_blur": 2e-3, "motion_blur": 1e-3,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (40, 27), (70, 90)])
@@ -30,7 +24,7 @@ def test_equals_one_image_at_a_time(name: str, shape: tuple[int, int]) -> None:
     if name in SQUARE_ONLY and shape[0] != shape[1]:
         shape = (shape[0], shape[0])
     images = pictures(max(shape), 2)[..., : shape[0], : shape[1]]
-    for severity in (1, 3, 5):
+    for severity in (1, 3, 5) if shape[0] < 70 else (5,):
         seeds = [np.random.RandomState(5 + i) for i in range(2)]
         found = corrupt(images, name, severity, reference=seeds).movedim(1, -1).numpy()
         expected = [
@@ -40,10 +34,3 @@ def test_equals_one_image_at_a_time(name: str, shape: tuple[int, int]) -> None:
         difference = np.abs(found.astype(int) - np.stack(expected).astype(int))
         assert difference.max() <= 1, severity
         assert (difference > 0).mean() <= ROUNDING.get(name, 0), severity
-
-
-def test_mixes_are_defined_off_the_grid() -> None:
-    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for name in NAMES + EXTRA_NAMES:
-        out = corrupt(x, name, 3.5)
-        assert out.isfinite().all() and (out != x).any(), name

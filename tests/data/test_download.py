@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 import requests
+from tqdm import tqdm
 
 from tttlib import __main__ as cli
-from tttlib.data import DamagedDataError, data_root
+from tttlib.data import DamagedDataError
 from tttlib.data.delivery import archives, download, transfer, unpack
 from tttlib.data.delivery.transfer import DownloadError
 
@@ -67,43 +68,33 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
+        def answer(self, status: int, **headers: object) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), str(value))
+            self.end_headers()
+
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
+            asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
             state.asked.append(asked)
-            condition = self.headers.get("If-Range")
             state.conditions.append(condition)
-            if condition and condition not in state.version.values():
-                asked = None
             if state.location:
-                self.send_response(302)
-                self.send_header("Location", state.location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+                return self.answer(302, Location=state.location, Content_Length=0)
             if state.status != 200:
-                self.send_error(state.status)
-                return
-            start, n = 0, len(state.content)
-            if asked and state.ranges:
-                start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                return self.send_error(state.status)
+            status, start, n, headers = 200, 0, len(state.content), dict(state.version)
+            same = not condition or condition in state.version.values()
+            if asked and state.ranges and same:
+                status, start = 206, int(asked.removeprefix("bytes=").removesuffix("-"))
                 start = start if state.begin is None else state.begin
                 if start >= n:
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{n}")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{n - 1}/{n}")
-            else:
-                self.send_response(200)
+                    return self.answer(416, Content_Range=f"bytes */{n}", Content_Length=0)
+                headers["Content_Range"] = f"bytes {start}-{n - 1}/{n}"
             if state.length:
-                self.send_header("Content-Length", str(n - start))
-            for name, value in state.version.items():
-                self.send_header(name, value)
+                headers["Content_Length"] = str(n - start)
             if state.encoding:
-                self.send_header("Content-Encoding", state.encoding)
-            self.end_headers()
+                headers["Content_Encoding"] = state.encoding
+            self.answer(status, **headers)
             body = state.content[start:][: state.cut]
             state.served += len(body)
             with contextlib.suppress(ConnectionError):  # the client has hung up
@@ -123,6 +114,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.server_close()
 
 
+Offer = Callable[..., archives.Archive]
+NAME = "CIFAR-10-C.tar"
+
+
+@pytest.fixture
+def part(offer: Offer, tmp_path: Path) -> Path:
+    """What an earlier transfer may have left."""
+    return tmp_path / f"{NAME}.part"
+
+
 @pytest.fixture
 def offer(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., archives.Archive]:
     """Makes the server's content the archive of cifar10-c, with its right md5."""
@@ -139,15 +140,108 @@ def offer(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., arch
     return put
 
 
-Offer = Callable[..., archives.Archive]
-
-
 def get(root: Path, **options: Any) -> list[Path]:
-    return download.download("cifar10-c", root, progress=False, **options)
+    return download.download("cifar10-c", root, **options)
 
 
 def names(root: Path) -> set[str]:
     return {path.name for path in root.iterdir() if path.name != "cache"}
+
+
+def fails(root: Path, *said: object, kind: Any = DownloadError, **options: Any) -> None:
+    """The download ends in one line of that kind, which says all of this."""
+    with pytest.raises(kind) as caught:
+        get(root, **options)
+    message = str(caught.value)
+    assert all(str(part) in message for part in said) and "\n" not in message, message
+
+
+def link(kind: bytes, target: str) -> bytes:
+    stream = io.BytesIO(tar_bytes({"CIFAR-10-C/labels.npy": b"labels"}))
+    with tarfile.open(fileobj=stream, mode="a") as tar:
+        info = tarfile.TarInfo("CIFAR-10-C/fog.npy")
+        info.type, info.linkname = kind, target
+        tar.addfile(info)
+    return stream.getvalue()
+
+
+REFUSED = {
+    "parent": tar_bytes({"CIFAR-10-C/../../evil": b"x"}),
+    "absolute": tar_bytes({"/etc/evil": b"x"}),
+    "drive": tar_bytes({"C:/evil": b"x"}),
+    "backslash": tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}),
+    "symlink": link(tarfile.SYMTYPE, "../../secret"),
+    "symlink inside": link(tarfile.SYMTYPE, "labels.npy"),
+    "hard link": link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"),
+    "device": link(tarfile.CHRTYPE, ""),
+}
+DAMAGED = {
+    "cut": WHOLE[: len(WHOLE) // 2],
+    "text": b"<html>not found</html>" * 100,
+    "empty": b"",
+    "another": tar_bytes({"CIFAR-100-C/fog.npy": b"fog"}),
+    "cut gz": tar_bytes({"CIFAR-10-C/fog.npy": CONTENT}, "w:gz")[:-2000],
+}
+PART, BY_HAND = f"{NAME}.part", f"by hand, save it as ROOT/{NAME} and run"
+MD5 = hashlib.md5(WHOLE).hexdigest()
+AGAIN = "remove it and download it again"
+MIB = 1 << 20
+# trouble -> what is said, what is left, and what it comes from
+TROUBLE: dict[str, tuple[tuple[str, ...], set[str], dict[str, Any]]] = {
+    **{f"status {code}": (
+        (f"/file answers {code} ", BY_HAND), {PART}, {"serve": {"status": code}, "begun": b"x"})
+       for code in (404, 503)},
+    "no server": (
+        ("127.0.0.1:9/file cannot be reached (", "refused"), set(),
+        {"offer": {"url": "http://127.0.0.1:9/file"}}),
+    "no address": (
+        ("nonsense://x cannot be fetched",), set(), {"offer": {"url": "nonsense://x"}}),
+    "wrong checksum": (
+        ("/file has a wrong checksum", "0" * 32, MD5, "removed"), set(),
+        {"offer": {"checksum": "md5:" + "0" * 32}}),
+    "its end unknown": (
+        ("/file has a wrong checksum",), set(), {"serve": {"cut": MIB, "length": False}}),
+    "only the range known": (
+        (f"broke off after 6,000 of {len(WHOLE):,} bytes; ROOT/{PART} is kept",), {PART},
+        {"serve": {"cut": 1000, "length": False}, "begun": WHOLE[:5000]}),
+    "promises too much": ((" bytes, more than any dataset",), set(), {"largest": MIB}),
+    "sends too much": (
+        ("sent more than the 1,048,576 bytes",), set(),
+        {"largest": MIB, "serve": {"length": False}}),
+    **{f"{name} archive": ((f"ROOT/{NAME} ", AGAIN), {NAME}, {"offer": {"content": content}})
+       for name, content in (REFUSED | DAMAGED).items()},
+    **{f"{name} zip": (
+        ("ROOT/a.zip ", AGAIN), {"a.zip"}, {"offer": {"content": content, "file": "a.zip"}})
+       for name, content in DAMAGED.items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble(
+    name: str, server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, left, how = TROUBLE[name]
+    root = tmp_path / "a" / "root"
+    root.mkdir(parents=True)
+    if "begun" in how:
+        (root / PART).write_bytes(how["begun"])
+    monkeypatch.setattr(transfer, "_LARGEST", how.get("largest", transfer._LARGEST))
+    offer(**how.get("offer", {}))
+    vars(server).update(how.get("serve", {}))
+    kinds = DownloadError, DamagedDataError
+    fails(root, *(part.replace("ROOT", str(root)) for part in said), kind=kinds)
+    assert names(root) == left and names(tmp_path / "a") == {"root"}
+
+
+class Interrupted(tqdm):
+    """A bar that raises `what` when the second chunk has arrived."""
+
+    what: BaseException = KeyboardInterrupt()
+
+    def update(self, n: float | None = 1) -> None:
+        super().update(n)
+        if self.n > transfer._CHUNK:
+            raise self.what
 
 
 def complete(root: Path) -> bool:
@@ -160,9 +254,6 @@ def complete(root: Path) -> bool:
     )
 
 
-# -- transfers -------------------------------------------------------------------------------------
-
-
 def test_whole(server: Server, offer: Offer, tmp_path: Path) -> None:
     root = tmp_path / "new" / "root"
     assert get(root) == [root / "CIFAR-10-C"] and complete(root)
@@ -171,155 +262,80 @@ def test_whole(server: Server, offer: Offer, tmp_path: Path) -> None:
 
 
 def test_the_command_line(
-    server: Server,
-    offer: Offer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    server: Server, offer: Offer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TTTLIB_DATA", str(tmp_path))
+    words = ["data", "download", "cifar10-c", "--data", str(tmp_path)]
     server.cut = 1 << 20
-    for words, code in ((["--keep-archive"], 2), ([], 0)):
+    for more, code in ((["--keep-archive"], 2), ([], 0)):
         with pytest.raises(SystemExit) as caught:
-            cli.main(["data", "download", "cifar10-c", *words])
+            cli.main([*words, *more])
         assert (caught.value.code or 0) == code
         out, err = capsys.readouterr()
-        (line,) = [one for one in err.splitlines() if one.startswith("error: ")] or [""]
-        assert bool(code) == line.endswith("is kept; the same command resumes")
+        assert bool(code) == ("is kept; the same command resumes" in err)
         server.cut = None
     assert f"there: {tmp_path / 'CIFAR-10-C'}\nnext: tttlib data check cifar10-c\n" in out
-    assert complete(data_root(None))
+    assert complete(tmp_path)
 
 
-@pytest.mark.parametrize("length", [True, False])
-def test_broken_off_then_resumed(
-    server: Server, offer: Offer, tmp_path: Path, length: bool
-) -> None:
-    server.cut, server.length = 1 << 20, length
-    with pytest.raises((DownloadError, DamagedDataError)) as caught:
-        get(tmp_path)
-    assert "\n" not in str(caught.value)
-    if not length:  # the end cannot be told from a whole file: only the checksum can
-        assert isinstance(caught.value, DamagedDataError) and names(tmp_path) == set()
-        return
-    part = tmp_path / "CIFAR-10-C.tar.part"
-    assert names(tmp_path) == {part.name}
-    assert f"{part} is kept; the same command resumes" in str(caught.value)
+def test_broken_off_then_resumed(server: Server, part: Path, tmp_path: Path) -> None:
+    server.cut = 1 << 20
+    fails(tmp_path, f"{part} is kept; the same command resumes")
     there = part.stat().st_size
-    assert part.read_bytes() == WHOLE[:there] and 0 < there <= 1 << 20
+    assert names(tmp_path) >= {part.name} and part.read_bytes() == WHOLE[:there]
+    assert 0 < there <= 1 << 20
     server.cut = None
     get(tmp_path)
     assert server.asked == [None, f"bytes={there}-"] and complete(tmp_path)
     assert server.served == (1 << 20) + len(WHOLE) - there
 
 
-def test_resumed_many_times(server: Server, offer: Offer, tmp_path: Path) -> None:
-    server.cut, tries = 700_000, 0
-    while not (tmp_path / "CIFAR-10-C").exists():
-        tries += 1
-        assert tries < 9
-        try:
-            get(tmp_path)
-        except DownloadError as error:
-            assert "the same command resumes" in str(error)
-    assert complete(tmp_path) and tries == -(-len(WHOLE) // 700_000)
-
-
-def test_a_server_that_cannot_resume(server: Server, offer: Offer, tmp_path: Path) -> None:
-    (tmp_path / "CIFAR-10-C.tar.part").write_bytes(b"x" * 5000)
-    server.ranges = False
-    get(tmp_path)
-    assert server.asked == ["bytes=5000-"] and complete(tmp_path)
-
-
-def test_a_server_that_answers_another_part(server: Server, offer: Offer, tmp_path: Path) -> None:
-    (tmp_path / "CIFAR-10-C.tar.part").write_bytes(WHOLE[:5000])
-    server.begin = 4000
-    get(tmp_path)
-    assert server.asked == ["bytes=5000-", None] and complete(tmp_path)
-
-
-def test_the_rest_broken_off_without_a_length(server: Server, offer: Offer, tmp_path: Path) -> None:
-    """Then only Content-Range tells how long the file is."""
-    part = tmp_path / "CIFAR-10-C.tar.part"
-    part.write_bytes(WHOLE[:5000])
-    server.length, server.cut = False, 1000
-    said = f"broke off after 6,000 of {len(WHOLE):,} bytes; {part} is kept"
-    with pytest.raises(DownloadError, match=said):
-        get(tmp_path)
-    assert part.read_bytes() == WHOLE[:6000]
-    server.cut = None
-    get(tmp_path)
-    assert complete(tmp_path)
-
-
-@pytest.mark.parametrize("surplus", [0, 10])
-def test_a_part_that_is_whole_or_too_long(
-    server: Server, offer: Offer, tmp_path: Path, surplus: int
+@pytest.mark.parametrize(
+    ("left", "server_", "asked"),
+    [
+        (b"x" * 5000, {"ranges": False}, ["bytes=5000-"]),
+        (WHOLE[:5000], {"begin": 4000}, ["bytes=5000-", None]),
+        (WHOLE, {}, [f"bytes={len(WHOLE)}-"]),
+        (WHOLE + b"x" * 10, {}, [f"bytes={len(WHOLE) + 10}-", None]),
+    ],
+    ids=["no ranges", "another range", "whole", "too long"],
+)
+def test_a_part_that_cannot_be_continued(
+    server: Server, part: Path, tmp_path: Path, left: bytes, server_: dict, asked: list
 ) -> None:
-    (tmp_path / "CIFAR-10-C.tar.part").write_bytes(WHOLE + b"x" * surplus)
+    part.write_bytes(left)
+    vars(server).update(server_)
     get(tmp_path)
-    assert complete(tmp_path) and server.served == (len(WHOLE) if surplus else 0)
+    assert server.asked == asked and complete(tmp_path)
+    assert (server.served == 0) == (left == WHOLE)
 
 
-def test_ctrl_c_keeps_the_part(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+BREAKS = pytest.mark.parametrize("what", [KeyboardInterrupt(), FULL], ids=["Ctrl-C", "a full disk"])
+Patch = pytest.MonkeyPatch
+
+
+@BREAKS
+def test_what_has_arrived_is_kept(
+    server: Server, part: Path, tmp_path: Path, monkeypatch: Patch, what: BaseException
 ) -> None:
-    put, calls = transfer._put, []
-
-    def interrupted(stream: Any, chunk: bytes) -> None:
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(len(chunk))
-        put(stream, chunk)
-
+    monkeypatch.setattr(Interrupted, "what", what)
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "_put", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(transfer, "tqdm", Interrupted)
+        with pytest.raises((KeyboardInterrupt, DownloadError)) as caught:
             get(tmp_path)
-    part = tmp_path / "CIFAR-10-C.tar.part"
-    assert names(tmp_path) == {part.name} and part.stat().st_size == sum(calls) > 0
+    assert what is not FULL or f"{tmp_path} is full" in str(caught.value)
+    there = part.stat().st_size
+    assert names(tmp_path) == {part.name} and there > transfer._CHUNK
     get(tmp_path)
-    assert server.asked[1] == f"bytes={sum(calls)}-" and complete(tmp_path)
-
-
-def test_wrong_checksum(server: Server, offer: Offer, tmp_path: Path) -> None:
-    right = offer()
-    offer(checksum="md5:" + "0" * 32)
-    with pytest.raises(DamagedDataError) as caught:
-        get(tmp_path)
-    assert right.checksum is not None
-    for said in (server.url, "0" * 32, right.checksum.removeprefix("md5:"), "removed"):
-        assert said in str(caught.value)
-    assert names(tmp_path) == set()
-    offer()
-    get(tmp_path)
-    assert server.asked == [None, None] and complete(tmp_path)  # began anew
-
-
-@pytest.mark.parametrize("status", [404, 503])
-def test_an_error_of_the_server(server: Server, offer: Offer, tmp_path: Path, status: int) -> None:
-    (tmp_path / "CIFAR-10-C.tar.part").write_bytes(WHOLE[:100])
-    server.status = status
-    with pytest.raises(DownloadError, match=f"{server.url} answers {status} .*by hand") as caught:
-        get(tmp_path)
-    assert f"save it as {tmp_path / 'CIFAR-10-C.tar'} " in str(caught.value)
-    assert names(tmp_path) == {"CIFAR-10-C.tar.part"}
-
-
-def test_no_server(server: Server, offer: Offer, tmp_path: Path) -> None:
-    offer(url="http://127.0.0.1:9/file")
-    with pytest.raises(DownloadError, match=r"127.0.0.1:9/file cannot be reached \(.*refused"):
-        get(tmp_path)
-    offer(url="nonsense://x")
-    with pytest.raises(DownloadError, match="nonsense://x cannot be fetched"):
-        get(tmp_path)
+    assert server.asked[1] == f"bytes={there}-" and complete(tmp_path)
 
 
 def test_an_archive_saved_by_hand_is_used(server: Server, offer: Offer, tmp_path: Path) -> None:
-    (tmp_path / "CIFAR-10-C.tar").write_bytes(WHOLE)
+    (tmp_path / NAME).write_bytes(WHOLE)
     get(tmp_path, keep=True)
-    assert server.asked == [] and names(tmp_path) == {"CIFAR-10-C", "CIFAR-10-C.tar"}
+    assert server.asked == [] and names(tmp_path) == {"CIFAR-10-C", NAME}
 
 
 def test_gzip_is_not_undone_on_the_way(server: Server, offer: Offer, tmp_path: Path) -> None:
@@ -344,12 +360,11 @@ def test_only_the_same_file_is_continued(
 ) -> None:
     offer(checksum=None)  # nothing would find out afterwards
     server.version, server.cut = VERSIONS[name], 1 << 20
-    with pytest.raises(DownloadError, match="the same command resumes"):
-        get(tmp_path, unverified=True)
+    fails(tmp_path, "the same command resumes", unverified=True)
     server.cut = None
     if changed:
-        server.version = {key: value.replace("one", "two").replace("2015", "2016")
-                          for key, value in server.version.items()}  # fmt: skip
+        old = server.version.items()
+        server.version = {k: v.replace("one", "two").replace("2015", "2016") for k, v in old}
         server.content = tar_bytes({"CIFAR-10-C/fog.npy": CONTENT[::-1]})
     get(tmp_path, unverified=True)
     condition = VERSIONS[name].get("Last-Modified", '"one"')
@@ -363,38 +378,24 @@ def test_a_server_that_mixes_two_versions(server: Server, offer: Offer, tmp_path
     """It continues whatever it has, without looking at If-Range."""
     offer(checksum=None)
     server.version, server.cut = {"ETag": '"one"'}, 1 << 20
-    with pytest.raises(DownloadError):
-        get(tmp_path, unverified=True)
+    fails(tmp_path, "the same command resumes", unverified=True)
     server.cut, server.version = None, {"ETag": '"two"', "X-Ignores": '"one"'}
     get(tmp_path, unverified=True)
     assert complete(tmp_path) and server.asked[-1] is None  # began anew
 
 
-def test_a_part_of_unknown_origin(server: Server, offer: Offer, tmp_path: Path) -> None:
-    part = tmp_path / "CIFAR-10-C.tar.part"
+def test_a_part_of_unknown_origin(server: Server, offer: Offer, part: Path, tmp_path: Path) -> None:
     offer(checksum=None)
     part.write_bytes(b"x" * 5000)
     get(tmp_path, unverified=True)
     assert server.asked == [None] and complete(tmp_path)
-    for note in ("", "[]", "{}", '{"url": "http://elsewhere", "validator": "v"}', "\0\0"):
+    for note in (b"", b"no address", b"http://elsewhere\nv", b"\0\0", b"\xff\xfe"):
         part.write_bytes(WHOLE[:5000])
-        part.with_name(f"{part.name}.json").write_text(note)
+        part.with_name(f"{part.name}.version").write_bytes(note)
         shutil.rmtree(tmp_path / "CIFAR-10-C")
         offer()
         get(tmp_path)  # the checksum will tell
         assert server.conditions[-1] is None and complete(tmp_path)
-
-
-@pytest.mark.parametrize("length", [True, False])
-def test_no_more_is_taken_than_was_promised(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: bool
-) -> None:
-    monkeypatch.setattr(transfer, "_LARGEST", 1 << 20)
-    monkeypatch.setattr(transfer, "_CHUNK", 1000)
-    server.length = length
-    with pytest.raises(DownloadError, match=r"sent more than|promises [0-9,]+ bytes, more than"):
-        get(tmp_path)
-    assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize(
@@ -407,14 +408,9 @@ def test_no_more_is_taken_than_was_promised(
     ],
 )
 def test_https_is_never_left(
-    locations: list[str],
-    said: str,
-    offer: Offer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    locations: list[str], said: str, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = iter(locations)
-    asked: list[str] = []
+    rest, asked = iter(locations), []
 
     def redirect(url: str, **options: Any) -> requests.Response:
         asked.append(url)
@@ -425,8 +421,7 @@ def test_https_is_never_left(
 
     monkeypatch.setattr(requests, "get", redirect)
     offer(url="https://a.example/file")
-    with pytest.raises(DownloadError, match=said):
-        get(tmp_path)
+    fails(tmp_path, said)
     assert all(url.startswith("https://") for url in asked) and names(tmp_path) == set()
 
 
@@ -445,9 +440,7 @@ def test_a_redirect_is_followed(server: Server, offer: Offer, tmp_path: Path) ->
     assert complete(tmp_path) and len(server.asked) == 2
 
 
-def test_two_at_once(
-    server: Server, offer: Offer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_at_once(server: Server, offer: Offer, tmp_path: Path) -> None:
     """The second one waits, finds the folders and fetches nothing."""
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: get(tmp_path), range(2)))
@@ -455,82 +448,40 @@ def test_two_at_once(
     assert len(server.asked) == 1
 
 
-# -- disks -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_full_disk(server: Server, offer: Offer, tmp_path: Path) -> None:
-    part = tmp_path / "CIFAR-10-C.tar.part"
-    part.symlink_to("/dev/full")
-    with pytest.raises(DownloadError) as caught:
-        get(tmp_path)
-    said = f"{tmp_path} is full: {len(WHOLE):,} more bytes are needed; make room"
-    assert said in str(caught.value) and names(tmp_path) == {part.name}
-
-
-def test_disk_full_half_way(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put = transfer._put
-
-    def full(stream: Any, chunk: bytes) -> None:
-        if stream.tell():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        put(stream, chunk)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(transfer, "_put", full)
-        with pytest.raises(DownloadError, match=f"{tmp_path} is full: .* more bytes are needed"):
-            get(tmp_path)
-    assert names(tmp_path) == {"CIFAR-10-C.tar.part"}
-    get(tmp_path)
-    assert complete(tmp_path) and server.asked[1] is not None
-
-
-def test_too_little_room_is_told_before(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_room_is_told_before(offer: Offer, tmp_path: Path, monkeypatch: Patch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(DownloadError) as caught:
-        get(tmp_path)
-    said = f"{tmp_path} has 1,000 bytes free, but {len(WHOLE):,} are needed for CIFAR-10-C.tar"
-    assert said in str(caught.value) and names(tmp_path) == set()
+    fails(tmp_path, f"{tmp_path} has 1,000 bytes free, but {len(WHOLE):,} are needed for {NAME}")
+    assert names(tmp_path) == set()
 
 
-def test_disk_full_while_unpacking(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@BREAKS
+def test_unpacking_leaves_nothing_half_done(
+    server: Server, offer: Offer, tmp_path: Path, monkeypatch: Patch, what: BaseException
 ) -> None:
-    def full(*ignored: object, **also: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    made: list[str] = []
+    makefile = tarfile.TarFile.makefile
+
+    def interrupted(tar: Any, member: Any, target: Any) -> None:
+        if made:
+            raise what
+        made.append(member.name)
+        makefile(tar, member, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "makefile", full)
-        with pytest.raises(DownloadError) as caught:
+        patch.setattr(tarfile.TarFile, "makefile", interrupted)
+        with pytest.raises((KeyboardInterrupt, DownloadError)) as caught:
             get(tmp_path)
-    assert f"{tmp_path} is full: no room for the content of" in str(caught.value)
-    assert f"{len(WHOLE):,} bytes" in str(caught.value)
-    assert names(tmp_path) == {"CIFAR-10-C.tar"}
+    said = f"{tmp_path} is full: no room for the content of", f"{len(WHOLE):,} bytes"
+    assert what is not FULL or all(part in str(caught.value) for part in said)
+    assert made and names(tmp_path) == {NAME}
     get(tmp_path)
     assert complete(tmp_path) and len(server.asked) == 1
 
 
-def test_a_root_that_cannot_be_made(server: Server, offer: Offer, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_made(offer: Offer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=f"{tmp_path / 'file'}.* cannot be written"):
-        get(tmp_path / "file" / "root")
-
-
-# -- unpacking -------------------------------------------------------------------------------------
-
-
-def link(kind: bytes, target: str) -> bytes:
-    stream = io.BytesIO(tar_bytes({"CIFAR-10-C/labels.npy": b"labels"}))
-    with tarfile.open(fileobj=stream, mode="a") as tar:
-        info = tarfile.TarInfo("CIFAR-10-C/fog.npy")
-        info.type, info.linkname = kind, target
-        tar.addfile(info)
-    return stream.getvalue()
+    fails(tmp_path / "file" / "root", tmp_path / "file", " cannot be written")
 
 
 def zip_bytes(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
@@ -543,32 +494,11 @@ def zip_bytes(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
     return stream.getvalue()
 
 
-REFUSED = {
-    "parent": tar_bytes({"CIFAR-10-C/../../evil": b"x"}),
-    "absolute": tar_bytes({"/etc/evil": b"x"}),
-    "drive": tar_bytes({"C:/evil": b"x"}),
-    "backslash": tar_bytes({"CIFAR-10-C\\..\\evil": b"x"}),
-    "symlink": link(tarfile.SYMTYPE, "../../secret"),
-    "symlink inside": link(tarfile.SYMTYPE, "labels.npy"),
-    "hard link": link(tarfile.LNKTYPE, "CIFAR-10-C/labels.npy"),
-    "device": link(tarfile.CHRTYPE, ""),
-}
 MADE_HARMLESS = {
     "parent": zip_bytes("CIFAR-10-C/../../evil"),
     "absolute": zip_bytes("/evil"),
     "symlink": zip_bytes("CIFAR-10-C/fog.npy", b"../../secret", 0o120777),
 }
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_hostile_archives(name: str, offer: Offer, tmp_path: Path) -> None:
-    root = tmp_path / "a" / "root"
-    offer(REFUSED[name])
-    with pytest.raises(DamagedDataError, match="remove it and download it again") as caught:
-        get(root)
-    assert str(root / "CIFAR-10-C.tar") in str(caught.value)
-    assert names(root) == {"CIFAR-10-C.tar"}
-    assert names(tmp_path / "a") == {"root"}
 
 
 @pytest.mark.parametrize("name", MADE_HARMLESS)
@@ -580,26 +510,6 @@ def test_hostile_zip_files(name: str, offer: Offer, tmp_path: Path) -> None:
     assert not any(path.is_symlink() for path in root.rglob("*"))
 
 
-DAMAGED = {
-    "cut": WHOLE[: len(WHOLE) // 2],
-    "text": b"<html>not found</html>" * 100,
-    "empty": b"",
-    "another": tar_bytes({"CIFAR-100-C/fog.npy": b"fog"}),
-    "cut gz": tar_bytes({"CIFAR-10-C/fog.npy": CONTENT}, "w:gz")[:-2000],
-}
-
-
-@pytest.mark.parametrize("file", ["CIFAR-10-C.tar", "CIFAR-10-C.zip"])
-@pytest.mark.parametrize("name", DAMAGED)
-def test_unusable_archives(
-    name: str, file: str, server: Server, offer: Offer, tmp_path: Path
-) -> None:
-    offer(DAMAGED[name], file=file)
-    with pytest.raises(DamagedDataError, match="remove it and download it again") as caught:
-        get(tmp_path)
-    assert str(tmp_path / file) in str(caught.value) and names(tmp_path) == {file}
-
-
 def test_a_zip_and_folders_further_down(server: Server, offer: Offer, tmp_path: Path) -> None:
     """What is asked for is found below another folder, and goes where the loader looks."""
     offer(zip_bytes("other/CIFAR-10-C/fog.npy"), file="a.zip", into="deep", folders=("CIFAR-10-C",))
@@ -607,36 +517,12 @@ def test_a_zip_and_folders_further_down(server: Server, offer: Offer, tmp_path: 
     assert names(tmp_path / "deep" / "CIFAR-10-C") == {"labels.npy"}  # the least deep
 
 
-def test_an_interrupted_unpacking_leaves_nothing_half_done(
-    server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[str] = []
-    makefile = tarfile.TarFile.makefile
-
-    def interrupted(tar: Any, member: Any, target: Any) -> None:
-        if made:
-            raise KeyboardInterrupt
-        made.append(member.name)
-        makefile(tar, member, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "makefile", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            get(tmp_path)
-    assert made and names(tmp_path) == {"CIFAR-10-C.tar"}
-    get(tmp_path)
-    assert complete(tmp_path) and len(server.asked) == 1
-
-
 def test_folders_that_are_there_stay(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar"
     archive.write_bytes(tar_bytes({"fog/1": b"new", "snow/1": b"new"}))
     (tmp_path / "fog").mkdir()
-    unpack.unpack(archive, tmp_path, ["fog", "snow"], progress=False)
+    unpack.unpack(archive, tmp_path, ["fog", "snow"])
     assert names(tmp_path) == {"a.tar", "fog", "snow"} and not names(tmp_path / "fog")
-
-
-# -- what may be downloaded ------------------------------------------------------------------------
 
 
 def test_an_unknown_checksum_is_refused_or_given(
@@ -644,11 +530,9 @@ def test_an_unknown_checksum_is_refused_or_given(
 ) -> None:
     right = offer().checksum
     offer(checksum=None)
-    with pytest.raises(ValueError, match=r"no checksum is known .* --unverified"):
-        get(tmp_path)
+    fails(tmp_path, "no checksum is known", "--unverified", kind=ValueError)
     assert server.asked == []
-    with pytest.raises(DamagedDataError, match="wrong checksum"):
-        get(tmp_path, checksum="sha256:" + "1" * 64)
+    fails(tmp_path, "wrong checksum", kind=DamagedDataError, checksum="sha256:" + "1" * 64)
     get(tmp_path / "given", checksum=right)
     assert complete(tmp_path / "given") and "UNVERIFIED" not in caplog.text
     get(tmp_path / "accepted", unverified=True)
@@ -657,19 +541,13 @@ def test_an_unknown_checksum_is_refused_or_given(
     assert hashlib.sha256(WHOLE).hexdigest() in caplog.text
 
 
-@pytest.mark.parametrize("checksum", ["", "md5:", "md5:12", "0" * 32, "crc:" + "0" * 8])
-def test_a_malformed_checksum(offer: Offer, tmp_path: Path, checksum: str) -> None:
-    with pytest.raises(ValueError, match=r"is not ALGORITHM:HEX; algorithms .* md5 \(32\)"):
-        get(tmp_path, checksum=checksum)
-
-
 def test_a_single_file(
     server: Server, offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = replace(offer(b"n01/a.JPEG"), file="list.txt", folders=())
     monkeypatch.setitem(archives.ARCHIVES, "imagenet-5000-list", (listed,))
     for _ in range(2):
-        found = download.download("imagenet-5000-list", tmp_path, progress=False)
+        found = download.download("imagenet-5000-list", tmp_path)
         assert found == [tmp_path / "list.txt"] and found[0].read_bytes() == b"n01/a.JPEG"
     assert len(server.asked) == 1
 
@@ -684,10 +562,12 @@ def test_a_single_file(
         ("imagenet-c", {"only": ["nose.tar"]}, "imagenet-c has no archive 'nose.tar'; it has no"),
         ("imagenet-c", {"checksum": "md5:" + "0" * 32}, "one checksum for several files"),
         ("tiny-imagenet-c", {}, "no checksum is known"),
+        *(("cifar10-c", {"checksum": checksum}, r"is not ALGORITHM:HEX; .* md5 \(32\)")
+          for checksum in ("", "md5:", "md5:12", "0" * 32, "crc:" + "0" * 8)),
     ],
-)
+)  # fmt: skip
 def test_refusals(name: str, options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=said.replace(".", r"\.")) as caught:
+    with pytest.raises(ValueError, match=said) as caught:
         download.download(name, tmp_path, **options)
     assert "\n" not in str(caught.value) and names(tmp_path) == set()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tttlib.data import DamagedDataError, MissingDataError
+from tttlib.data import DamagedDataError, MissingDataError, imagenet_boxes
 from tttlib.data.contents import fingerprint
 from tttlib.data.lookup import find, listing
 
@@ -18,12 +18,12 @@ def test_find_takes_the_first_and_the_root_itself(tmp_path: Path) -> None:
     assert find("toy", tmp_path / "b" / "val", ["a", "b/val"], "there") == tmp_path / "b" / "val"
     with pytest.raises(MissingDataError) as caught:
         find("toy", tmp_path, ["a", "d"], "there")
-    for part in (
+    for said in (
         f"toy: looked for {tmp_path}/a or {tmp_path}/d",
         "Get it from there",
         "TTTLIB_DATA",
     ):
-        assert part in str(caught.value)
+        assert said in str(caught.value)
 
 
 def test_listing_is_sorted_and_without_hidden_ones(tmp_path: Path) -> None:
@@ -38,15 +38,13 @@ def test_refused_by_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     (tmp_path / "file").write_text("content")
     message = r"cannot be read \(Permission denied\); check its permissions and links"
-    with monkeypatch.context() as patch:
-        patch.setattr("os.scandir", refuse)
-        with pytest.raises(DamagedDataError, match=f"{tmp_path} {message}"):
-            listing(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("os.open", refuse)
-        with pytest.raises(DamagedDataError, match=f"{tmp_path / 'file'} {message}"):
-            fingerprint("key", [tmp_path / "file"], "fetch it")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "is_dir", refuse)
-        with pytest.raises(DamagedDataError, match=f"{tmp_path / 'a'} {message}"):
-            find("toy", tmp_path, ["a"], "there")
+    for what, named, use in (
+        ("os.listdir", tmp_path, lambda: listing(tmp_path)),
+        ("os.open", tmp_path / "file", lambda: fingerprint("key", [tmp_path / "file"], "fetch it")),
+        ("pathlib.Path.is_dir", tmp_path / "a", lambda: find("toy", tmp_path, ["a"], "there")),
+        ("pathlib.Path.is_dir", tmp_path, lambda: imagenet_boxes.find("imagenet", [tmp_path])),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(what, refuse)
+            with pytest.raises(DamagedDataError, match=f"{named}.* {message}"):
+                use()

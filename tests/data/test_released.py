@@ -18,7 +18,7 @@ from tttlib.models import zoo
 def root(tmp_path: Path) -> Path:
     """CIFAR-10 and CIFAR-10-C of four images, whose labels agree."""
     _, labels = official.write_cifar_c(tmp_path)
-    official.write_cifar10(tmp_path, 4)
+    official.write_cifar(tmp_path, n=4)
     batch = official.cifar_batch(official.pixels(4, 5), labels.tolist())
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(official.python2(batch))
     return tmp_path

@@ -116,11 +116,10 @@ def corrupt(
         raise ValueError(f"seed must be an integer, got {seed!r}")
     key = make_key(name.removesuffix("_2018"), round(severity * 1e6), int(seed))
 
+    pixels = _CHUNK_GPU
     if device.type == "cpu":
         _keep_freed_memory()
         pixels = _CHUNK_CPU * torch.get_num_threads()
-    else:
-        pixels = _CHUNK_GPU
     out = torch.empty_like(images)
     step = max(1, pixels * recipe.pixels // math.prod(images.shape[2:]))
     for start in range(0, count, step):
@@ -128,13 +127,11 @@ def corrupt(
         chunk = images[part].contiguous()  # other layouts may take other, less exact kernels
         fields: Fields
         if reference is not None:
-            fields = ReferenceFields(reference[part], device)
-            x = _unit(chunk, torch.float64)
+            fields, dtype = ReferenceFields(reference[part], device), torch.float64
         else:
             assert ids is not None
-            fields = CounterFields(key, ids[part].to(device, torch.int64))
-            x = _unit(chunk, torch.float32)
-        y = _apply(recipe, x, fields, severity)
+            fields, dtype = CounterFields(key, ids[part].to(device, torch.int64)), torch.float32
+        y = _apply(recipe, _unit(chunk, dtype), fields, severity)
         if jpeg85:
             y = jpeg.recompress(_finish(y, torch.uint8, recipe.white), 85)
             out[part] = y if images.dtype == torch.uint8 else _unit(y, torch.float32)
@@ -184,8 +181,7 @@ def _finish(y: Tensor, dtype: torch.dtype, white: int = 1) -> Tensor:
 
 
 def _severity(severity: float) -> float:
-    legal = isinstance(severity, Real) and not isinstance(severity, bool) and 1 <= severity <= 5
-    if not legal:
+    if not isinstance(severity, Real) or isinstance(severity, bool) or not 1 <= severity <= 5:
         raise ValueError(f"severity must be a number from 1 to 5, got {severity!r}")
     return float(severity)
 
@@ -197,10 +193,8 @@ def _check_ids(ids: Tensor, count: int) -> None:
 
 
 def _check_reference(reference: Sequence[np.random.RandomState], count: int) -> None:
-    legal = isinstance(reference, Sequence) and all(
-        isinstance(state, np.random.RandomState) for state in reference
-    )
-    if not legal or len(reference) != count:
+    legal = isinstance(reference, Sequence) and len(reference) == count
+    if not legal or not all(isinstance(state, np.random.RandomState) for state in reference):
         raise ValueError(
             f"reference must be a list of {count} numpy.random.RandomState, one per image, "
             f"got {reference!r:.100}"

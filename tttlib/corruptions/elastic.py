@@ -8,7 +8,7 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,49 +34,36 @@ ELASTIC_TRANSFORM = {
 
 
 def elastic_transform(
-    x: Tensor, fields: Fields, amplitude: float, sigma: float, shift: float
+    x: Tensor,
+    fields: Fields,
+    amplitude: float,
+    sigma: float,
+    shift: float,
+    *,
+    of_2018: bool = False,
 ) -> Tensor:
     """Warp (border mirrored without the edge), then displace (border mirrored with the edge).
 
     x is [B,3,H,W] in [0,1] and is rounded to float32 values, as in the reference. `amplitude` and
-    `sigma` of the displacement and the largest `shift` of the warp are in pixels.
+    `sigma` of the displacement and the largest `shift` of the warp are in pixels. `of_2018` does
+    what OpenCV 3 and SciPy 1.0 did, and hence probably the released files: the warp rounds
+    coordinates to 1/32 pixel, and the displacement mixes the edge, within a pixel outside the
+    border, with the pixel next to it instead of with itself.
     """
     x = x.float().to(x.dtype)
-    warped = _warp(x, _places, fields, shift)
-    columns, rows = _displacement(x, fields, amplitude, sigma)
-    return warped if amplitude == 0 else _bilinear(warped, columns, rows, mirror_edge=True)
-
-
-def elastic_transform_2018(
-    x: Tensor, fields: Fields, amplitude: float, sigma: float, shift: float
-) -> Tensor:
-    """Do the same as OpenCV 3 and SciPy 1.0 did, and hence probably as in the released files.
-
-    The warp rounds coordinates to 1/32 pixel. The displacement mixes the edge, within a pixel
-    outside the border, with the pixel next to it instead of with itself. x is [B,3,H,W] in [0,1].
-    """
-    x = x.float().to(x.dtype)
-    warped = _warp(x, _thirty_seconds, fields, shift)
+    size = tuple(x.shape[2:])
+    coefficients = _affine(x, fields, shift)
+    columns, rows = (_places(part, *size, rounded=of_2018).to(x.dtype) for part in coefficients)
+    warped = _bilinear(x, columns, rows, mirror_edge=False).float().to(x.dtype)
     columns, rows = _displacement(x, fields, amplitude, sigma)
     if amplitude == 0:
         return warped
-    height, width = x.shape[2:]
-    columns, rows = _into_image(columns, width), _into_image(rows, height)
-    return _bilinear(warped, columns, rows, mirror_edge=False)
+    if of_2018:
+        columns, rows = _into_image(columns, size[1]), _into_image(rows, size[0])
+    return _bilinear(warped, columns, rows, mirror_edge=not of_2018)
 
 
-def _warp(x: Tensor, places: Callable[..., Tensor], fields: Fields, shift: float) -> Tensor:
-    """Apply the affine warp; `places` turns its coefficients into coordinates."""
-    size = tuple(x.shape[2:])
-    columns, rows = (places(part, *size).to(x.dtype) for part in _affine(x, fields, shift))
-    return _bilinear(x, columns, rows, mirror_edge=False).float().to(x.dtype)
-
-
-def _thirty_seconds(coefficients: Tensor, height: int, width: int) -> Tensor:
-    """Return `_places` with both terms rounded to 1/1024 and their sum to 1/32, halves upwards."""
-    along, across = _terms(coefficients, height, width)
-    fixed = (along * 1024).round() + (across * 1024).round()  # [B,H,W]
-    return ((fixed + 16) / 32).floor_().div_(32)
+elastic_transform_2018 = partial(elastic_transform, of_2018=True)
 
 
 def _into_image(place: Tensor, side: int) -> Tensor:
@@ -122,18 +109,18 @@ def _affine(x: Tensor, fields: Fields, shift: float) -> tuple[Tensor, Tensor]:
     return torch.stack([h, -g, added_x], 1), torch.stack([-f, e, added_y], 1)
 
 
-def _terms(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the part of a source coordinate due to target x, [B,1,W], and the rest, [B,H,1]."""
+def _places(coefficients: Tensor, height: int, width: int, *, rounded: bool = False) -> Tensor:
+    """Return a source coordinate for every target pixel, float64 [B,H,W].
+
+    `rounded`: both terms to 1/1024 and their sum to 1/32, halves upwards.
+    """
     of_x, of_y, added = (part[:, None, None] for part in coefficients.unbind(1))
-    columns = torch.arange(width, device=coefficients.device)
-    rows = torch.arange(height, device=coefficients.device)[:, None]
-    return of_x * columns, of_y * rows + added
-
-
-def _places(coefficients: Tensor, height: int, width: int) -> Tensor:
-    """Return a source coordinate for every target pixel, float64 [B,H,W]."""
-    along, across = _terms(coefficients, height, width)
-    return along + across
+    along = of_x * torch.arange(width, device=coefficients.device)  # [B,1,W]
+    across = of_y * torch.arange(height, device=coefficients.device)[:, None] + added  # [B,H,1]
+    if not rounded:
+        return along + across
+    fixed = (along * 1024).round() + (across * 1024).round()
+    return ((fixed + 16) / 32).floor_().div_(32)
 
 
 def _bilinear(x: Tensor, columns: Tensor, rows: Tensor, *, mirror_edge: bool) -> Tensor:

@@ -1,15 +1,14 @@
 """The random fields of a corruption: from the counter (default) or from numpy's legacy streams.
 
 A corruption asks for its fields in the order of the reference and does not know their source. The
-batch axis is added in front. A shape of three axes is (C,H,W), the planes of an image; the
-reference draws those interleaved, (H,W,C).
+batch axis is added in front: fields are [B,*shape], those of `poisson` have the shape of x. A shape
+of three axes is (C,H,W), the planes of an image; the reference draws those interleaved, (H,W,C).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,25 +18,6 @@ from tttlib.corruptions import poisson
 from tttlib.corruptions.counter import words
 
 _24_BITS = 2**24 - 1
-
-
-class Fields(Protocol):
-    """What a corruption may draw: tensors [B,*shape], and with `poisson` one of the shape of x."""
-
-    def uniform(self, low: float, high: float, shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw from the uniform distribution on [low, high)."""
-
-    def normal(self, mean: float, std: float, shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw from the normal distribution."""
-
-    def integers(self, low: int, high: int | Tensor, shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw int64 numbers from low to high - 1, where high is one number or [B]."""
-
-    def impulses(self, share: float, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Draw two independent fields of 0 and 1, with P(1) = `share` and with P(1) = 1/2."""
-
-    def poisson(self, x: Tensor, scale: float) -> Tensor:
-        """Draw counts of the rates scale * x, for x [B,...] in [0,1]."""
 
 
 class CounterFields:
@@ -98,7 +78,7 @@ def _uniform(words: Tensor, low: float, high: float) -> Tensor:
 class ReferenceFields:
     """Fields of one legacy numpy stream per image, drawn in the order of the reference.
 
-    They are float64 unless another `dtype` is given; see `Fields` for what each method draws.
+    They are float64 unless another `dtype` is given.
     """
 
     def __init__(
@@ -145,3 +125,7 @@ class ReferenceFields:
 def _interleaved(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return (H,W,C) for (C,H,W), the layout in which the reference draws."""
     return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+Fields = CounterFields | ReferenceFields
+"""What a corruption may draw from."""

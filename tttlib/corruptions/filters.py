@@ -137,6 +137,15 @@ def _replicate(x: Tensor, axis: int, border: int) -> Tensor:
     return torch.cat([first.expand(size), x, last.expand(size)], axis)
 
 
+def windows(padded: Tensor, height: int, width: int) -> Tensor:
+    """Return every crop of `padded` [B,C,H',W'] as a view [B,H'-H+1,W'-W+1,C,H,W]."""
+    count, channels, tall, wide = padded.shape
+    return padded.as_strided(
+        (count, tall - height + 1, wide - width + 1, channels, height, width),
+        (channels * tall * wide, wide, 1, tall * wide, wide, 1),
+    )
+
+
 def correlate(x: Tensor, kernel: Tensor) -> Tensor:
     """Correlate each plane of `x` [B,C,H,W] with a kernel [K,K] of odd K.
 

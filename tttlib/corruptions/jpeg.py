@@ -97,13 +97,18 @@ def codec(images: Tensor, quality: int) -> Tensor:
     return torch.stack([red, green, blue], 1).clamp_(0, 255).to(torch.uint8)
 
 
+def _pick(planes: Tensor, axis: int, start: int, stop: int) -> Tensor:
+    """Return the places from `start` to `stop` - 1 of an axis; beyond an edge, the edge."""
+    index = torch.arange(start, stop, device=planes.device).clamp_(0, planes.shape[axis] - 1)
+    return planes.index_select(axis, index)
+
+
 def _extend(planes: Tensor, rows: int, columns: int) -> Tensor:
     """Repeat the edges of int32 [B,C,H,W] until the sides are multiples of `rows`, `columns`."""
     for axis, multiple in ((2, rows), (3, columns)):
         side = planes.shape[axis]
         if side % multiple:
-            index = torch.arange(-(-side // multiple) * multiple, device=planes.device)
-            planes = planes.index_select(axis, index.clamp_(max=side - 1))
+            planes = _pick(planes, axis, 0, side + -side % multiple)
     return planes
 
 
@@ -117,15 +122,10 @@ def _halve(planes: Tensor) -> Tensor:
 
 def _double(planes: Tensor) -> Tensor:
     """Double both sides of int32 [B,C,H,W], with weights 3 and 1 for nearer and farther pixels."""
-    rows = planes.shape[2]
-    index = torch.arange(rows, device=planes.device)
-    above = planes.index_select(2, (index - 1).clamp_(min=0))
-    below = planes.index_select(2, (index + 1).clamp_(max=rows - 1))
+    rows, columns = planes.shape[2:]
+    above, below = (_pick(planes, 2, by, by + rows) for by in (-1, 1))
     tall = torch.stack([3 * planes + above, 3 * planes + below], 3).flatten(2, 3)  # [B,C,2H,W]
-    columns = tall.shape[3]
-    index = torch.arange(columns, device=planes.device)
-    left = tall.index_select(3, (index - 1).clamp_(min=0))
-    right = tall.index_select(3, (index + 1).clamp_(max=columns - 1))
+    left, right = (_pick(tall, 3, by, by + columns) for by in (-1, 1))
     even, odd = (3 * tall + left + 8) >> 4, (3 * tall + right + 7) >> 4
     return torch.stack([even, odd], 4).flatten(3)  # [B,C,2H,2W]
 

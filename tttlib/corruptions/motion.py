@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tttlib.corruptions.fields import Fields
-from tttlib.corruptions.filters import replicate
+from tttlib.corruptions.filters import replicate, windows
 
 # Parameters of severities 1..5 by image size.
 MOTION_BLUR = {  # radius (of the cut) and sigma of the one-sided Gaussian, both in pixels
@@ -53,18 +53,12 @@ def smear(levels: Tensor, angle: Tensor, radius: float, sigma: float) -> Tensor:
     smallest = 1e-7 if levels.dtype == torch.float32 else 0.0
     total = math.fsum(weights)
     columns, rows = _line(angle, size)  # [B,size] each
-    count, channels, height, width = levels.shape
-    padded = replicate(levels, size)  # [B,C,H+2*size,W+2*size]
-    tall, wide = padded.shape[2:]
-    windows = padded.as_strided(  # every shifted image, as a view
-        (count, 2 * size + 1, 2 * size + 1, channels, height, width),
-        (channels * tall * wide, wide, 1, tall * wide, wide, 1),
-    )
-    image = torch.arange(count, device=levels.device)
+    shifted = windows(replicate(levels, size), *levels.shape[2:])
+    image = torch.arange(len(levels), device=levels.device)
     y = torch.zeros_like(levels)
     for i, weight in enumerate(w / total for w in weights):
         if weight > smallest:
-            y.add_(windows[image, size + rows[:, i], size + columns[:, i]], alpha=weight)
+            y.add_(shifted[image, size + rows[:, i], size + columns[:, i]], alpha=weight)
     sixteen_bit = y.mul_(257).add_(0.5).floor_()
     return sixteen_bit.div_(y.new_full((), 257)).floor_()
 

@@ -20,31 +20,6 @@ from tttlib.corruptions import (
     weather,
 )
 
-NAMES = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-"""The 15 corruptions of the benchmark, in the canonical order of continual adaptation."""
-
-EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four corruptions that are held out for validation."""
-
-VARIANT_NAMES = ("elastic_transform_2018",)
-"""Corruptions as the libraries of 2018 made them, with the fields of the name without the year."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -94,14 +69,20 @@ RECIPES = {
     "brightness": Recipe(colour.brightness, colour.BRIGHTNESS),
     "contrast": Recipe(digital.contrast, digital.CONTRAST),
     "elastic_transform": Recipe(elastic.elastic_transform, elastic.ELASTIC_TRANSFORM),
-    "elastic_transform_2018": Recipe(elastic.elastic_transform_2018, elastic.ELASTIC_TRANSFORM),
     "pixelate": Recipe(digital.pixelate, digital.PIXELATE),
     "jpeg_compression": Recipe(jpeg.jpeg_compression, jpeg.JPEG_COMPRESSION),
+    # held out for validation
     "speckle_noise": Recipe(noise.speckle_noise, noise.SPECKLE_NOISE),
     "gaussian_blur": Recipe(blur.gaussian_blur, blur.GAUSSIAN_BLUR),
     "spatter": Recipe(spatter.spatter, spatter.SPATTER, mix=True),
     "saturate": Recipe(colour.saturate, colour.SATURATE, mix=True),
+    # as the libraries of 2018 made it, with the fields of the name without the year
+    "elastic_transform_2018": Recipe(elastic.elastic_transform_2018, elastic.ELASTIC_TRANSFORM),
 }
+_ALL = tuple(RECIPES)
+NAMES, EXTRA_NAMES, VARIANT_NAMES = _ALL[:15], _ALL[15:19], _ALL[19:]
+"""The 15 corruptions of the benchmark, in the canonical order of continual adaptation; the four
+that are held out for validation; and those as the libraries of 2018 made them."""
 
 
 def recipe_of(name: str) -> Recipe:

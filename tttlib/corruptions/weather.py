@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tttlib.corruptions.fields import Fields
-from tttlib.corruptions.filters import clipped_zoom
+from tttlib.corruptions.filters import clipped_zoom, windows
 from tttlib.corruptions.motion import smear
 
 # Parameters of severities 1..5 by image size.
@@ -97,12 +97,7 @@ def frost(x: Tensor, fields: Fields, scale: float, image: float, ice: float) -> 
     chosen = fields.integers(0, len(photographs))  # [B]
     free = sizes.to(x.device)[chosen] - torch.tensor([height, width], device=x.device)  # [B,2]
     top, left = fields.integers(0, free[:, 0]), fields.integers(0, free[:, 1])
-    tall, wide = photographs.shape[2:]
-    windows = photographs.to(x.device).as_strided(  # every crop of every photograph, as a view
-        (len(photographs), tall - height + 1, wide - width + 1, 3, height, width),
-        (3 * tall * wide, wide, 1, tall * wide, wide, 1),
-    )
-    crops = windows[chosen, top, left]  # [B,3,H,W]
+    crops = windows(photographs.to(x.device), height, width)[chosen, top, left]  # [B,3,H,W]
     return x.mul_(255).mul_(image).add_(crops.to(x.dtype).mul_(ice))
 
 

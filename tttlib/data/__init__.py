@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(NAMES)}")
     loader = _LOADERS[name]
     _check_options(name, loader, options)
-    clean = loader(split, root, **options)
+    clean = loader(split, data_root(root), **options)
     return clean if not plus or clean.split == "train" else _with_released(clean, files, root)
 
 
@@ -90,10 +91,7 @@ def _with_released(clean: ImageSet, name: str, root: str | Path | None) -> Image
     if name not in known:
         raise ValueError(f"unknown corrupted files {name!r}; known are {', '.join(known)}")
 
-    def of(corruption: str, severity: int) -> ImageSet:
-        return load(name, "test", root, corruption=corruption, severity=severity)
-
-    return Released(name, of).checked(clean, "fog", 5)
+    return Released(name, partial(load, name, "test", root)).checked(clean, "fog", 5)
 
 
 def _check_options(name: str, loader: Callable[..., ImageSet], options: dict[str, Any]) -> None:

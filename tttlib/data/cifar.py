@@ -21,7 +21,6 @@ from tttlib.data.cifar10_jpeg import CLASSES as CLASSES_10
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.data.lookup import find
 from tttlib.runtime.errors import DamagedDataError
-from tttlib.runtime.paths import data_root
 
 SIZE = 32
 _NAMES_100 = """
@@ -42,24 +41,18 @@ class Family(NamedTuple):
     name: str
     folder: str
     parts: dict[str, list[str]]  # split -> files
-    label_key: bytes
+    prefix: str  # of the dicts' keys
     meta: str
-    names_key: bytes
     classes: tuple[str, ...]
 
 
 _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
-CIFAR_10 = Family(
-    "cifar10", "cifar-10-batches-py", _BATCHES, b"labels",
-    "batches.meta", b"label_names", CLASSES_10,
-)  # fmt: skip
-CIFAR_100 = Family(
-    "cifar100", "cifar-100-python", {"train": ["train"], "test": ["test"]}, b"fine_labels",
-    "meta", b"fine_label_names", CLASSES_100,
-)  # fmt: skip
+_WHOLE = {"train": ["train"], "test": ["test"]}
+CIFAR_10 = Family("cifar10", "cifar-10-batches-py", _BATCHES, "", "batches.meta", CLASSES_10)
+CIFAR_100 = Family("cifar100", "cifar-100-python", _WHOLE, "fine_", "meta", CLASSES_100)
 
 
-def _load(split: str, root: str | Path | None = None, *, family: Family) -> ImageSet:
+def _load(split: str, root: Path, *, family: Family) -> ImageSet:
     """Load train (50,000 images of 32x32) or test (10,000), in file order.
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
@@ -68,29 +61,27 @@ def _load(split: str, root: str | Path | None = None, *, family: Family) -> Imag
     split = check_split(name, split, tuple(family.parts))
     archive = f"{name.replace('cifar', 'cifar-')}-python.tar.gz"
     source = f"https://www.cs.toronto.edu/~kriz/{archive}"
-    where = find(name, data_root(root), [family.folder], source)
+    where = find(name, root, [family.folder], source)
     remedy = f"unpack {source} again"
     files = [where / part for part in family.parts[split]]
     fingerprint = contents.fingerprint(name, files, remedy)
-    stored_names = restricted_pickle.read(where / family.meta, remedy).get(family.names_key)
-    if stored_names != [c.encode() for c in classes]:
+    names, meta = f"{family.prefix}label_names", where / family.meta
+    if restricted_pickle.read(meta, remedy).get(names.encode()) != [c.encode() for c in classes]:
         raise DamagedDataError(
-            f"{where / family.meta}: {family.names_key.decode()} must be the {len(classes)} "
-            f"official class names in their order; {remedy}"
+            f"{meta}: {names} must be the {len(classes)} official class names in their order; "
+            f"{remedy}"
         )
-    batches = [_batch(file, family.label_key, len(classes), remedy) for file in files]
+    batches = [_batch(file, f"{family.prefix}labels", len(classes), remedy) for file in files]
     images = torch.from_numpy(np.concatenate([pixels for pixels, _ in batches]))
     labels = torch.cat([labels for _, labels in batches])
     return ImageSet(name, split, images, labels, classes, torch.arange(len(images)), fingerprint)
 
 
-def _batch(
-    path: Path, label_key: bytes, n_classes: int, remedy: str
-) -> tuple[np.ndarray, torch.Tensor]:
+def _batch(path: Path, key: str, n_classes: int, remedy: str) -> tuple[np.ndarray, torch.Tensor]:
     """Return images uint8 [n,3,32,32] and labels int64 [n] of one file."""
     content = restricted_pickle.read(path, remedy)
     pixels: Any = content.get(b"data")
-    labels: Any = content.get(label_key)
+    labels: Any = content.get(key.encode())
     row = 3 * SIZE * SIZE
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != row:
         kind = getattr(pixels, "shape", type(pixels).__name__)
@@ -100,7 +91,7 @@ def _batch(
     )
     if not legal or len(labels) != len(pixels) or not labels:
         raise DamagedDataError(
-            f"{path}: {label_key.decode()} must be {len(pixels)} numbers (one an image, at least "
+            f"{path}: {key} must be {len(pixels)} numbers (one an image, at least "
             f"one) in 0..{n_classes - 1}; {remedy}"
         )
     return pixels.reshape(-1, 3, SIZE, SIZE), torch.tensor(labels)

@@ -14,7 +14,6 @@ from pathlib import Path
 from tttlib.data import decoded, hub
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.runtime.errors import MissingDataError
-from tttlib.runtime.paths import data_root
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -25,13 +24,13 @@ _LOSSLESS = (
 )
 
 
-def load(split: str, root: str | Path | None = None) -> ImageSet:
+def load(split: str, root: Path) -> ImageSet:
     """Load train (50,000 images of 32x32) or test (10,000).
 
     Raises MissingDataError or DamagedDataError, naming the folder or the file.
     """
     split = check_split("cifar10-jpeg", split, ("train", "test"))
-    return decoded.load(find_source(data_root(root), split), split, "cifar10-jpeg")
+    return decoded.load(find_source(root, split), split, "cifar10-jpeg")
 
 
 def find_source(folder: Path, split: str, name: str = "cifar10-jpeg") -> decoded.Source:

@@ -22,14 +22,13 @@ from tttlib.data.cifar import CLASSES_10, CLASSES_100, SIZE
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.data.lookup import find
 from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
-from tttlib.runtime.paths import data_root
 
 _SEVERITIES = len(c_options.SEVERITIES)
 
 
 def _load(
     split: str,
-    root: str | Path | None = None,
+    root: Path,
     *,
     corruption: str | None = None,
     severity: int = 5,
@@ -47,7 +46,7 @@ def _load(
     split = check_split(name, split, ("test",))
     corruption, severity = c_options.check(name, corruption, severity)
     source = f"https://zenodo.org/records/{record} ({folder}.tar)"
-    where = find(name, data_root(root), [folder], source)
+    where = find(name, root, [folder], source)
     remedy = f"fetch it again from {source}"
     files = [where / f"{corruption}.npy", where / "labels.npy"]
     for file in files:
@@ -71,16 +70,10 @@ def _load(
         raise DamagedDataError(
             f"{files[1]} must repeat {n} labels in 0..{len(classes) - 1} five times; {remedy}"
         )
-    chosen = pixels[(severity - 1) * n : severity * n]
-    return ImageSet(
-        name=name,
-        split=split,
-        images=torch.from_numpy(chosen).permute(0, 3, 1, 2),  # [n,H,W,3] -> [n,3,H,W]
-        labels=torch.from_numpy(labels[:n].astype(np.int64)),
-        classes=classes,
-        ids=torch.arange(n),
-        fingerprint=contents.fingerprint(f"{name} {corruption} {severity}", files, remedy),
-    )
+    chosen = torch.from_numpy(pixels[(severity - 1) * n : severity * n])
+    images, at = chosen.permute(0, 3, 1, 2), torch.from_numpy(labels[:n].astype(np.int64))
+    fingerprint = contents.fingerprint(f"{name} {corruption} {severity}", files, remedy)
+    return ImageSet(name, split, images, at, classes, torch.arange(n), fingerprint)
 
 
 def _mapped(path: Path, remedy: str) -> np.ndarray:
@@ -89,13 +82,11 @@ def _mapped(path: Path, remedy: str) -> np.ndarray:
     The header is compared with the file's size before numpy maps anything: its own product of the
     shape may overflow.
     """
-    header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
+    npy = np.lib.format
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         with path.open("rb") as stream:
-            shape, column_major, dtype = header[np.lib.format.read_magic(stream)](stream)
+            shape, column_major, dtype = header[npy.read_magic(stream)](stream)
             offset = stream.tell()
         size, promised = path.stat().st_size, offset + math.prod(shape) * dtype.itemsize
         if dtype.hasobject:  # numpy would map them, and read the file's bytes as addresses

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,12 +50,11 @@ def read(folder: Path, classes: Sequence[str], remedy: str) -> Labelled:
     label_of = {composed(name): i for i, name in enumerate(classes)}
     files: Labelled = []
     strangers: list[Path] = []
-    for entry in listing(folder):
-        path = Path(entry.path)
+    for path in listing(folder):
         if path.is_file():  # a list or a read-me, or a picture without a class
             strangers.append(path)
             continue
-        label = label_of.get(composed(entry.name))
+        label = label_of.get(composed(path.name))
         if label is None:
             raise DamagedDataError(
                 f"{path} is none of the {len(classes)} classes; remove it, or {remedy}"
@@ -80,11 +80,10 @@ def pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises DamagedDataError for a folder that cannot be read.
     """
     images, others = [], []
-    for entry in listing(folder):
-        path = Path(entry.path)
+    for path in listing(folder):
         if path.suffix.lower() in rgb.SUFFIXES:
             images.append(path)
-        elif entry.is_dir():
+        elif path.is_dir():
             below = pictures(path)
             images += below[0]
             others += below[1]
@@ -101,26 +100,20 @@ def _kinds(files: Iterable[Path]) -> str:
 
 
 def image_set(
-    name: str, split: str, files: Labelled, images: FileImages, classes: Sequence[str], key: str
+    name: str, split: str, files: Labelled, classes: Sequence[str], key: str, **how: Any
 ) -> ImageSet:
-    """Return the files as an `ImageSet`; `key` goes into the fingerprint.
+    """Return the files as an `ImageSet`; `key` goes into the fingerprint, the rest to `FileImages`.
 
     All files are read for the fingerprint, and the first image is decoded, so that what is wrong
     with all of them is said here.
     """
-    labels = torch.tensor([label for _, label in files])
-    content = repr((tuple(classes), labels.tolist()))
+    paths, labels = zip(*files, strict=True)
+    images = FileImages(paths, **how)
+    content = repr((tuple(classes), list(labels)))
     fingerprint = images.fingerprint(f"{key} {hashlib.sha256(content.encode()).hexdigest()}")
     images[:1]
-    return ImageSet(
-        name=name,
-        split=split,
-        images=images,
-        labels=labels,
-        classes=tuple(classes),
-        ids=numbers([path for path, _ in files]),
-        fingerprint=fingerprint,
-    )
+    at = torch.tensor(labels)
+    return ImageSet(name, split, images, at, tuple(classes), numbers(paths), fingerprint)
 
 
 def numbers(paths: Sequence[Path]) -> Tensor:

@@ -7,6 +7,7 @@ whatever is remembered.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -124,11 +125,10 @@ def _sum(path: str, size: int) -> bytes:
 
 
 def _remembered(record: Path) -> str | None:
-    try:
+    with contextlib.suppress(OSError, ValueError):
         text = record.read_text(encoding="ascii")
-    except (OSError, ValueError):
-        return None
-    return text if re.fullmatch("[0-9a-f]{64}", text) else None
+        return text if re.fullmatch("[0-9a-f]{64}", text) else None
+    return None
 
 
 def _remember(record: Path, content: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +12,12 @@ from tqdm.auto import tqdm
 
 from tttlib import corruptions
 from tttlib.data import mapped
-from tttlib.data.lazy import Lazy, positions, take
+from tttlib.data.lazy import Lazy, take
 
 _AT_ONCE = 256  # images
 
 
-class LazyImages:
+class LazyImages(Lazy):
     """`Lazy` images that are corrupted on indexing.
 
     Parameters
@@ -31,8 +30,6 @@ class LazyImages:
         As in `tttlib.corruptions.corrupt`.
     """
 
-    dtype, ndim = torch.uint8, 4
-
     def __init__(
         self, source: Tensor | Lazy, ids: Tensor, name: str, severity: float, seed: int
     ) -> None:
@@ -44,14 +41,8 @@ class LazyImages:
         """The shape [N,3,H,W]."""
         return self.source.shape
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        """Return the image at one position, [3,H,W], or those at several, [M,3,H,W]."""
-        where = index if isinstance(index, slice) else positions(index, len(self))
-        if not isinstance(where, slice) and where.ndim == 0:
-            return self[where[None]][0]
+    def make(self, where: Tensor) -> Tensor:
+        """Corrupt the images at these positions."""
         return corruptions.corrupt(
             self.source[where], self.name, self.severity, ids=self.ids[where], seed=self.seed
         )

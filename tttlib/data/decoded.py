@@ -88,13 +88,9 @@ class Source:
         Raises DamagedDataError, which begins with `where`, for one that cannot be decoded or has
         another size.
         """
+        stream, size = io.BytesIO(file), self.size
         image = rgb.decode(
-            io.BytesIO(file),
-            where,
-            self.remedy,
-            size=self.size,
-            formats=self.formats,
-            upright=self.upright,
+            stream, where, self.remedy, size=size, formats=self.formats, upright=self.upright
         )
         return np.asarray(image).transpose(2, 0, 1).tobytes()
 
@@ -146,16 +142,10 @@ def _read(
         labels = torch.from_numpy(columns["labels"])
         boxes = torch.from_numpy(columns["boxes"]) if "boxes" in columns else None
     shape = (len(labels), 3, source.size, source.size)
-    return ImageSet(
-        name=name,
-        split=split,
-        images=mapped.read(folder / "images.u8", shape, verify=verify),
-        labels=labels,
-        classes=source.classes(),
-        ids=torch.arange(len(labels)),
-        boxes=boxes,
-        fingerprint=folder.name.removeprefix(f"{split}-"),
-    )
+    images = mapped.read(folder / "images.u8", shape, verify=verify)
+    classes, ids = source.classes(), torch.arange(len(labels))
+    fingerprint = folder.name.removeprefix(f"{split}-")
+    return ImageSet(name, split, images, labels, classes, ids, fingerprint, boxes)
 
 
 def _decode(source: Source, folder: Path, n_classes: int) -> None:

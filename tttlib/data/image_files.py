@@ -11,6 +11,7 @@ Resizing is PIL's, which filters before it shrinks (torchvision's `Resize` of a 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 from tttlib.boxes import CROP, PREPROCESS, geometry
 from tttlib.data import contents, rgb
 from tttlib.data.contents import READERS
-from tttlib.data.lazy import positions
+from tttlib.data.lazy import Lazy
 
 _FILTERS = {
     "resize256-bilinear": Image.Resampling.BILINEAR,
@@ -32,7 +33,7 @@ _FILTERS = {
 }
 
 
-class FileImages:
+class FileImages(Lazy):
     """`Lazy` images that are decoded from their files on indexing.
 
     Parameters
@@ -53,8 +54,6 @@ class FileImages:
     ValueError
         For a wrong variant or size. Indexing raises DamagedDataError naming the file.
     """
-
-    dtype, ndim = torch.uint8, 4
 
     def __init__(
         self,
@@ -80,14 +79,8 @@ class FileImages:
         """The shape [N,3,size,size]."""
         return torch.Size((len(self.paths), 3, self.size, self.size))
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        """Return the image at one position, [3,H,W], or those at several, [M,3,H,W]."""
-        where = positions(index, len(self))
-        if where.ndim == 0:
-            return self._decode(self.paths[int(where)])
+    def make(self, where: Tensor) -> Tensor:
+        """Decode the images at these positions, several at a time."""
         images = torch.empty((len(where), *self.shape[1:]), dtype=torch.uint8)
         with ThreadPoolExecutor(READERS) as pool:
             paths = [self.paths[i] for i in where.tolist()]
@@ -97,9 +90,9 @@ class FileImages:
 
     def select(self, where: Tensor) -> FileImages:
         """Return the files at positions `where`, int64 [M], not yet decoded."""
-        paths = [self.paths[i] for i in where.tolist()]
-        size = self.size if self.preprocess == "to_tensor" else None
-        return FileImages(paths, self.preprocess, size, self.remedy, self.upright)
+        chosen = copy.copy(self)
+        chosen.paths = [self.paths[i] for i in where.tolist()]
+        return chosen
 
     def fingerprint(self, key: str, *, reread: bool = False) -> str:
         """Identify variant and files, see `contents.fingerprint`."""

@@ -23,12 +23,10 @@ from typing import Any
 
 from tttlib.data import class_folders, imagenet_boxes
 from tttlib.data.class_folders import Labelled
-from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import ImageSet, check_split
-from tttlib.data.lookup import find, listing
+from tttlib.data.lookup import find, first_with, listing
 from tttlib.runtime import text
-from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
-from tttlib.runtime.paths import data_root
+from tttlib.runtime.errors import DamagedDataError, MissingDataError
 
 FOLDERS = ("ImageNet/val", "imagenet/val", "ILSVRC2012/val", "val", "ILSVRC2012_img_val")
 N_IMAGES = 50_000
@@ -43,7 +41,7 @@ _TRUTH, _META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 
 def load(
     split: str,
-    root: str | Path | None = None,
+    root: Path,
     *,
     name: str = "imagenet",
     subset: str | None = None,
@@ -74,17 +72,16 @@ def load(
         Naming the file or the legal values.
     """
     split = check_split(name, split, ("valid",))
-    base = data_root(root)
-    folder = find(name, base, FOLDERS, SOURCE)
+    folder = find(name, root, FOLDERS, SOURCE)
     remedy = f"unpack the archive from {SOURCE} again"
-    if any(Path(entry.path).is_dir() for entry in listing(folder)):
+    if any(path.is_dir() for path in listing(folder)):
         files = class_folders.read(folder, wnids(), remedy)
     else:
-        files = _flat(folder, base, remedy)
-    name, files = choose("imagenet", files, subset, [base, folder, folder.parent])
-    images = FileImages([path for path, _ in files], preprocess, remedy=remedy)
-    made = class_folders.image_set(name, split, files, images, class_names(), name)
-    places = [base, folder.parent, folder]
+        files = _flat(folder, root, remedy)
+    name, files = choose("imagenet", files, subset, [root, folder, folder.parent])
+    how = {"preprocess": preprocess, "remedy": remedy}
+    made = class_folders.image_set(name, split, files, class_names(), name, **how)
+    places = [root, folder.parent, folder]
     return with_boxes(made, files, places, [preprocess]) if boxes else made
 
 
@@ -149,8 +146,8 @@ def choose(
     if subset not in (None, "5000"):
         raise ValueError(f'{dataset} has no subset {subset!r}; legal are None and "5000"')
     if subset is None:
-        return _named(dataset, [], files, N_IMAGES)
-    listed = next((place / LIST_FILE for place in places if (place / LIST_FILE).is_file()), None)
+        return counted(dataset, files, N_IMAGES), files
+    listed = first_with(places, LIST_FILE)
     if listed is not None:
         at = {path.name: (path, label) for path, label in files}
         chosen = [_listed(line, at, listed) for line in _lines(listed)]
@@ -159,28 +156,26 @@ def choose(
     for path, label in files:
         per_class.setdefault(label, []).append((path, label))
     chosen = [one for label in sorted(per_class) for one in per_class[label][:_A_CLASS]]
-    return _named(dataset, ["5 a class"], chosen, _A_CLASS * len(wnids()))
+    return counted(dataset, chosen, _A_CLASS * len(wnids()), "5 a class"), chosen
 
 
-def _named(dataset: str, notes: list[str], files: Labelled, n: int) -> tuple[str, Labelled]:
+def counted(dataset: str, files: Labelled, n: int, *notes: str) -> str:
+    """Return the set's name with notes, one of them that it lacks images if it has not `n`."""
     if len(files) != n:
-        notes = [*notes, f"{len(files)} of {n} images"]
-    return f"{dataset} ({', '.join(notes)})" if notes else dataset, files
+        notes += (f"{len(files)} of {n} images",)
+    return f"{dataset} ({', '.join(notes)})" if notes else dataset
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    digest = hashlib.sha256(content).hexdigest()
+    content = text.read(path)
+    digest = hashlib.sha256(content.encode()).hexdigest()
     if digest != LIST_SHA256:
         raise DamagedDataError(
             f"{path} is not the published list of 5,000 images (sha256 {digest[:12]}…, expected "
             f"{LIST_SHA256[:12]}…); take robustbench/helper_files/{LIST_FILE} as it is, or remove "
             "the file to get 5 images a class"
         )
-    return content.decode().split()
+    return content.split()
 
 
 def _listed(line: str, at: dict[str, tuple[Path, int]], listed: Path) -> tuple[Path, int]:
@@ -227,9 +222,9 @@ def _flat(folder: Path, base: Path, remedy: str) -> Labelled:
 
 
 def _kit_file(name: str, places: list[Path], folder: Path) -> Path:
-    for place in places:
-        if (place / name).is_file():
-            return place / name
+    found = first_with(places, name)
+    if found is not None:
+        return found
     looked = ", ".join(str(place) for place in dict.fromkeys(places))
     raise MissingDataError(
         f"imagenet: {folder} is the flat archive, which needs the labels' file {name}; looked in "
@@ -247,14 +242,11 @@ def _kit_labels(meta: Path) -> dict[int, int]:
         leaves = table[table["num_children"].astype(int) == 0]
         numbers, names = leaves["ILSVRC2012_ID"].astype(int), leaves["WNID"]
         label_of = {int(n): position[str(w)] for n, w in zip(numbers, names, strict=True)}
+        if sorted(label_of) != list(range(1, 1001)) or len(set(label_of.values())) != 1000:
+            raise ValueError("the 1000 classes must be numbered from 1 to 1000")
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
         raise DamagedDataError(
             f"{meta} cannot be read as the development kit's ({error!r}); "
             "unpack ILSVRC2012_devkit_t12.tar.gz again"
         ) from error
-    if sorted(label_of) != list(range(1, 1001)) or len(set(label_of.values())) != 1000:
-        raise DamagedDataError(
-            f"{meta} must number the 1000 classes from 1 to 1000; "
-            "unpack ILSVRC2012_devkit_t12.tar.gz again"
-        )
     return label_of

@@ -7,6 +7,7 @@ class. Reading and mapping take about a millisecond an image, so boxes come when
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from tqdm.auto import tqdm
 
 from tttlib.boxes import Annotation, area_ratio, read_voc, through
 from tttlib.data.class_folders import Labelled
-from tttlib.data.lookup import listing
-from tttlib.runtime.errors import DamagedDataError, MissingDataError, unreadable
+from tttlib.data.lookup import is_folder, listing
+from tttlib.runtime.errors import DamagedDataError, MissingDataError
 
 FOLDERS = (
     "ILSVRC2012_bbox_val_v3/val",
@@ -28,6 +29,7 @@ FOLDERS = (
     "ILSVRC/Annotations/CLS-LOC/val",
 )
 SOURCE = "https://image-net.org (ILSVRC2012_bbox_val_v3.tgz)"
+_FILE = re.compile(r"ILSVRC2012_val_.*\.xml")
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def find(dataset: str, places: Sequence[Path]) -> Path:
     """
     places = list(dict.fromkeys(places))
     for folder in [*(place / name for place in places for name in FOLDERS), *places]:
-        if _has_files(folder):
+        if is_folder(folder) and any(_FILE.fullmatch(path.name) for path in listing(folder)):
             return folder
     raise MissingDataError(
         f"{dataset}: boxes asked for, but none of {', '.join(FOLDERS)} with ILSVRC2012_val_*.xml "
@@ -111,13 +113,3 @@ def read(folder: Path, files: Labelled, wnids: Sequence[str], steps: Sequence[st
             ratios = area_ratio(moved, *moved.canvas_size)
             boxes[i] = moved[torch.where(own, ratios, -1).argmax()]
     return boxes
-
-
-def _has_files(folder: Path) -> bool:
-    try:
-        if not folder.is_dir():
-            return False
-    except OSError as error:  # a folder above it cannot be entered
-        raise unreadable(folder, error) from error
-    names = (entry.name for entry in listing(folder))
-    return any(name.startswith("ILSVRC2012_val_") and name.endswith(".xml") for name in names)

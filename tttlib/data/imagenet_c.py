@@ -13,11 +13,9 @@ from pathlib import Path
 
 from tttlib.boxes import CROP
 from tttlib.data import c_options, class_folders, imagenet, tiny_imagenet
-from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.data.lookup import find, listing
 from tttlib.runtime.errors import MissingDataError
-from tttlib.runtime.paths import data_root
 
 ARCHIVES = ("noise", "blur", "weather", "digital", "extra")
 SOURCE = "https://zenodo.org/records/2235448 (noise, blur, weather, digital, extra .tar)"
@@ -27,7 +25,7 @@ _TINY_IMAGES = 10_000
 
 def load(
     split: str,
-    root: str | Path | None = None,
+    root: Path,
     *,
     corruption: str | None = None,
     severity: int = 5,
@@ -64,26 +62,24 @@ def load(
     MissingDataError, DamagedDataError, ValueError
         Naming the file or the legal values.
     """
-    split = check_split("imagenet-c", split, ("test",))
-    corruption, severity = c_options.check("imagenet-c", corruption, severity)
-    base = data_root(root)
-    top = find("imagenet-c", base, ["ImageNet-C"], SOURCE)
-    folder = _folder("imagenet-c", top, corruption, severity, SOURCE)
-    remedy = f"unpack the archive from {SOURCE} again"
+    name = "imagenet-c"
+    corruption, severity = _check(name, split, corruption, severity)
+    top = find(name, root, ["ImageNet-C"], SOURCE)
+    folder, remedy = _folder(name, top, corruption, severity, SOURCE)
     files = class_folders.read(folder, imagenet.wnids(), remedy)
-    places = [base, top, top.parent, *(top.parent / name for name in ("ImageNet", "imagenet"))]
-    name, files = imagenet.choose("imagenet-c", files, subset, places)
+    places = [root, top, top.parent, top.parent / "ImageNet", top.parent / "imagenet"]
+    name, files = imagenet.choose(name, files, subset, places)
     size = CROP if preprocess == "to_tensor" else None
-    images = FileImages([path for path, _ in files], preprocess, size, remedy)
+    how = {"preprocess": preprocess, "size": size, "remedy": remedy}
     key = f"{name} {corruption} {severity}"
-    made = class_folders.image_set(name, split, files, images, imagenet.class_names(), key)
+    made = class_folders.image_set(name, split, files, imagenet.class_names(), key, **how)
     # the released images are the originals resized and cropped
     steps = ["resize256-bicubic", preprocess]
     return imagenet.with_boxes(made, files, places, steps) if boxes else made
 
 
 def load_tiny(
-    split: str, root: str | Path | None = None, *, corruption: str | None = None, severity: int = 5
+    split: str, root: Path, *, corruption: str | None = None, severity: int = 5
 ) -> ImageSet:
     """Load Tiny-ImageNet-C's 10,000 images under one corruption; they are decoded when indexed.
 
@@ -92,39 +88,38 @@ def load_tiny(
     Raises MissingDataError, DamagedDataError or ValueError, naming the file or the legal values.
     """
     name = "tiny-imagenet-c"
-    split = check_split(name, split, ("test",))
-    corruption, severity = c_options.check(name, corruption, severity)
-    base = data_root(root)
-    top = find(name, base, ["Tiny-ImageNet-C"], TINY_SOURCE)
-    places = [base, top, top.parent]
-    lists = (tiny_imagenet.class_names(place) for place in places)
-    classes = next((names for names in lists if names), None)
+    corruption, severity = _check(name, split, corruption, severity)
+    top = find(name, root, ["Tiny-ImageNet-C"], TINY_SOURCE)
+    places = list(dict.fromkeys([root, top, top.parent]))
+    classes = next(filter(None, map(tiny_imagenet.class_names, places)), None)
     if classes is None:
-        looked = ", ".join(str(place) for place in dict.fromkeys(places))
         raise MissingDataError(
             f"{name}: the folders do not say the order of the classes; looked for wnids.txt or "
-            f"tiny-imagenet-classes.tsv in {looked}. Get tiny-imagenet-200.zip from "
-            f"http://cs231n.stanford.edu/ and unpack it under {base}"
+            f"tiny-imagenet-classes.tsv in {', '.join(map(str, places))}. Get "
+            f"tiny-imagenet-200.zip from http://cs231n.stanford.edu/ and unpack it under {root}"
         )
-    folder = _folder(name, top, corruption, severity, TINY_SOURCE)
-    remedy = f"unpack the archive from {TINY_SOURCE} again"
+    folder, remedy = _folder(name, top, corruption, severity, TINY_SOURCE)
     files = class_folders.read(folder, list(classes), remedy)
-    paths = [path for path, _ in files]
-    images = FileImages(paths, "to_tensor", tiny_imagenet.SIZE, remedy)
-    if len(files) != _TINY_IMAGES:
-        name = f"{name} ({len(files)} of {_TINY_IMAGES} images)"
-    key = f"{name} {corruption} {severity}"
-    return class_folders.image_set(name, split, files, images, list(classes.values()), key)
+    name = imagenet.counted(name, files, _TINY_IMAGES)
+    key, how = f"{name} {corruption} {severity}", {"size": tiny_imagenet.SIZE, "remedy": remedy}
+    return class_folders.image_set(name, split, files, list(classes.values()), key, **how)
 
 
-def _folder(dataset: str, top: Path, corruption: str, severity: int, source: str) -> Path:
-    """Return the folder of one corruption and severity, which holds those of the classes."""
-    present = {entry.name for entry in listing(top)}
+def _check(name: str, split: str, corruption: str | None, severity: int) -> tuple[str, int]:
+    check_split(name, split, ("test",))
+    return c_options.check(name, corruption, severity)
+
+
+def _folder(
+    dataset: str, top: Path, corruption: str, severity: int, source: str
+) -> tuple[Path, str]:
+    """Return the folder that holds those of the classes, and what to do when it is damaged."""
+    present = {path.name for path in listing(top)}
     for place in (top, *(top / archive for archive in ARCHIVES if archive in present)):
-        if corruption in {entry.name for entry in listing(place)}:
-            folder = place / corruption / str(severity)
+        folder = place / corruption / str(severity)
+        if folder.parent in listing(place):
             if folder.is_dir():
-                return folder
+                return folder, f"unpack the archive from {source} again"
             raise MissingDataError(
                 f"{dataset}: {folder} is not there; unpack the archive that has {corruption} from "
                 f"{source} again"

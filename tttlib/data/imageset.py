@@ -82,18 +82,13 @@ class ImageSet:
         for name, column in columns.items():
             if len(column) != n:
                 raise ValueError(f"{self.name!r} has {n} images but {len(column)} {name}")
-        self._check_labels()
-
-    def _check_labels(self) -> None:
         if self.labels.ndim != 1 or self.labels.is_floating_point():
             raise ValueError(
                 f"labels of {self.name!r} must be whole numbers [N], "
                 f"got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
         object.__setattr__(self, "labels", self.labels.long())
-        if not len(self.labels):
-            return
-        least, most = int(self.labels.min()), int(self.labels.max())
+        least, most = (int(edge) for edge in self.labels.aminmax()) if n else (0, -1)
         if least < 0 or most >= len(self.classes):
             raise ValueError(
                 f"labels of {self.name!r} run from {least} to {most}, but its {len(self.classes)} "

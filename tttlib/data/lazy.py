@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,22 +10,31 @@ import torch
 from torch import Tensor
 
 
-class Lazy(Protocol):
+class Lazy(ABC):
     """uint8 images [N,3,H,W] made on indexing; they stand where an `ImageSet` has its tensor."""
 
-    dtype: torch.dtype
-    ndim: int
+    dtype, ndim = torch.uint8, 4
 
     @property
+    @abstractmethod
     def shape(self) -> torch.Size:
-        """The shape that all images together would have."""
+        """The shape [N,3,H,W]."""
 
-    def __len__(self) -> int: ...
+    @abstractmethod
+    def make(self, where: Tensor) -> Tensor:
+        """Make the images at positions `where`, int64 [M]."""
 
-    def __getitem__(self, index: Any, /) -> Tensor: ...
-
-    def select(self, where: Tensor, /) -> Lazy:
+    @abstractmethod
+    def select(self, where: Tensor) -> Lazy:
         """Return the images at positions `where`, int64 [M], not yet made."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Return the image at one position, [3,H,W], or those at several, [M,3,H,W]."""
+        where = positions(index, len(self))
+        return self.make(where) if where.ndim else self.make(where[None])[0]
 
 
 class CorruptedFiles(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tttlib.runtime.errors import MissingDataError, unreadable
@@ -33,11 +33,8 @@ def find(dataset: str, root: Path, places: Sequence[str], source: str) -> Path:
     candidates = [root / place for place in places]
     last_names = {Path(place).name for place in places}
     for candidate in [*candidates, *([root] if root.resolve().name in last_names else [])]:
-        try:
-            if candidate.is_dir():
-                return candidate
-        except OSError as error:
-            raise unreadable(candidate, error) from error
+        if is_folder(candidate):
+            return candidate
     looked = " or ".join(str(candidate) for candidate in candidates)
     raise MissingDataError(
         f"{dataset}: looked for {looked}, without success. Get it from {source} and unpack it "
@@ -45,13 +42,25 @@ def find(dataset: str, root: Path, places: Sequence[str], source: str) -> Path:
     )
 
 
-def listing(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the folder's entries sorted by name, without hidden ones.
+def is_folder(path: Path) -> bool:
+    """Return whether there is such a folder; DamagedDataError if the system does not say."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def listing(folder: Path) -> list[Path]:
+    """Return what is in the folder, sorted by name, without hidden ones.
 
     Raises DamagedDataError for a folder that cannot be read.
     """
     try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
+        return [folder / name for name in sorted(os.listdir(folder)) if name[0] != "."]
     except OSError as error:
         raise unreadable(folder, error) from error
+
+
+def first_with(places: Iterable[Path], name: str) -> Path | None:
+    """Return the file of that name in the first of the folders that has it."""
+    return next((place / name for place in places if (place / name).is_file()), None)

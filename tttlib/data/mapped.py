@@ -57,10 +57,8 @@ def read(path: Path, shape: tuple[int, ...], *, verify: int | None = VERIFIED) -
         raise DamagedDataError(f"{path} has {length} bytes, not {size + 4 * blocks}")
     flat = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
     sums, pixels = np.fromfile(path, "<u4", offset=size), flat.numpy()
-    chosen = range(blocks) if verify is None else random.Random().sample(
-        range(blocks), min(verify, blocks)
-    )  # fmt: skip
-    for i in chosen:
+    count = blocks if verify is None else min(verify, blocks)
+    for i in random.Random().sample(range(blocks), count):
         if zlib.crc32(pixels[i * BLOCK : (i + 1) * BLOCK].data) != sums[i]:
             raise DamagedDataError(f"{path} was changed after it was written, at byte {i * BLOCK}")
     return flat.view(shape)

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tttlib.data import class_folders, decoded, hub, rgb
-from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import SPLITS, ImageSet, check_split
 from tttlib.data.lookup import listing
 from tttlib.runtime import text
@@ -71,18 +70,15 @@ def folder(
             f"{path} holds the splits {', '.join(parts)}, not classes; give one of these folders, "
             f'or load "folder:{path}" with a split'
         )
-    if classes is None:
-        classes = listed(path)
-    if classes is None:
+    if classes is None and (classes := listed(path)) is None:
         siblings = _splits(path.parent).values()
         classes = _class_names(siblings if path in siblings else [path])
     files = class_folders.read(path, classes, "put images into one sub-folder per class")
     if preprocess == "to_tensor" and size is None:
         size = _side(files[0][0], str(files[0][0]))
-    paths = [file for file, _ in files]
-    images = FileImages(paths, preprocess, size, "replace or remove the file", upright=True)
+    how = {"preprocess": preprocess, "size": size, "remedy": "replace or remove the file"}
     name = path.resolve().name
-    return class_folders.image_set(name, "test", files, images, classes, name)
+    return class_folders.image_set(name, "test", files, classes, name, upright=True, **how)
 
 
 def of_split(path: Path, split: str, **options: Any) -> ImageSet:
@@ -118,11 +114,12 @@ def of_split(path: Path, split: str, **options: Any) -> ImageSet:
 
 def _splits(path: Path) -> dict[str, Path]:
     """Return split -> sub-folder, of the sub-folders that have a split's name and hold folders."""
-    named = (Path(entry.path) for entry in listing(path) if entry.name.lower() in _SPLIT_FOLDERS)
     return {
         _SPLIT_FOLDERS[part.name.lower()]: part
-        for part in named
-        if part.is_dir() and any(Path(entry.path).is_dir() for entry in listing(part))
+        for part in listing(path)
+        if part.name.lower() in _SPLIT_FOLDERS
+        and part.is_dir()
+        and any(below.is_dir() for below in listing(part))
     }
 
 
@@ -132,8 +129,8 @@ def _class_names(folders: Iterable[Path]) -> list[str]:
     Names are sorted, numbers (alone or after a common word) by value. Numbers alone are labels to
     whoever gave them, so gaps are refused: what a label means would be a guess.
     """
-    entries = [entry for part in folders for entry in listing(part)]
-    names = sorted({text.composed(e.name) for e in entries if Path(e.path).is_dir()})
+    below = [path for part in folders for path in listing(part)]
+    names = sorted({text.composed(path.name) for path in below if path.is_dir()})
     numbered = [re.fullmatch(r"(\D*)(\d+)", name) for name in names]
     stems = {match[1] for match in numbered if match}
     if not names or not all(numbered) or len(stems) != 1:

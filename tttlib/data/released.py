@@ -26,12 +26,12 @@ class Released:
     name
         Name of the dataset of corrupted files.
     load
-        Returns the `ImageSet` of one corruption and severity; the last few stay open.
+        Returns the `ImageSet` of one `corruption` and `severity`; the last few stay open.
     """
 
-    def __init__(self, name: str, load: Callable[[str, int], ImageSet]) -> None:
+    def __init__(self, name: str, load: Callable[..., ImageSet]) -> None:
         self.name = name
-        self._opened = lru_cache(16)(lambda name, severity: _Opened(load(name, severity)))
+        self._opened = lru_cache(16)(lambda c, s: _indexed(load(corruption=c, severity=s)))
 
     def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
         """Return the corrupted images `ids` [B], uint8 [B,3,H,W].
@@ -44,7 +44,8 @@ class Released:
                 f"{self.name} has severities 1 to 5, not {severity:g}; for those between leave "
                 f"'+{self.name}' out, so that corruptions are made here"
             )
-        return self._opened(corruption, int(severity)).images(ids)
+        files, at = self._opened(corruption, int(severity))
+        return files.images[_places(files, at, ids)]
 
     def checked(self, clean: ImageSet, corruption: str, severity: int) -> ImageSet:
         """Return `clean` with these files, after comparing labels and sizes with one of them.
@@ -52,36 +53,30 @@ class Released:
         Raises ValueError for other labels or sizes and an id that is not there, and what the
         loader raises.
         """
-        opened = self._opened(corruption, severity)
-        where = opened.where(clean.ids)
-        if not torch.equal(opened.files.labels[where], clean.labels):
+        files, at = self._opened(corruption, severity)
+        if not torch.equal(files.labels[_places(files, at, clean.ids)], clean.labels):
             raise ValueError(
                 f"{self.name} has other labels than {clean.name} for images of the same number: "
                 "they do not belong together"
             )
-        if opened.files.image_size != clean.image_size:
+        if files.image_size != clean.image_size:
             raise ValueError(
-                f"{self.name} has images of {opened.files.image_size} pixels, {clean.name} of "
+                f"{self.name} has images of {files.image_size} pixels, {clean.name} of "
                 f"{clean.image_size}"
             )
-        text = f"{clean.fingerprint} {opened.files.fingerprint}"
+        text = f"{clean.fingerprint} {files.fingerprint}"
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         name = f"{clean.name}+{self.name}"
         return replace(clean, name=name, fingerprint=key, released=self)
 
 
-class _Opened:
-    """One file or folder, and where each image is in it."""
+def _indexed(files: ImageSet) -> tuple[ImageSet, dict[int, int]]:
+    """Return one file or folder, and where each image is in it."""
+    return files, {id_: place for place, id_ in enumerate(files.ids.tolist())}
 
-    def __init__(self, files: ImageSet) -> None:
-        self.files = files
-        self._at = {id_: place for place, id_ in enumerate(files.ids.tolist())}
 
-    def where(self, ids: Tensor) -> Tensor:
-        missing = next((id_ for id_ in ids.tolist() if id_ not in self._at), None)
-        if missing is not None:
-            raise ValueError(f"{self.files.name} has no image {missing} ({len(self.files)} in all)")
-        return torch.tensor([self._at[id_] for id_ in ids.tolist()])
-
-    def images(self, ids: Tensor) -> Tensor:
-        return self.files.images[self.where(ids)]
+def _places(files: ImageSet, at: dict[int, int], ids: Tensor) -> Tensor:
+    missing = next((id_ for id_ in ids.tolist() if id_ not in at), None)
+    if missing is not None:
+        raise ValueError(f"{files.name} has no image {missing} ({len(files)} in all)")
+    return torch.tensor([at[id_] for id_ in ids.tolist()])

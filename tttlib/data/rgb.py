@@ -61,18 +61,20 @@ def decode(
     """
     try:
         with Image.open(file, formats=_installed(tuple(formats))) as image:
-            _refuse(image.size, size)
+            (width, height), limit = image.size, Image.MAX_IMAGE_PIXELS
+            if size is not None and image.size != (size, size):
+                raise _Refused(f"is {width}x{height}, not {size}x{size}")
+            if limit is not None and width * height > limit:
+                raise _Refused(f"is {width}x{height} by its header, more than {limit:,} pixels")
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
+    except _Refused as error:
+        raise DamagedDataError(f"{where} {error}; {remedy}") from error
     except Exception as error:  # arbitrary bytes fail in arbitrary ways
-        if isinstance(error, _Refused):
-            problem = str(error)
-        elif isinstance(error, Image.UnidentifiedImageError):
-            problem = f"cannot be decoded (it is damaged, or no {', '.join(formats)} file)"
-        else:
-            problem = f"cannot be decoded ({error})"
-        raise DamagedDataError(f"{where} {problem}; {remedy}") from error
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = f"it is damaged, or no {', '.join(formats)} file" if unknown else error
+        raise DamagedDataError(f"{where} cannot be decoded ({reason}); {remedy}") from error
 
 
 class _Refused(Exception):
@@ -83,15 +85,6 @@ class _Refused(Exception):
 def _installed(formats: tuple[str, ...]) -> list[str]:
     Image.init()  # AVIF is not in every version of Pillow
     return [name for name in formats if name in Image.OPEN]
-
-
-def _refuse(size: tuple[int, int], side: int | None) -> None:
-    width, height = size
-    if side is not None and size != (side, side):
-        raise _Refused(f"is {width}x{height}, not {side}x{side}")
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise _Refused(f"is {width}x{height} by its header, more than {limit:,} pixels")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -15,8 +15,8 @@ elementwise float32 arithmetic and integer sums in numpy, which no thread count 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,8 +56,7 @@ _LUMA = (77, 150, 29)  # Rec. 601 weights / 256
 _DRAWS = 24
 
 
-@dataclass(frozen=True)
-class Scenes:
+class Scenes(NamedTuple):
     """The images that `generate` makes, as NumPy arrays with one row per index.
 
     Attributes
@@ -87,9 +86,7 @@ class Scenes:
     digit: np.ndarray
 
 
-def load(
-    split: str, root: str | Path | None = None, *, n: int | None = None, seed: int = 0
-) -> ImageSet:
+def load(split: str, root: Path | None = None, *, n: int | None = None, seed: int = 0) -> ImageSet:
     """Make images 0 … n-1 of a split; nothing is read or stored, so `root` is ignored.
 
     Parameters
@@ -120,18 +117,17 @@ def load(
     if n < 1:
         raise ValueError(f"n={n} images of 'scenes' asked for; n must be at least 1")
     made = generate(split, np.arange(n), seed)
+    images, labels, boxes, _, photograph, tile, digit = map(torch.from_numpy, made)
     return ImageSet(
         name="scenes",
         split=split,
-        images=torch.from_numpy(made.images),
-        labels=torch.from_numpy(made.labels),
+        images=images,
+        labels=labels,
         classes=CLASSES,
         ids=torch.arange(n),
         fingerprint=_fingerprint(split, n, seed),
-        boxes=torch.from_numpy(made.boxes),
-        clusters={
-            name: torch.from_numpy(getattr(made, name)) for name in ("photograph", "tile", "digit")
-        },
+        boxes=boxes,
+        clusters={"photograph": photograph, "tile": tile, "digit": digit},
         populations={"scenes": ("tile", "digit"), "photographs": ("photograph", "digit")},
     )
 
@@ -145,22 +141,9 @@ def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
     index = np.asarray(index, dtype=np.int64).reshape(-1)
     if len(index) and index.min() < 0:
         raise ValueError(f"index {index.min()} of 'scenes'; indices count from 0")
-    n = len(index)
-    made = Scenes(
-        images=np.empty((n, 3, SIZE, SIZE), np.uint8),
-        labels=np.empty(n, np.int64),
-        boxes=np.empty((n, 4), np.float32),
-        masks=np.empty((n, SIZE, SIZE), bool),
-        photograph=np.empty(n, np.int64),
-        tile=np.empty(n, np.int64),
-        digit=np.empty(n, np.int64),
-    )
-    for start in range(0, n, _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        part = _chunk(split, _uniforms(split, index[chunk], seed))
-        for f in fields(Scenes):
-            getattr(made, f.name)[chunk] = getattr(part, f.name)
-    return made
+    starts = range(0, max(1, len(index)), _CHUNK)
+    parts = [_chunk(split, _uniforms(split, index[i : i + _CHUNK], seed)) for i in starts]
+    return Scenes(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _chunk(split: str, u: np.ndarray) -> Scenes:
@@ -169,7 +152,7 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
 
     # which digit
     labels = (u[:, 0] * 10).astype(np.int64)
-    first, count = digits.first[split][labels], digits.count[split][labels]
+    first, count = digits.first[split][labels], digits.number[split][labels]
     digit = digits.order[split][first + (u[:, 1] * count).astype(np.int64)]
     alpha = _coverage(digits, digit, u[:, 2:8])  # float32 [B,32,32]
     masks = alpha > 0
@@ -324,15 +307,9 @@ def _shade(u: np.ndarray) -> np.ndarray:
 def _boxes(masks: np.ndarray) -> np.ndarray:
     """Return tight boxes of masks [B,32,32]: float32 [B,4], xyxy with exclusive maxima."""
     across, down = masks.max(axis=1), masks.max(axis=2)  # [B,32]
-    return np.stack(
-        [
-            across.argmax(1),
-            down.argmax(1),
-            SIZE - across[:, ::-1].argmax(1),
-            SIZE - down[:, ::-1].argmax(1),
-        ],
-        axis=1,
-    ).astype(np.float32)
+    least = [seen.argmax(1) for seen in (across, down)]
+    most = [SIZE - seen[:, ::-1].argmax(1) for seen in (across, down)]
+    return np.stack([*least, *most], 1).astype(np.float32)
 
 
 def _between(limits: tuple[float, float], u: np.ndarray) -> np.ndarray:

@@ -6,10 +6,10 @@ Which of them belong to which split is fixed here; splits share neither a photog
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -51,8 +51,7 @@ GRID = UPSAMPLE * (8 + 2 * _MARGIN)  # 48
 STROKE = 0.46  # share of full ink at the edge of a stroke
 
 
-@dataclass(frozen=True)
-class Photographs:
+class Photographs(NamedTuple):
     """All photographs at all levels, end to end."""
 
     pixels: np.ndarray  # uint8 [3,P]
@@ -65,28 +64,23 @@ class Photographs:
 @cache
 def read_photographs() -> Photographs:
     """Read the photographs of the installed wheels. Raises MissingDataError for a missing one."""
-    digest = hashlib.sha256()
-    planes, start, shapes, total = [], [], [], 0
+    digest, planes, shapes = hashlib.sha256(), [], []
     for file, _ in PHOTOGRAPHS:
         path = _installed(file)
         digest.update(path.read_bytes())
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         for side in LEVELS:
-            factor = side / min(image.size)
-            small = image.resize(
-                (round(image.width * factor), round(image.height * factor)), Image.Resampling.BOX
-            )
-            planes.append(np.asarray(small).reshape(-1, 3).T)
-            start.append(total)
-            shapes.append((small.height, small.width))
-            total += small.height * small.width
-    table = (len(PHOTOGRAPHS), len(LEVELS))
-    size = np.array(shapes).reshape(*table, 2)
+            size = [round(length * (side / min(image.size))) for length in image.size]
+            small = np.asarray(image.resize(size, Image.Resampling.BOX))
+            planes.append(small.reshape(-1, 3).T)
+            shapes.append(small.shape[:2])
+    sizes: np.ndarray = np.array(shapes).reshape(len(PHOTOGRAPHS), len(LEVELS), 2)
+    height, width = sizes[..., 0], sizes[..., 1]
+    count = height * width
+    start = count.ravel().cumsum().reshape(count.shape) - count
     pixels = np.ascontiguousarray(np.concatenate(planes, axis=1))
-    return Photographs(
-        pixels, np.array(start).reshape(table), size[..., 0], size[..., 1], digest.digest()
-    )
+    return Photographs(pixels, start, height, width, digest.digest())
 
 
 def _installed(file: str) -> Path:
@@ -102,8 +96,7 @@ def _installed(file: str) -> Path:
     )
 
 
-@dataclass(frozen=True)
-class Digits:
+class Digits(NamedTuple):
     """Upsampled digits, how far they reach when turned, and the instances of each class."""
 
     templates: np.ndarray  # float32 [1797,48,48] in [0,1]
@@ -111,7 +104,7 @@ class Digits:
     high: np.ndarray
     order: dict[str, np.ndarray]  # instances of a split, sorted by class
     first: dict[str, np.ndarray]  # int64 [10]: where each class starts in `order`
-    count: dict[str, np.ndarray]
+    number: dict[str, np.ndarray]
     digest: bytes
 
 

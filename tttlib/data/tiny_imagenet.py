@@ -27,16 +27,13 @@ from tttlib.data.decoded import Row, Source
 from tttlib.data.imageset import ImageSet, check_split
 from tttlib.runtime import text
 from tttlib.runtime.errors import DamagedDataError, MissingDataError
-from tttlib.runtime.paths import data_root
 
 SIZE = 64
 N_CLASSES = 200
 _AGAIN = "unpack tiny-imagenet-200.zip again"
 
 
-def load(
-    split: str, root: str | Path | None = None, *, name: str = "tiny-imagenet", stride: int = 1
-) -> ImageSet:
+def load(split: str, root: Path, *, name: str = "tiny-imagenet", stride: int = 1) -> ImageSet:
     """Load Tiny-ImageNet's train (100,000 images) or valid split (10,000).
 
     Parameters
@@ -62,7 +59,7 @@ def load(
         Naming the folder or the file.
     """
     split = check_split(name, split, ("train", "valid"))
-    full = decoded.load(find_source(data_root(root), split, name), split, name)
+    full = decoded.load(find_source(root, split, name), split, name)
     if stride == 1:
         return full
     part = full.subset(full.labels % stride == 0)
@@ -96,15 +93,14 @@ def find_source(folder: Path, split: str, name: str) -> Source:
             lists.append(official / "val" / "val_annotations.txt")
         else:
             lists += sorted(official.glob("train/*/*_boxes.txt"))
-        entries = partial(_official_entries, official, split)
         return Source(
             "tiny-imagenet",
             lists,
             SIZE,
-            classes=partial(_official_classes, official),
+            classes=lambda: tuple(_official_names(official).values()),
             rows=partial(_official_rows, official, split),
             remedy=_AGAIN,
-            images=lambda: [path for _, path, _, _ in entries()],
+            images=lambda: [path for _, path, _, _ in _official_entries(official, split)],
         )
     state = "holds neither" if folder.is_dir() else "does not exist, so there is neither"
     raise MissingDataError(
@@ -118,8 +114,7 @@ def class_names(folder: Path) -> dict[str, str] | None:
     """Return wnid -> name in the order of the labels, from either layout's lists; None without."""
     for official in (folder, folder / "tiny-imagenet-200"):
         if (official / "wnids.txt").is_file():
-            wnids, names = _official_wnids(official), _official_classes(official)
-            return dict(zip(wnids, names, strict=True))
+            return _official_names(official)
     path = folder / "tiny-imagenet-classes.tsv"
     return _tsv(path) if path.is_file() else None
 
@@ -138,21 +133,18 @@ def _tsv_classes(path: Path) -> tuple[str, ...]:
     return tuple(_tsv(path).values())
 
 
-def _official_wnids(folder: Path) -> list[str]:
-    return sorted(text.read(folder / "wnids.txt").split())
-
-
-def _official_classes(folder: Path) -> tuple[str, ...]:
-    words: dict[str, str] = {}
-    if (folder / "words.txt").is_file():
-        for line in text.read(folder / "words.txt").splitlines():
-            wnid, _, names = line.partition("\t")
-            words[wnid] = names.split(",")[0]
-    return tuple(words.get(wnid, wnid) for wnid in _official_wnids(folder))
+def _official_names(folder: Path) -> dict[str, str]:
+    """Return wnid -> name, sorted by wnid."""
+    path, words = folder / "words.txt", {}
+    if path.is_file():
+        lines = (line.partition("\t") for line in text.read(path).splitlines())
+        words = {wnid: names.split(",")[0] for wnid, _, names in lines}
+    wnids = sorted(text.read(folder / "wnids.txt").split())
+    return {wnid: words.get(wnid, wnid) for wnid in wnids}
 
 
 def _official_rows(folder: Path, split: str) -> Iterator[Row]:
-    label_of = {wnid: i for i, wnid in enumerate(_official_wnids(folder))}
+    label_of = {wnid: i for i, wnid in enumerate(_official_names(folder))}
     entries = enumerate(_official_entries(folder, split))
     for number, (listing, path, wnid, (x1, y1, x2, y2)) in entries:
         if wnid not in label_of:
@@ -170,7 +162,7 @@ def _official_entries(folder: Path, split: str) -> Iterator[tuple[Path, Path, st
         for (file, wnid), box in _table(listing, words=2):
             yield listing, images / file, wnid, box
         return
-    for wnid in _official_wnids(folder):
+    for wnid in _official_names(folder):
         listing, images = folder / f"train/{wnid}/{wnid}_boxes.txt", folder / f"train/{wnid}/images"
         for (file,), box in _table(listing, words=1):
             yield listing, images / file, wnid, box

@@ -30,19 +30,13 @@ def _archive(entry: dict[str, Any]) -> Archive:
     return Archive(**{"file": file, "checksum": None, **entry, "folders": folders})
 
 
-def _published() -> dict[str, dict[str, str]]:
-    by_folder: dict[str, dict[str, str]] = {}
-    for line in (_HERE / "published.md5").read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            digest, path = line.split()
-            folder, _, file = path.partition("/")
-            by_folder.setdefault(folder, {})[file] = digest
-    return by_folder
-
-
 _LISTED = yaml.safe_load((_HERE / "archives.yaml").read_text(encoding="utf-8"))
 ARCHIVES = {name: tuple(map(_archive, entries)) for name, entries in _LISTED["archives"].items()}
 INSTEAD: dict[str, str] = _LISTED["instead"]
 """Name of a dataset that cannot be fetched -> what to do instead."""
-PUBLISHED = _published()
+PUBLISHED: dict[str, dict[str, str]] = {}
 """Folder -> file -> md5."""
+for _line in (_HERE / "published.md5").read_text(encoding="utf-8").splitlines():
+    if not _line.startswith("#"):
+        _digest, _path = _line.split()
+        PUBLISHED.setdefault(_path.partition("/")[0], {})[_path.partition("/")[2]] = _digest

@@ -31,7 +31,7 @@ from tttlib.data.delivery.check_report import Report
 from tttlib.data.image_files import FileImages
 from tttlib.data.imageset import SPLITS, ImageSet
 from tttlib.data.lookup import find
-from tttlib.runtime.errors import DamagedDataError, MissingDataError
+from tttlib.runtime.errors import DamagedDataError
 from tttlib.runtime.paths import data_root
 
 _SCENES = 512  # of each split, made on the spot
@@ -40,7 +40,7 @@ Loader = Callable[..., ImageSet]
 Sources = Callable[[Path, str, str], decoded.Source]
 
 
-def check(name: str, root: str | Path | None = None, *, progress: bool = True) -> Report:
+def check(name: str, root: str | Path | None = None) -> Report:
     """Read every file of a dataset.
 
     Parameters
@@ -49,8 +49,6 @@ def check(name: str, root: str | Path | None = None, *, progress: bool = True) -
         One of `tttlib.data.NAMES`.
     root
         The data root; None: $TTTLIB_DATA, else the user's cache.
-    progress
-        Whether to show progress bars.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def check(name: str, root: str | Path | None = None, *, progress: bool = True) -
     """
     if name not in _CHECKS:
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(_CHECKS)}")
-    report = Report(name, data_root(root), progress)
+    report = Report(name, data_root(root))
     _CHECKS[name](report)
     if report.absent and not report.counts and not report.problems:
         raise report.absent[0]
@@ -87,17 +85,13 @@ def _made(report: Report) -> None:
 def _encoded(report: Report, *, source: Sources, expected: Mapping[str, int]) -> None:
     """Check sets of encoded images, which `decoded` serves."""
     for split, n in expected.items():
-        before = len(report.problems)
-        try:
+        with report.reading(split, report.missing):
+            before = len(report.problems)
             one = source(report.root, split, report.name)
             _rows(report, split, one, n)
-        except MissingDataError as error:
-            report.lack(split, error)
-        except DamagedDataError as error:
-            report.problems.append(str(error))
-        else:
             if len(report.problems) == before:  # the source can be read
-                report.try_all(split, [one], partial(_copy, report, split), None)
+                removed = decoded.verify(one, split)
+                report.lines += [removed] if removed else []
 
 
 def _rows(report: Report, split: str, one: decoded.Source, n: int) -> None:
@@ -124,12 +118,6 @@ def _rows(report: Report, split: str, one: decoded.Source, n: int) -> None:
         report.problems.append(
             f"{one.files[0]}: {len(labels) - len(boxes):,} images of {split} lack a box"
         )
-
-
-def _copy(report: Report, split: str, one: decoded.Source) -> None:
-    """Compare the decoded images, if there are any, and what is remembered of the source."""
-    removed = decoded.verify(one, split)
-    report.lines.extend([removed] if removed else [])
 
 
 def _pickles(report: Report, *, load: partial[ImageSet], expected: Mapping[str, int]) -> None:
@@ -163,18 +151,13 @@ def _grid(report: Report, *, load: Loader, expected: int, names: tuple[str, ...]
     """Check ImageNet-C and its like: a folder for each corruption and severity."""
     first: dict[str, Any] = {}
     for corruption in c_options.NAMES:
-        present, lacking = [], []
+        present: list[str] = []
+        lacking: list[str] = []
         for severity in c_options.SEVERITIES:
             part = f"{corruption} severity {severity}"
             option = {"corruption": corruption, "severity": severity}
-            try:
+            with report.reading(str(severity), lacking):
                 images = load("test", report.root, **option)
-            except MissingDataError as error:
-                report.absent.append(error)
-                lacking.append(str(severity))
-            except DamagedDataError as error:
-                report.problems.append(str(error))
-            else:
                 _decode(report, part, images)
                 where = images.images.paths[0].parent.parent
                 report.count(part, images.labels, len(images.classes), None, expected, where)
@@ -184,9 +167,8 @@ def _grid(report: Report, *, load: Loader, expected: int, names: tuple[str, ...]
             report.lines.append(f"{corruption}: severities {', '.join(present)}")
         if lacking and (corruption in names or present):
             all_of = len(lacking) == len(c_options.SEVERITIES)
-            report.missing.append(
-                corruption if all_of else f"{corruption}: severities {', '.join(lacking)}"
-            )
+            which = "" if all_of else f": severities {', '.join(lacking)}"
+            report.missing.append(corruption + which)
     if first and load is imagenet_c.load:
         _list(report, load, "test", **first)
 
@@ -218,18 +200,13 @@ def _part(
     **options: Any,
 ) -> ImageSet | None:
     """Load, decode and count one part; None if it is missing or damaged."""
-    try:
+    with report.reading(part, report.missing):
         images = load(split, report.root, **options)
-    except MissingDataError as error:
-        report.lack(part, error)
-        return None
-    except DamagedDataError as error:
-        report.problems.append(str(error))
-        return None
-    _decode(report, part, images)
-    where = where or images.images.paths[0].parent
-    report.count(part, images.labels, len(images.classes), images.image_size, expected, where)
-    return images
+        _decode(report, part, images)
+        where = where or images.images.paths[0].parent
+        report.count(part, images.labels, len(images.classes), images.image_size, expected, where)
+        return images
+    return None
 
 
 def _decode(report: Report, part: str, images: ImageSet) -> None:
@@ -237,7 +214,7 @@ def _decode(report: Report, part: str, images: ImageSet) -> None:
     files = images.images
     if isinstance(files, FileImages):
         report.try_all(f"{report.name} {part}", range(len(files)), files.__getitem__, len(files))
-        report.try_all(part, [""], partial(files.fingerprint, reread=True), None)
+        files.fingerprint(part, reread=True)
 
 
 def _folder(report: Report, name: str) -> Path:

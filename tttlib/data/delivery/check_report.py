@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,33 +25,14 @@ _AT_ONCE = 1024  # images
 T = TypeVar("T")
 
 
-def box_counts(boxes: Tensor, width: int, height: int) -> dict[str, int]:
-    """Count odd ones among boxes [N,4] (xmin, ymin, xmax, ymax, maxima exclusive).
-
-    Returns
-    -------
-    dict
-        `boxes`: all of them. `no_area`: at most one pixel wide or high, as the inclusive corners of
-        the files fall together or are in the wrong order. `outside`: reach out of the image of
-        width x height pixels. `whole_image`: cover all of it.
-    """
-    whole = (boxes[:, :2] <= 0).all(1) & (boxes[:, 2] >= width) & (boxes[:, 3] >= height)
-    return {
-        "boxes": len(boxes),
-        "no_area": int(degenerate(boxes, least_side=1).sum()),
-        "outside": int(out_of_range(boxes, height, width).sum()),
-        "whole_image": int(whole.sum()),
-    }
-
-
 @dataclass
 class Report:
     """The result of a check, or what is known of it so far.
 
     Attributes
     ----------
-    name, root, progress
-        Name of the dataset, the data root, and whether to show progress bars.
+    name, root
+        Name of the dataset, and the data root.
     lines
         Facts, for people: counts, shapes, boxes, checksums.
     missing
@@ -65,17 +47,22 @@ class Report:
 
     name: str
     root: Path
-    progress: bool
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     absent: list[MissingDataError] = field(default_factory=list)
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def lack(self, part: str, error: MissingDataError) -> None:
-        """Note that a part is not there."""
-        self.absent.append(error)
-        self.missing.append(part)
+    @contextlib.contextmanager
+    def reading(self, part: str, missing: list[str]) -> Iterator[None]:
+        """Go on behind the block when its part is missing (then it joins `missing`) or damaged."""
+        try:
+            yield
+        except MissingDataError as error:
+            self.absent.append(error)
+            missing.append(part)
+        except (DamagedDataError, OSError) as error:
+            self.problems.append(_said(error, part))
 
     def try_all(
         self, what: str, items: Iterable[T], use: Callable[[T], object], n: int | None
@@ -86,17 +73,15 @@ class Report:
         and length of the progress bar.
         """
 
-        def attempt(item: T) -> str | None:
+        def attempt(item: T) -> str:
             try:
                 use(item)
-            except DamagedDataError as error:
-                return str(error)
-            except OSError as error:
-                return str(unreadable(Path(error.filename or what), error))
-            return None
+            except (DamagedDataError, OSError) as error:
+                return _said(error, what)
+            return ""
 
         rest = iter(items)
-        bar = tqdm(total=n, desc=what, unit="image", disable=not self.progress)
+        bar = tqdm(total=n, desc=what, unit="image")
         with bar, ThreadPoolExecutor(READERS) as pool:
             while True:
                 chunk: list[T] = []
@@ -153,24 +138,24 @@ class Report:
             self.problems.append(f"{where}: no readable images of {part}")
         elif n < expected:
             self.missing.append(f"{part}: {n:,} of {expected:,} images are there")
-        elif n > expected:
-            self.problems.append(
-                f"{where}: {n:,} images of {part}, where {expected:,} are published"
-            )
-        elif few != each or many != each:
-            odd = next(i for i, count in enumerate(counts) if count != each)
-            self.problems.append(
-                f"{where}: {counts[odd]} images of class {odd} in {part}, where {each} are "
-                "published"
-            )
+        elif n > expected or few != many:
+            found, published = f"{n:,} images of {part}", expected
+            if n == expected:
+                odd = next(i for i, count in enumerate(counts) if count != each)
+                found, published = f"{counts[odd]} images of class {odd} in {part}", each
+            self.problems.append(f"{where}: {found}, where {published:,} are published")
 
     def boxes(self, part: str, boxes: Tensor, size: int) -> None:
-        """Note how many of the boxes [N,4] are odd, see `box_counts`."""
-        odd = box_counts(boxes, size, size)
-        n, whole = odd["boxes"], odd["whole_image"]
+        """Note how many of the boxes [N,4] (xyxy, maxima exclusive) are odd.
+
+        Those without area are at most one pixel wide or high: the inclusive corners of the files
+        fall together or are in the wrong order.
+        """
+        whole = int(((boxes[:, :2] <= 0) & (boxes[:, 2:] >= size)).all(1).sum())
         self.lines.append(
-            f"{part}: {n:,} boxes, {odd['no_area']:,} without area, {odd['outside']:,} reach "
-            f"out of the image, {whole:,} ({whole / max(n, 1):.1%}) cover all of it"
+            f"{part}: {len(boxes):,} boxes, {degenerate(boxes, least_side=1).sum():,} without "
+            f"area, {out_of_range(boxes, size, size).sum():,} reach out of the image, {whole:,} "
+            f"({whole / max(len(boxes), 1):.1%}) cover all of it"
         )
 
     def checksums(self, folder: Path, published: str) -> None:
@@ -183,15 +168,19 @@ class Report:
             path = folder / file
             if not path.is_file() or any(text.startswith(str(path)) for text in self.problems):
                 continue
-            try:
+            with self.reading(str(path), self.missing):
                 actual = pooch.file_hash(str(path), "md5")
-            except OSError as error:
-                self.problems.append(str(unreadable(path, error)))
-                continue
-            right += actual == digest
-            if actual != digest:
-                self.problems.append(
-                    f"{path} is not the published file: its md5 is {actual}, published is "
-                    f"{digest}; fetch it again"
-                )
+                right += actual == digest
+                if actual != digest:
+                    self.problems.append(
+                        f"{path} is not the published file: its md5 is {actual}, published is "
+                        f"{digest}; fetch it again"
+                    )
         self.lines.append(f"{right} files have their published checksums")
+
+
+def _said(error: Exception, what: str) -> str:
+    """Return what is wrong, of an error that the system raised as well."""
+    if isinstance(error, OSError):
+        error = unreadable(Path(error.filename or what), error)
+    return str(error)

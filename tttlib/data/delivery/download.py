@@ -20,13 +20,14 @@ import pooch
 
 from tttlib.data.delivery import unpack
 from tttlib.data.delivery.archives import ARCHIVES, INSTEAD, Archive
-from tttlib.data.delivery.transfer import FULL, DownloadError, Transfer
+from tttlib.data.delivery.transfer import DownloadError, Transfer
 from tttlib.runtime.errors import DamagedDataError
 from tttlib.runtime.paths import data_root
 
 log = logging.getLogger(__name__)
 
 _DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -38,7 +39,6 @@ def download(
     checksum: str | None = None,
     unverified: bool = False,
     keep: bool = False,
-    progress: bool = True,
 ) -> list[Path]:
     """Fetch a dataset (or "imagenet-5000-list") into the data root.
 
@@ -58,8 +58,6 @@ def download(
         Whether to accept a file without a known checksum.
     keep
         Whether to keep archives after unpacking.
-    progress
-        Whether to show progress bars.
 
     Returns
     -------
@@ -91,7 +89,7 @@ def download(
     paths = []
     for archive in archives:
         with _disk_errors(base, archive.file), _alone(base, archive):
-            paths += _fetch(archive, base, checksum or archive.checksum, keep, progress)
+            paths += _fetch(archive, base, checksum or archive.checksum, keep)
     return paths
 
 
@@ -139,9 +137,7 @@ def _alone(base: Path, archive: Archive) -> Iterator[None]:
             lock.release()
 
 
-def _fetch(
-    archive: Archive, base: Path, known: str | None, keep: bool, progress: bool
-) -> list[Path]:
+def _fetch(archive: Archive, base: Path, known: str | None, keep: bool) -> list[Path]:
     targets = [base / archive.into / folder for folder in archive.folders]
     if targets and all(target.exists() for target in targets):
         log.info("%s: its folders are there already, nothing fetched", archive.file)
@@ -149,7 +145,7 @@ def _fetch(
     path = base / archive.file
     if known is None:
         log.warning("UNVERIFIED: %s has no known checksum; anything may come", archive.url)
-    transfer = Transfer(path.with_name(f"{path.name}.part"), progress, verified=known is not None)
+    transfer = Transfer(path.with_name(f"{path.name}.part"), verified=known is not None)
     try:
         pooch.retrieve(archive.url, known, archive.file, base, downloader=transfer)
     except DownloadError:
@@ -166,7 +162,7 @@ def _fetch(
         return [path]
     size = f"{path.stat().st_size:,}"
     with _disk_errors(base, f"the content of {path} (about {size} bytes or more)"):
-        unpack.unpack(path, base / archive.into, archive.folders, progress)
+        unpack.unpack(path, base / archive.into, archive.folders)
     if not keep:
         path.unlink()
     return targets
@@ -178,7 +174,7 @@ def _disk_errors(base: Path, content: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in _FULL:
             raise DownloadError(
                 f"{base} is full: no room for {content}; make room, what has arrived is kept and "
                 "the same command goes on"

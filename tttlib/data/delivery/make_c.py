@@ -36,7 +36,6 @@ def make_c(
     layout: str = "npy",
     names: Sequence[str] = corruptions.NAMES,
     seed: int = 0,
-    progress: bool = True,
 ) -> Path:
     """Write `dataset` under every corruption at severities 1 to 5.
 
@@ -52,8 +51,6 @@ def make_c(
         The corruptions.
     seed
         Decides the random fields.
-    progress
-        Whether to show a progress bar.
 
     Raises
     ------
@@ -67,7 +64,7 @@ def make_c(
     out = Path(out)
     _claim(out, dataset, layout, seed)
     write = _write_npy if layout == "npy" else _write_folders
-    for name in tqdm(names, desc="corruptions", disable=not progress):
+    for name in tqdm(names, desc="corruptions"):
         write(dataset, out, name, seed)
     return out
 
@@ -102,26 +99,15 @@ def _write_npy(dataset: ImageSet, out: Path, name: str, seed: int) -> None:
             np.save(stream, np.tile(dataset.labels.numpy(), len(SEVERITIES)))
     if target.is_file():
         return
-    n, parts = len(dataset), []
-    shape = (n, *dataset.images.shape[2:], 3)
-    for severity in SEVERITIES:  # a part per severity, so that little is lost
-        part = out / f".{name}-{severity}.npy"
-        parts.append(part)
-        if part.is_file():
-            continue
-        images = dataset.corrupted(name, severity, seed=seed).images
-        with atomic_write(part) as file:
-            array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-            for start in range(0, n, _AT_ONCE):
-                array[start : start + _AT_ONCE] = _channels_last(images[start : start + _AT_ONCE])
-            array.flush()
+    shape = (len(SEVERITIES), len(dataset), *dataset.images.shape[2:], 3)
     with atomic_write(target) as file:
-        array = np.lib.format.open_memmap(file, "w+", np.uint8, (len(parts) * n, *shape[1:]))
-        for i, part in enumerate(parts):
-            array[i * n : (i + 1) * n] = np.load(part, mmap_mode="r")
+        flat = (shape[0] * shape[1], *shape[2:])
+        array = np.lib.format.open_memmap(file, "w+", np.uint8, flat)
+        for part, severity in zip(array.reshape(shape), SEVERITIES, strict=True):
+            images = dataset.corrupted(name, severity, seed=seed).images
+            for start in range(0, len(dataset), _AT_ONCE):
+                part[start : start + _AT_ONCE] = _channels_last(images[start : start + _AT_ONCE])
         array.flush()
-    for part in parts:
-        part.unlink()
 
 
 def _write_folders(dataset: ImageSet, out: Path, name: str, seed: int) -> None:

@@ -7,14 +7,12 @@ written than were promised, and an address that began with https is never left f
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -29,7 +27,6 @@ _CHUNK = 1 << 20  # bytes
 _LARGEST = 64 << 30  # bytes; no archive comes near, so an endless answer ends here
 _TIMEOUT = (15, 60)  # seconds: to connect, between two arrivals
 _REDIRECTS = 10
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DownloadError(ValueError):
@@ -42,33 +39,30 @@ class Transfer:
     Parameters
     ----------
     part
-        Where the bytes go until they are complete; `part` with the suffix .json says of which
+        Where the bytes go until they are complete; `part` with the suffix .version says of which
         version of the file they are.
-    progress
-        Whether to show a progress bar.
     verified
         Whether a checksum of the file will be compared afterwards.
     """
 
-    def __init__(self, part: Path, progress: bool = True, verified: bool = True) -> None:
-        self.part, self.progress, self.verified = part, progress, verified
-        self.note = part.with_name(f"{part.name}.json")
+    def __init__(self, part: Path, verified: bool = True) -> None:
+        self.part, self.verified = part, verified
+        self.note = part.with_name(f"{part.name}.version")
+        self._by_hand = f"save it as {part.with_suffix('')} and run the same command"
 
     def __call__(self, url: str, output_file: str, manager: Any, check_only: bool = False) -> None:
         """Fetch `url` into `part`, then give it the name `output_file`.
 
-        Raises DownloadError when `url` cannot be fetched or breaks off, or the disk is full.
+        Raises DownloadError when `url` cannot be fetched or breaks off.
         """
         try:
             self._complete(url)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            there = self._there()
-            if not there:
-                raise DownloadError(
-                    f"{url} cannot be reached ({_reason(error)}); check the connection and try "
-                    "again"
-                ) from error
-            raise self._broke_off(url, f"{there:,} bytes ({_reason(error)})") from error
+            if there := self._there():
+                raise self._broke_off(url, f"{there:,} bytes ({_reason(error)})") from error
+            raise DownloadError(
+                f"{url} cannot be reached ({_reason(error)}); check the connection and try again"
+            ) from error
         except requests.RequestException as error:
             raise DownloadError(f"{url} cannot be fetched ({_reason(error)})") from error
         self.note.unlink(missing_ok=True)
@@ -84,27 +78,27 @@ class Transfer:
 
     def _complete(self, url: str) -> None:
         """Fetch everything that is not in `part` yet; all of it if that cannot be continued."""
-        validator = self._validator(url)
-        if self._there() and not validator and not self.verified:
-            self.part.unlink()  # nothing would tell whether the rest belongs to it
+        validator = self._noted(url)
+        if not validator and not self.verified:
+            self.part.unlink(missing_ok=True)  # nothing would tell whether the rest belongs to it
         there = self._there()
         with self._ask(url, there, validator) as response:
             status = response.status_code
-            same = not validator or _validator(response) in ("", validator)
-            if there and status == 416 and _total(response) == there and same:
-                return  # nothing lies behind what has arrived
-            if there and status in (200, 206, 416):
-                if status == 206 and _start(response) == there and same:
+            if status not in (200, 206, 416) or (status != 200 and not there):
+                raise DownloadError(
+                    f"{url} answers {status} {response.reason}; try again later, or fetch it by "
+                    f"hand, {self._by_hand}"
+                )
+            if there and (not validator or _validator(response) in ("", validator)):
+                if status == 416 and _total(response) == there:
+                    return  # nothing lies behind what has arrived
+                if status == 206 and _start(response) == there:
                     return self._take(url, response, there)
+            if there:
                 log.info("%s cannot be resumed by its server, starting anew", self.part.name)
                 self.part.unlink()
             if status == 200:
                 return self._take(url, response, 0)
-            if status not in (206, 416) or not there:
-                raise DownloadError(
-                    f"{url} answers {status} {response.reason}; try again later, or fetch it by "
-                    f"hand, save it as {self.part.with_suffix('')} and run the same command"
-                )
         return self._complete(url)
 
     def _ask(self, url: str, there: int, validator: str) -> requests.Response:
@@ -123,81 +117,52 @@ class Transfer:
             target = urljoin(url, response.headers["Location"])
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise DownloadError(
-                    f"{url} leads to {target}, which is not encrypted; fetch it by hand, save it "
-                    f"as {self.part.with_suffix('')} and run the same command"
+                    f"{url} leads to {target}, which is not encrypted; fetch it by hand, "
+                    f"{self._by_hand}"
                 )
             url = target
         raise DownloadError(f"{url} leads from address to address; try again later")
 
     def _take(self, url: str, response: requests.Response, there: int) -> None:
-        total = _total(response)
-        self._check_room(url, total, there)
+        """Append what comes to `part`, at most a chunk more than was promised."""
+        total, file = _total(response), self.part.with_suffix("").name
+        limit, free = total, shutil.disk_usage(self.part.parent).free
+        if limit is None:
+            limit = _LARGEST
+        elif limit > _LARGEST:
+            raise DownloadError(f"{url} promises {limit:,} bytes, more than any dataset; try again")
+        elif limit - there > free:
+            raise DownloadError(
+                f"{self.part.parent} has {free:,} bytes free, but {limit - there:,} are needed for "
+                f"{file}, and as much again to unpack it; make room or choose another data root"
+            )
         self._remember(url, _validator(response))
-        arrived = self._write(response, there, total)
-        limit = _LARGEST if total is None else total
-        if arrived > limit:
+        bar = tqdm(desc=file, total=total, initial=there, unit="B", unit_scale=True)
+        with bar, self.part.open("ab" if there else "wb") as stream:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                there += stream.write(chunk)
+                bar.update(len(chunk))
+                if there > limit:
+                    break
+        if there > limit:
             self.part.unlink()
             raise DownloadError(f"{url} sent more than the {limit:,} bytes it may have; try again")
-        if total is not None and arrived < total:
-            raise self._broke_off(url, f"{arrived:,} of {total:,} bytes")
+        if total is not None and there < total:
+            raise self._broke_off(url, f"{there:,} of {total:,} bytes")
 
-    def _check_room(self, url: str, total: int | None, there: int) -> None:
-        free = shutil.disk_usage(self.part.parent).free
-        if total is not None and total > _LARGEST:
-            raise DownloadError(f"{url} promises {total:,} bytes, more than any dataset; try again")
-        if total is not None and total - there > free:
-            raise DownloadError(
-                f"{self.part.parent} has {free:,} bytes free, but {total - there:,} are needed for "
-                f"{self.part.with_suffix('').name}, and as much again to unpack it; make room or "
-                "choose another data root"
-            )
-
-    def _write(self, response: requests.Response, there: int, total: int | None) -> int:
-        """Append what comes and return the bytes in `part`: at most a chunk more than `total`."""
-        limit = _LARGEST if total is None else total
-        bar = tqdm(
-            desc=self.part.with_suffix("").name,
-            total=total,
-            initial=there,
-            unit="B",
-            unit_scale=True,
-            disable=not self.progress,
-        )
-        try:
-            with bar, self.part.open("ab" if there else "wb") as stream:
-                for chunk in response.raw.stream(_CHUNK, decode_content=False):
-                    _put(stream, chunk)
-                    there += len(chunk)
-                    bar.update(len(chunk))
-                    if there > limit:
-                        break
-        except OSError as error:
-            if error.errno in FULL:
-                left = "" if total is None else f"{total - self._there():,} more bytes are needed; "
-                raise DownloadError(
-                    f"{self.part.parent} is full: {left}make room, what has arrived is kept and "
-                    "the same command resumes"
-                ) from error
-            raise
-        return there
-
-    def _validator(self, url: str) -> str:
+    def _noted(self, url: str) -> str:
         """Return which version of the file the part is of; empty if that is not known."""
         try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
-            return str(note["validator"]) if note["url"] == url else ""
-        except (OSError, ValueError, KeyError, TypeError):
+            noted, _, validator = self.note.read_text(encoding="utf-8").partition("\n")
+        except (OSError, ValueError):
             return ""
+        return validator if noted == url else ""
 
     def _remember(self, url: str, validator: str) -> None:
         if validator:
-            self.note.write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
+            self.note.write_text(f"{url}\n{validator}", encoding="utf-8")
         else:
             self.note.unlink(missing_ok=True)
-
-
-def _put(stream: IO[bytes], chunk: bytes) -> None:
-    stream.write(chunk)
 
 
 def _validator(response: requests.Response) -> str:

@@ -20,7 +20,7 @@ from tttlib.runtime.errors import DamagedDataError
 _DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
-def unpack(archive: Path, into: Path, folders: Sequence[str], progress: bool = True) -> None:
+def unpack(archive: Path, into: Path, folders: Sequence[str]) -> None:
     """Move the `folders` that a .zip or .tar(.gz) holds (at any depth) into the folder `into`.
 
     They appear there complete or not at all; one that is there already stays as it is.
@@ -38,10 +38,11 @@ def unpack(archive: Path, into: Path, folders: Sequence[str], progress: bool = T
         work = Path(temporary)
         extract = _extract_zip if archive.suffix == ".zip" else _extract_tar
         try:
-            extract(archive, work, progress)
+            extract(archive, work)
         except _DAMAGES as error:
+            reason = str(error).partition("\n")[0].rstrip(":")
             raise DamagedDataError(
-                f"{archive} cannot be unpacked ({error}); remove it and download it again"
+                f"{archive} cannot be unpacked ({reason}); remove it and download it again"
             ) from error
         places = [_place(archive, work, folder) for folder in folders]
         for place, folder in zip(places, folders, strict=True):
@@ -61,8 +62,8 @@ def _place(archive: Path, work: Path, folder: str) -> Path:
     return min(matches, key=lambda path: len(path.parts))
 
 
-def _extract_tar(archive: Path, into: Path, progress: bool) -> None:
-    with tarfile.open(archive) as tar, _bar(archive, tar, progress) as members:
+def _extract_tar(archive: Path, into: Path) -> None:
+    with tarfile.open(archive) as tar, _bar(archive, tar) as members:
         tar.extractall(into, members, filter=_only_data)
 
 
@@ -73,7 +74,7 @@ def _only_data(member: tarfile.TarInfo, into: str) -> tarfile.TarInfo:
     return tarfile.data_filter(member, into)
 
 
-def _extract_zip(archive: Path, into: Path, progress: bool) -> None:
+def _extract_zip(archive: Path, into: Path) -> None:
     """Extract all; zipfile keeps members inside `into` and makes no links."""
     with zipfile.ZipFile(archive) as zipped:
         needed = sum(member.file_size for member in zipped.infolist())
@@ -82,9 +83,9 @@ def _extract_zip(archive: Path, into: Path, progress: bool) -> None:
             raise OSError(
                 errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free", str(into)
             )
-        with _bar(archive, zipped.infolist(), progress) as members:
+        with _bar(archive, zipped.infolist()) as members:
             zipped.extractall(into, members)
 
 
-def _bar(archive: Path, members: Any, progress: bool) -> Any:
-    return tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=not progress)
+def _bar(archive: Path, members: Any) -> Any:
+    return tqdm(members, desc=f"unpack {archive.name}", unit="file")
