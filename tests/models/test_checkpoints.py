@@ -542,10 +542,7 @@ FOREIGN: dict[str, tuple[Callable[[Path, State], object], str]] = {
     "bzip2": (packed(bz2), r"is compressed \(bzip2\); unpack"),
     "xz": (packed(lzma), r"is compressed \(xz\); unpack"),
     "zip": (zipped, "is a zip archive; unpack"),
-    "TorchScript": (
-        scripted,
-        r"is a TorchScript program; save `program.state_dict\(\)`",
-    ),
+    "TorchScript": (scripted, r"is a TorchScript program; save `program.state_dict\(\)`"),
     "LFS": (
         lambda path, state: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid 0"),
         "is a Git LFS pointer of 48 bytes",

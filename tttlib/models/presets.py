@@ -60,13 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "split": 2,
     },
     # The same at the depth of the paper's ResNet-26 (26 convolutions on the way to the class).
-    "rot-28-1": {
-        "family": "rotation_net",
-        "depth": 28,
-        "width": 1,
-        "num_classes": 10,
-        "split": 2,
-    },
+    "rot-28-1": {"family": "rotation_net", "depth": 28, "width": 1, "num_classes": 10, "split": 2},
     # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.
     "resnext-29": {
         "family": "resnext",

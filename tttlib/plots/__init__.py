@@ -20,14 +20,7 @@ from tttlib.plots.objects import (
 from tttlib.plots.pictures import corruption_gallery, image_grid
 from tttlib.plots.saving import save, save_table
 from tttlib.plots.stream_curves import along_stream, cost
-from tttlib.plots.style import (
-    COLUMN,
-    DOMAIN_COLORS,
-    PAGE,
-    PALETTE,
-    pretty,
-    use_style,
-)
+from tttlib.plots.style import COLUMN, DOMAIN_COLORS, PAGE, PALETTE, pretty, use_style
 from tttlib.plots.training_curves import training_curves
 from tttlib.plots.tuning import early_stopping_grid, gains_along
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
