@@ -33,7 +33,7 @@ from torch.nn import functional as F
 
 from tttlib.adapt.common import parameters, ring
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
-from tttlib.adapt.common.config import at_least, fraction, positive
+from tttlib.adapt.common.config import AdamOrSgd, Count, Fraction, NotNegative, Positive
 from tttlib.adapt.common.image_views import random_flip, random_view
 from tttlib.adapt.common.networks import copy_of
 from tttlib.adapt.common.running_statistics import moving_statistics, spare_single_values
@@ -61,23 +61,15 @@ class AdaContrastConfig(TrainingConfig, ViewConfig):
         m of the momentum copy.
     """
 
-    lr: float = 2e-4
-    optimizer: str = "sgd"
-    weight_decay: float = 1e-4
+    lr: NotNegative = 2e-4
+    optimizer: AdamOrSgd = "sgd"
+    weight_decay: NotNegative = 1e-4
     weak: Callable[[Tensor], Tensor] | None = None
-    memory_size: int = 16384
-    neighbours: int = 10
-    refine_after: int = 1024
-    temperature: float = 0.07
-    encoder_momentum: float = 0.999
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("memory_size", self.memory_size, 1)
-        at_least("neighbours", self.neighbours, 1)
-        at_least("refine_after", self.refine_after, 0)
-        positive("temperature", self.temperature)
-        fraction("encoder_momentum", self.encoder_momentum)
+    memory_size: Count = 16384
+    neighbours: Count = 10
+    refine_after: NotNegative = 1024
+    temperature: Positive = 0.07
+    encoder_momentum: Fraction = 0.999
 
 
 class AdaContrast(Adapter, name="adacontrast"):

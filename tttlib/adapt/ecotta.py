@@ -18,9 +18,9 @@ stem's pooling counts as stem. Networks without a sequence of convolutional bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,16 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from tttlib.adapt.common import meta_networks, parameters
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig
+from tttlib.adapt.common.adapter import Adapter, Config, TrainingConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.config import at_least, choose
+from tttlib.adapt.common.config import AdamOrSgd, Count, Limits, NotNegative
 from tttlib.adapt.common.image_views import WARM_UP, random_view
 from tttlib.adapt.common.losses import reliable_entropy
 from tttlib.adapt.common.optimizers import Sgd
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmUp:
+class WarmUp(Config):
     """Constants of the warm-up.
 
     Attributes
@@ -47,17 +47,11 @@ class WarmUp:
         first epoch; "cosine" falls to 0.
     """
 
-    epochs: int = 10
-    lr: float = 0.05
+    epochs: Annotated[int, Limits(0)] = 10
+    lr: NotNegative = 0.05
     momentum: float = 0.9
-    batch_size: int = 64
-    schedule: str = "steps"
-
-    def __post_init__(self) -> None:
-        at_least("epochs", self.epochs, 0)
-        at_least("lr", self.lr, 0)
-        at_least("batch_size", self.batch_size, 1)
-        choose("schedule", self.schedule, ("steps", "cosine"))
+    batch_size: Count = 64
+    schedule: Literal["steps", "cosine"] = "steps"
 
     def rate(self, progress: float) -> float:
         """Return the learning rate after `progress` epochs."""
@@ -99,24 +93,20 @@ class EcottaConfig(TrainingConfig):
         Whether to show a bar during the warm-up.
     """
 
-    lr: float = 5e-3
-    optimizer: str = "sgd"
+    lr: NotNegative = 5e-3
+    optimizer: AdamOrSgd = "sgd"
     nesterov: bool = False
     source: Any = None
     warmed: Mapping[str, Any] | None = None
     parts: int | Sequence[int] = 5
     blocks: Sequence[str] | None = None
     margin: float | None = None
-    regularisation: float = 0.5
+    regularisation: NotNegative = 0.5
     two_steps: bool = False
     warm_up: WarmUp = field(default_factory=WarmUp)
     warm_up_augment: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
     progress: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("regularisation", self.regularisation, 0)
 
 
 class Ecotta(Adapter, name="ecotta"):
@@ -141,7 +131,7 @@ class Ecotta(Adapter, name="ecotta"):
         )
         use_batch_statistics(self.model)
         if config.warmed is None:
-            first = self._received(next(iter(self._epoch(0)))[0][:2])
+            first = self._received(next(iter(self._epoch(0)[1]))[0][:2])
             shapes = meta_networks.shapes_of_parts(self.model, ends, first)
         else:
             if config.warmed.get("method") != self.name:
@@ -190,9 +180,9 @@ class Ecotta(Adapter, name="ecotta"):
         optimizer = Sgd(trained, constants.lr, constants.momentum, nesterov=False)
         with torch.inference_mode(False), torch.enable_grad():
             for epoch in tqdm(range(constants.epochs), "warm-up", disable=not self.config.progress):
-                batches = self._epoch(epoch)
+                number, batches = self._epoch(epoch)
                 for n, (images, labels) in enumerate(batches, 1):
-                    optimizer.lr = constants.rate(epoch + n / len(batches))
+                    optimizer.lr = constants.rate(epoch + n / number)
                     x = self._received(images)
                     augment = self.config.warm_up_augment
                     x = augment(x) if augment else random_view(x, self.generator, WARM_UP)
@@ -200,29 +190,16 @@ class Ecotta(Adapter, name="ecotta"):
                     optimizer.step(torch.autograd.grad(loss, trained))
         self._parts.forget()
 
-    def _epoch(self, epoch: int) -> Any:
-        """Return the batches of an epoch: the callable's, or the image set's in random order."""
+    def _epoch(self, epoch: int) -> tuple[int, Iterable[tuple[Tensor, Tensor]]]:
+        """Return number and batches of an epoch: the callable's, or the image set's, shuffled."""
         source = self.config.source
-        if not callable(source):
-            order = torch.randperm(len(source), generator=self.generator)
-            return _Shuffled(source, order.split(self.config.warm_up.batch_size))
-        batches = source(epoch)
-        return batches if hasattr(batches, "__len__") else list(batches)
-
-
-@dataclass(frozen=True)
-class _Shuffled:
-    """Batches of an image set."""
-
-    source: Any
-    rows: Sequence[Tensor]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self.rows:
-            yield self.source.images[rows], self.source.labels[rows]
+        if callable(source):
+            batches = source(epoch)
+            batches = batches if hasattr(batches, "__len__") else list(batches)
+            return len(batches), batches
+        order = torch.randperm(len(source), generator=self.generator)
+        rows = order.split(self.config.warm_up.batch_size)
+        return len(rows), ((source.images[part], source.labels[part]) for part in rows)
 
 
 def _take_over(model: nn.Module, state: Mapping[str, Any]) -> None:
