@@ -97,7 +97,7 @@ def test_no_figure_stays_open_and_memory_is_bounded(
     explorer = explore.Explorer(net, data.load("scenes", "test", n=4), ["fog"], **SETTINGS)
     for image in (0, 1, 2, 0):
         explorer.png(image, "fog", 5, 0)
-    assert len(calls) == 4 and len(explorer._seen) == 2
+    assert len(calls) == 4 and explorer.adapted.cache_info().currsize == 2
     assert not plt.get_fignums()
 
 

@@ -20,6 +20,8 @@ from tttlib.runtime.devices import bf16_helps
 
 log = logging.getLogger(__name__)
 
+FLOOR = 1e-6  # of the learning rate
+
 
 def run_phase(
     model: Any,
@@ -95,12 +97,12 @@ def clean_accuracy(model: Any, images: ImageSet, batch_size: int = 500) -> float
     return correct.item() / len(images)
 
 
-def cosine_lr(step: int, steps: int, peak: float, warmup: int, floor: float = 1e-6) -> float:
-    """Return the learning rate of a step: linear warm-up, then a half cosine to `floor`."""
+def cosine_lr(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then a half cosine to 1e-6."""
     if step < warmup:
         return peak * (step + 1) / warmup
     share = (step - warmup) / max(1, steps - warmup)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * share))
+    return FLOOR + (peak - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def batch_index(
