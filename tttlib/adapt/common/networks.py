@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tttlib.models.normalised import logits_of
+
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _COARSE = (torch.float16, torch.bfloat16)
 
@@ -67,11 +69,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 def _logits_only(module: nn.Module, inputs: tuple[Any, ...], answer: Any) -> Tensor:
     """Return the logits [B,C] of an answer, or say what it is instead."""
     kind = type(answer).__name__
-    logits = answer.get("logits") if isinstance(answer, Mapping) else answer
-    if not isinstance(logits, Tensor):
-        logits = getattr(answer, "logits", None)
-    remedy = "wrap it in a module whose forward returns logits [B,C]"
-    if not isinstance(logits, Tensor):
+    logits, remedy = logits_of(answer), "wrap it in a module whose forward returns logits [B,C]"
+    if logits is None:
         raise ValueError(f"the network answers with a {kind} without logits; {remedy}")
     shape, count = list(logits.shape), len(inputs[0])
     if len(shape) != 2 or shape[0] != count or shape[1] < 2 or not logits.is_floating_point():
