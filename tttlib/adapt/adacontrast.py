@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib.adapt.common import parameters, ring
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, everywhere
 from tttlib.adapt.common.config import AdamOrSgd, Count, Fraction, NotNegative, Positive
 from tttlib.adapt.common.image_views import random_flip, random_view
 from tttlib.adapt.common.networks import copy_of
@@ -76,9 +76,7 @@ class AdaContrast(Adapter, name="adacontrast"):
     """Diagnostics: loss and its parts loss_class, loss_instance, loss_diversity."""
 
     answer: ClassVar = "of the adapting network, after this batch's update, with running statistics"
-    presets: ClassVar = dict.fromkeys(
-        ("cifar10-c", "cifar100-c", "imagenet-c"), AdaContrastConfig()
-    )
+    presets: ClassVar = everywhere(AdaContrastConfig())
 
     def configure(self) -> list[str]:
         """Make the momentum copy, the ring and the bank; all weights and biases are trained."""
@@ -92,8 +90,7 @@ class AdaContrast(Adapter, name="adacontrast"):
         spare_single_values(self.model)
         self.momentum = self.networks["momentum"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        copied = dict(self.momentum.named_parameters())
-        self._followers: list[Tensor] = [copied[name] for name in names]
+        self._followers = [self.momentum.get_parameter(name) for name in names]
         head = self.model.get_submodule(self._head)
         assert isinstance(head, nn.Linear)
         size, width, classes = self.config.memory_size, head.in_features, head.out_features

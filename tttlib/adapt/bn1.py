@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tttlib.adapt.common.adapter import Adapter, Config
+from tttlib.adapt.common.adapter import Adapter, Config, everywhere
 from tttlib.adapt.common.batch_norm import use_batch_statistics
 from tttlib.adapt.common.config import NotNegative
 
@@ -36,7 +36,7 @@ class BN1Config(Config):
 class BN1(Adapter, name="bn1"):
     """Train nothing; there are no diagnostics."""
 
-    presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), BN1Config())
+    presets = everywhere(BN1Config())
 
     def configure(self) -> list[str]:
         """Replace the statistics of the BatchNorm layers."""

@@ -18,7 +18,7 @@ stem's pooling counts as stem. Networks without a sequence of convolutional bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -70,10 +70,8 @@ class EcottaConfig(TrainingConfig):
     source
         Source images for the warm-up: an `ImageSet`, or a callable that maps an epoch to batches
         (images [B,3,H,W] in [0,1] or uint8, labels [B]), as a list or DataLoader. One that draws
-        random numbers seeds them itself.
-    warmed
-        `state_dict()` of an earlier adapter of the same network, instead of `source`: the warm-up
-        is not repeated. `reset` goes back to just after the warm-up.
+        random numbers seeds them itself. `reset` goes back to just after the warm-up; a state that
+        is loaded into an adapter with `WarmUp(epochs=0)` brings its own.
     parts
         K, or how many blocks each part has.
     blocks
@@ -97,7 +95,6 @@ class EcottaConfig(TrainingConfig):
     optimizer: AdamOrSgd = "sgd"
     nesterov: bool = False
     source: Any = None
-    warmed: Mapping[str, Any] | None = None
     parts: int | Sequence[int] = 5
     blocks: Sequence[str] | None = None
     margin: float | None = None
@@ -121,31 +118,21 @@ class Ecotta(Adapter, name="ecotta"):
     def configure(self) -> list[str]:
         """Cut the network into parts, add the meta networks and warm them up."""
         config = self.config
-        if (config.source is None) == (config.warmed is None):
+        if config.source is None:
             raise ValueError(
                 "ecotta warms up on source images: pass source=data.load(...), or a callable that "
-                "gives batches for an epoch, or warmed=state_dict() of an earlier adapter"
+                "gives batches for an epoch"
             )
         ends = meta_networks.ends_of_parts(
             list(config.blocks or meta_networks.residual_blocks(self.model)), config.parts
         )
-        use_batch_statistics(self.model)
-        if config.warmed is None:
-            first = self._received(next(iter(self._epoch(0)[1]))[0][:2])
-            shapes = meta_networks.shapes_of_parts(self.model, ends, first)
-        else:
-            if config.warmed.get("method") != self.name:
-                raise ValueError("warmed must be the state_dict() of an ecotta adapter")
-            shapes = config.warmed["memory"]["shapes"]
-        self.memory["shapes"] = shapes
+        first = self._received(next(iter(self._epoch(0)[1]))[0][:2])
+        self.memory["shapes"] = shapes = meta_networks.shapes_of_parts(self.model, ends, first)
         meta = nn.ModuleList(meta_networks.MetaNetwork(*shape, self.generator) for shape in shapes)
         self.model.meta = meta.to(next(self.model.parameters())).to(memory_format=self._format)
         use_batch_statistics(self.model)
         self._parts = meta_networks.PartsWithMeta(self.model, ends)
-        if config.warmed is None:
-            self._warm_up()
-        else:
-            _take_over(self.model, config.warmed)
+        self._warm_up()
         return [n for n in parameters.all_weights(self.model) if n.startswith("meta.")]
 
     def step(self, images: Tensor) -> Tensor:
@@ -160,8 +147,8 @@ class Ecotta(Adapter, name="ecotta"):
         if not config.two_steps:
             loss = loss + config.regularisation * distance.sum()
         self.learn(loss)
-        self.diagnostics = {"loss": loss.detach(), "reliable": reliable.sum()}
-        self.diagnostics["distance"] = distance.detach()
+        values = {"loss": loss.detach(), "reliable": reliable.sum()}
+        self.diagnostics = {**values, "distance": distance.detach()}
         self._parts.forget()
         return logits
 
@@ -200,17 +187,3 @@ class Ecotta(Adapter, name="ecotta"):
         order = torch.randperm(len(source), generator=self.generator)
         rows = order.split(self.config.warm_up.batch_size)
         return len(rows), ((source.images[part], source.labels[part]) for part in rows)
-
-
-def _take_over(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load the meta networks of an earlier adapter of the same network."""
-    own, other = model.state_dict(), state["networks"]["model"]
-    wrong = [n for n in own if n not in other or own[n].shape != other[n].shape]
-    if wrong:
-        raise ValueError(f"warmed belongs to another architecture: {', '.join(wrong[:3])} …")
-    same = all(torch.equal(own[n].cpu(), other[n].cpu()) for n in own if not n.startswith("meta."))
-    if not same:
-        raise ValueError(
-            "warmed belongs to another network: its frozen weights differ; warm up on source again"
-        )
-    model.load_state_dict(dict(other))

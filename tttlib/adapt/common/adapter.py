@@ -29,6 +29,11 @@ METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
 
 
+def everywhere(constants: Config) -> dict[str, Config]:
+    """Return presets with the same constants for every dataset."""
+    return dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), constants)
+
+
 class Adapter(ABC):
     """A network that adapts itself to the images it is asked about.
 
@@ -96,8 +101,7 @@ class Adapter(ABC):
             raise ValueError(
                 f"{self.name} trains {self.trains}, and this model has none; use source"
             )
-        named = dict(self.model.named_parameters())
-        self.parameters: list[Tensor] = [named[name] for name in self.trained]
+        self.parameters: list[Tensor] = [self.model.get_parameter(n) for n in self.trained]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         like = next(self.model.parameters())

@@ -12,19 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CUTS = {
-    (12, 5): (2, 2, 2, 2, 4),
-    (12, 4): (2, 2, 4, 4),
-    (16, 5): (2, 2, 4, 4, 4),
-    (16, 4): (3, 3, 5, 5),
-}
+CUTS = {(12, 5): (2, 2, 2, 2, 4), (12, 4): (2, 2, 4, 4)}
+CUTS |= {(16, 5): (2, 2, 4, 4, 4), (16, 4): (3, 3, 5, 5)}
 _BLOCK = re.compile(r"(^|\.)(block\d+\.layer|layer\d+|stage_\d+)\.\d+$")
 Shape = tuple[int, int, int]
 
@@ -132,9 +128,7 @@ def ends_of_parts(blocks: Sequence[str], parts: int | Sequence[int]) -> list[tup
         parts = CUTS.get((n, k)) or [n // k] * (k - n % k) + [n // k + 1] * (n % k)
     if sum(parts) != n or min(parts) < 1:
         raise ValueError(f"parts {tuple(parts)} must be positive and add up to {n} blocks")
-    cuts = [0]
-    for size in parts:
-        cuts.append(cuts[-1] + size)
+    cuts = accumulate(parts, initial=0)
     return [(blocks[a], blocks[b - 1]) for a, b in pairwise(cuts)]
 
 

@@ -16,6 +16,7 @@ from tttlib.models.training import losses
 from tttlib.models.training.crops import augment, shifted
 from tttlib.models.training.recipes import Recipe
 from tttlib.models.training.state import TrainingState
+from tttlib.models.verify import right_answers
 from tttlib.runtime.devices import bf16_helps
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,6 @@ def run_phase(
         if phase.loss != "mae" and (step + 1) % (4 * per_epoch) == 0:
             accuracy = clean_accuracy(model, valid.sample(min(1000, len(valid))))
             log.info("%s step %d: valid %.3f", recipe.name, step + 1, accuracy)
-            model.train()
     bar.close()
     state.save(model, optimizer, number, steps, force=True)
 
@@ -84,17 +84,9 @@ def _on_the_device(images: ImageSet, device: torch.device) -> tuple[Any, Tensor]
     return images.images.to(device), images.labels.to(device)
 
 
-@torch.no_grad()
-def clean_accuracy(model: Any, images: ImageSet, batch_size: int = 500) -> float:
+def clean_accuracy(model: Any, images: ImageSet) -> float:
     """Return the share in [0,1] of right answers on whole, uncorrupted images."""
-    device = model.mean.device
-    model.eval()
-    correct = torch.zeros((), dtype=torch.long, device=device)
-    for start in range(0, len(images), batch_size):
-        x = images.images[start : start + batch_size].to(device).float() / 255
-        y = images.labels[start : start + batch_size].to(device)
-        correct += (model.classify(x).argmax(1) == y).sum()
-    return correct.item() / len(images)
+    return right_answers(model, images) / len(images)
 
 
 def cosine_lr(step: int, steps: int, peak: float, warmup: int) -> float:
