@@ -1,4 +1,4 @@
-"""Wide residual networks, ResNeXt, ResNet-50 and the two-headed network: keys, sizes, arithmetic."""
+"""Wide residual networks, ResNeXt, ResNet-50, the two-headed network: keys, sizes, arithmetic."""
 
 from __future__ import annotations
 
