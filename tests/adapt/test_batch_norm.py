@@ -54,11 +54,8 @@ def test_prior_mixes_the_statistics(prior: float) -> None:
 def test_bn1_between_source_and_batch() -> None:
     net = small.wide_resnet().double()
     images = small.images().double()
-    source, batch, almost = (
-        adapt.create("source", net),
-        adapt.create("bn1", net),
-        adapt.create("bn1", net, prior=1e12),
-    )
+    source, batch = (adapt.create(name, net) for name in ("source", "bn1"))
+    almost = adapt.create("bn1", net, prior=1e12)
     torch.testing.assert_close(almost(images), source(images), atol=1e-6, rtol=0)
     assert (batch(images) - source(images)).abs().max() > 0.1
     with torch.no_grad():
@@ -79,8 +76,7 @@ def test_names_and_values_stay() -> None:
 def test_one_value_a_channel_takes_the_source_statistics() -> None:
     flat = nn.BatchNorm1d(4).eval()
     flat.running_mean.fill_(2.0)
-    ours = converted(copy.deepcopy(flat))
-    one = torch.randn(1, 4)
+    ours, one = converted(copy.deepcopy(flat)), torch.randn(1, 4)
     torch.testing.assert_close(ours(one), flat(one))
     two = torch.randn(2, 4)
     torch.testing.assert_close(ours(two).mean(0), torch.zeros(4), atol=1e-5, rtol=0)

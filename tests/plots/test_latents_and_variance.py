@@ -48,15 +48,8 @@ def test_many_layers_are_thinned_but_the_last_one_stays() -> None:
 
 
 def test_points_of_variance_are_per_cent_with_intervals() -> None:
-    table = pd.DataFrame(
-        {
-            "factor": ["corruption", "class"] * 2,
-            "share": [0.4, 0.1, 0.3, 0.2],
-            "low": 0.05,
-            "high": 0.5,
-            "state": ["before", "before", "after", "after"],
-        }
-    )
+    table = pd.DataFrame({"factor": ["corruption", "class"] * 2, "share": [0.4, 0.1, 0.3, 0.2]})
+    table = table.assign(low=0.05, high=0.5, state=["before", "before", "after", "after"])
     axis = plots.variance_points(table, hue="state", factors=["class", "corruption"]).axes[0]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["class", "corruption"]
     np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [10, 40])
@@ -85,15 +78,9 @@ def test_the_map_shows_every_point_in_every_panel() -> None:
 
 
 def test_the_animation_moves_and_is_kept(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {
-            "pc1": np.arange(12.0),
-            "pc2": np.arange(12.0) ** 2,
-            "step": np.tile([0, 1, 2], 4),
-            "class": np.repeat(["a", "b"], 6),
-            "id": np.repeat([3, 1, 2, 0], 3),
-        }
-    )
+    table = pd.DataFrame({"pc1": np.arange(12.0), "pc2": np.arange(12.0) ** 2})
+    table = table.assign(step=[0, 1, 2] * 4, id=np.repeat([3, 1, 2, 0], 3))
+    table["class"] = np.repeat(["a", "b"], 6)
     animation = plots.trajectory_animation(table, [0.6, 0.3])
     shown = plots.save_animation(animation, tmp_path, "01_moving", "They <move>.")
     with Image.open(tmp_path / "figures" / "01_moving.gif") as picture:
