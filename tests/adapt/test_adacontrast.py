@@ -125,17 +125,6 @@ def test_what_is_not_finite_enters_nothing() -> None:
     assert adapter(images(B, 1)).isfinite().all()
 
 
-@pytest.mark.parametrize(("seen", "refined"), [(1023, False), (1024, True)])
-def test_refinement_starts_after_1024_images(seen: int, refined: bool) -> None:
-    adapter = adapt.create("adacontrast", convolutional())
-    only = torch.eye(4, dtype=torch.float64)[3].expand(16384, -1)
-    adapter.memory |= {"seen": seen, "bank_at": 50, "probabilities": only.clone()}
-    logits = torch.eye(4, dtype=torch.float64)[[0, 1]]
-    labels = adapter._pseudo_labels(torch.ones(2, 6, dtype=torch.float64), logits)
-    assert labels.tolist() == ([3, 3] if refined else [0, 1])
-    assert adapter.memory["seen"] == (seen if refined else seen + 2)
-
-
 def test_networks_without_a_linear_classifier_are_refused() -> None:
     with pytest.raises(ValueError, match="no linear layer"):
         adapt.create("adacontrast", nn.Conv2d(3, 4, 1))

@@ -9,7 +9,6 @@ import small_networks as small
 import torch
 from torch import nn
 
-from tttlib import adapt
 from tttlib.adapt.common import batch_norm
 
 
@@ -49,28 +48,6 @@ def test_prior_mixes_the_statistics(prior: float) -> None:
     mixed.running_mean.lerp_(x().mean((0, 2, 3)), 1 - share)
     mixed.running_var.lerp_(x().var((0, 2, 3), correction=0), 1 - share)
     torch.testing.assert_close(ours(x()), mixed(x()), atol=1e-12, rtol=0)
-
-
-def test_bn1_between_source_and_batch() -> None:
-    net = small.wide_resnet().double()
-    images = small.images().double()
-    source, batch = (adapt.create(name, net) for name in ("source", "bn1"))
-    almost = adapt.create("bn1", net, prior=1e12)
-    torch.testing.assert_close(almost(images), source(images), atol=1e-6, rtol=0)
-    assert (batch(images) - source(images)).abs().max() > 0.1
-    with torch.no_grad():
-        torch.testing.assert_close(batch(images), net.train()(images), atol=1e-10, rtol=0)
-
-
-def test_names_and_values_stay() -> None:
-    net = small.wide_resnet()
-    before = {n: v.clone() for n, v in net.state_dict().items()}
-    parameters = [n for n, _ in net.named_parameters()]
-    assert batch_norm.use_batch_statistics(net) == 7
-    after = net.state_dict()
-    assert list(before) == list(after) and all(torch.equal(before[n], after[n]) for n in after)
-    assert [n for n, _ in net.named_parameters()] == parameters
-    assert batch_norm.use_batch_statistics(net) == 0  # once is enough
 
 
 def test_one_value_a_channel_takes_the_source_statistics() -> None:

@@ -21,32 +21,24 @@ def test_names() -> None:
         adapt.create("TENT", small.wide_resnet())
 
 
-@pytest.mark.parametrize(
-    ("name", "constant", "values"),
-    [
-        ("tent", "lr", [1e-3, 1e-3, 2.5e-4]),
-        ("tent", "optimizer", ["adam", "adam", "sgd"]),
-        ("palm", "lr", [5e-4, 5e-4, 5e-5]),
-        ("palm", "alpha", [0.5, 0.9, 0.5]),
-        ("palm", "temperature", [50, 100, 1000]),
-        ("palm", "threshold", [1.0, 0.5, 0.3]),
-        ("palm", "weight_decay", [0, 5e-4, 0]),
-        ("law", "lr", [1e-3, 5e-5, 2e-4]),
-        ("law", "tau", [1, 0.6, 1]),
-        ("surgical", "lr", [1e-3, 1e-3, 5e-4]),
-        ("surgical", "optimizer", ["sgd"] * 3),
-        ("surgical", "nesterov", [True] * 3),
-        ("cotta", "confidence", [0.92, 0.72, 0.1]),
-        ("cotta", "restore", [0.01, 0.01, 0.001]),
-        ("cotta", "lr", [1e-3, 1e-3, 0.01]),
-        ("cotta", "optimizer", ["adam", "adam", "sgd"]),
-        ("cotta", "symmetric", [False, False, True]),
-        ("adacontrast", "lr", [2e-4] * 3),
-    ],
-)
-def test_constants_of_the_papers(name: str, constant: str, values: list[object]) -> None:
+PAPERS: dict[str, dict[str, list[Any]]] = {
+    "tent": {"lr": [1e-3, 1e-3, 2.5e-4], "optimizer": ["adam", "adam", "sgd"]},
+    "palm": {"lr": [5e-4, 5e-4, 5e-5], "alpha": [0.5, 0.9, 0.5], "temperature": [50, 100, 1000]},
+    "law": {"lr": [1e-3, 5e-5, 2e-4], "tau": [1, 0.6, 1]},
+    "surgical": {"lr": [1e-3, 1e-3, 5e-4], "optimizer": ["sgd"] * 3, "nesterov": [True] * 3},
+    "cotta": {"confidence": [0.92, 0.72, 0.1], "restore": [0.01, 0.01, 0.001]},
+    "adacontrast": {"lr": [2e-4] * 3, "refine_after": [1024] * 3},
+}
+PAPERS["palm"] |= {"threshold": [1.0, 0.5, 0.3], "weight_decay": [0, 5e-4, 0]}
+PAPERS["cotta"] |= {"lr": [1e-3, 1e-3, 0.01], "optimizer": ["adam", "adam", "sgd"]}
+PAPERS["cotta"] |= {"symmetric": [False, False, True]}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_constants_of_the_papers(name: str) -> None:
     presets = adapt.METHODS[name].presets
-    assert [getattr(presets[p], constant) for p in adapt.PRESETS] == values
+    for constant, values in PAPERS[name].items():
+        assert [getattr(presets[p], constant) for p in adapt.PRESETS] == values, constant
 
 
 # Tensors and elements that the released codes train (methods of the tables).

@@ -205,11 +205,6 @@ def test_diagnostics_are_of_the_last_batch_and_detached(name: str) -> None:
     assert adapter.diagnostics == {}
 
 
-def test_unknown_constants_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} has no learning_rate; it has"):
-        adapt.create(name, network(name), learning_rate=1)
-
-
 def test_presets(name: str) -> None:
     presets = adapt.METHODS[name].presets
     assert set(presets) <= set(adapt.PRESETS) and "cifar10-c" in presets
@@ -219,6 +214,8 @@ def test_presets(name: str) -> None:
     assert adapt.METHODS[name].settings(None, {}) == presets["cifar10-c"]
     with pytest.raises(ValueError, match=f"{name} has no preset 'cifar'"):
         adapt.create(name, network(name), preset="cifar")
+    with pytest.raises(ValueError, match=f"{name} has no learning_rate; it has"):
+        adapt.create(name, network(name), learning_rate=1)
 
 
 def test_steps(name: str) -> None:

@@ -48,21 +48,6 @@ def test_equal_to_pytorchs(theirs: Callable, values: dict, weight_decay: float) 
             torch.testing.assert_close(a, b.detach(), atol=1e-14, rtol=0)
 
 
-def test_normalised_is_the_first_step_of_a_new_adam() -> None:
-    ours, other = tensors(0), [p.requires_grad_() for p in tensors(0)]
-    for t in range(1, 4):
-        rates = torch.tensor([0.1, 0.0, 0.02, 0.3], dtype=torch.float64)
-        _, g = optimizers.gated(tensors(t), ours, 0.1)
-        optimizers.move(ours, optimizers.normalised(g), rates)
-        groups = [{"params": [p], "lr": lr} for p, lr in zip(other, rates.tolist(), strict=True)]
-        adam = torch.optim.Adam(groups, weight_decay=0.1)
-        for p, g in zip(other, tensors(t), strict=True):
-            p.grad = g
-        adam.step()
-        for a, b in zip(ours, other, strict=True):
-            torch.testing.assert_close(a, b.detach(), atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("name", ["adam", "sgd", "lars", "prodigy", "adafactor"])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("first", [True, False])
@@ -77,21 +62,6 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name: str, bad: float, fi
         with_bad.step(tensors(t))
         without.step(tensors(t))
     assert all(map(torch.equal, one, other)) and all(p.isfinite().all() for p in one)
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd", "lars", "prodigy", "adafactor"])
-def test_state_continues(name: str) -> None:
-    one, other = tensors(0), tensors(0)
-    whole = optimizers.make(one, config(name))
-    for t in range(1, 4):
-        whole.step(tensors(t))
-    part = optimizers.make(other, config(name))
-    part.step(tensors(1))
-    resumed = optimizers.make(other, config(name))
-    resumed.load_state_dict(part.state_dict())
-    for t in range(2, 4):
-        resumed.step(tensors(t))
-    assert all(map(torch.equal, one, other))
 
 
 def test_lars_is_that_of_mae() -> None:

@@ -32,9 +32,6 @@ def run(adapter: adapt.Adapter, batches: int = 1) -> dict[str, Tensor]:
     return adapter.diagnostics
 
 
-# -- against the plain form --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("net", "batch", "settings"),
     [
@@ -89,9 +86,6 @@ def test_equals_the_plain_form_with_groups_and_overwritten_outputs() -> None:
             assert [n for n, is_selected in selected if is_selected] == chosen
 
 
-# -- formulas --------------------------------------------------------------------------------------
-
-
 def test_kl_directions() -> None:
     """Each is a KL divergence, but for the constant log C in the first."""
     z = torch.randn(4, 5, dtype=torch.float64)
@@ -108,9 +102,6 @@ def test_first_selection_has_the_rate_of_alpha(alpha: float) -> None:
     rates = found["importance"][found["selected"]]
     expected = torch.full_like(rates, (1 - alpha) / alpha)
     torch.testing.assert_close(rates, expected, rtol=1e-2, atol=0)
-
-
-# -- switches --------------------------------------------------------------------------------------
 
 
 def test_released_keeps_the_rate_of_a_tensor_that_is_not_selected_any_more() -> None:
@@ -255,9 +246,6 @@ def test_plain_optimisers_follow_the_loss_with_everything(optimizer: str) -> Non
     assert same(values(again), after)
     adapter.reset()
     assert same(values(adapter), before)
-
-
-# -- edges -----------------------------------------------------------------------------------------
 
 
 def test_without_a_reliable_image_it_is_the_run_without_entropy() -> None:

@@ -93,8 +93,7 @@ def test_cifar10_takes_raw_pixels(
     assert net.card["clean_accuracy"] is None  # not the published architecture
 
 
-@pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(("prefix", "own"), [("", True), ("module.", True), ("module.", False)])
 def test_cifar100_is_centred_with_and_without_the_wrappers_buffers(
     tmp_path: Path, prefix: str, own: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -539,52 +538,47 @@ def put(change: Callable[[State], object]) -> Callable[[Path, State], None]:
     return lambda path, state: torch.save(change(state), path)
 
 
+def plus(name: str, value: object) -> Callable[[Path, State], None]:
+    return put(lambda state: {**state, name: value})
+
+
 NAMES = {"conv1.weight": "first.weight"}
 CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
     "nan": (put(lambda s: with_nan(s, "fc.weight")), r"NaN .* in 1 of \d+ keys \(fc.weight\); fet"),
-    "inf": (
-        put(lambda s: with_nan(s, "bn1.running_var", torch.inf)),
-        r"in 1 of .*\(bn1.running_var",
-    ),
+    "inf": (put(lambda s: with_nan(s, "bn1.running_var", torch.inf)), r"1 .*\(bn1.running_var"),
     "missing": (put(lambda s: without(s, "fc.bias")), r"1 missing \(fc.bias\)\. .*Fetch"),
-    "extra": (
-        put(lambda s: {**s, "swa_n": torch.zeros(1)}),
-        r"1 not of this model \(swa_n\)\. .*Fe",
-    ),
+    "extra": (plus("swa_n", torch.zeros(1)), r"1 not of this model \(swa_n\)\. .*Fetch"),
     "renamed": (
         put(lambda s: {NAMES.get(k, k): v for k, v in s.items()}),
         r"1 probably renamed \(first.weight for conv1.weight\)\. .*Fetch",
     ),
-    "wrong shape": (
-        put(lambda s: {**s, "bn1.bias": torch.zeros(65)}),
-        r"1 wrong shape \(bn1.bias is \[65\], not \[64\]\)\. .*Fetch",
+    "shape": (
+        plus("bn1.bias", torch.zeros(65)),
+        r"1 wrong shape \(bn1.bias is \[65\], not \[64\]\)",
     ),
-    "wrong type": (
-        put(lambda s: {**s, "fc.bias": torch.zeros(10, dtype=torch.int8)}),
-        r"1 wrong type \(fc.bias is torch.int8, not torch.float32\)\. .*Fetch",
+    "type": (
+        plus("fc.bias", torch.zeros(10).char()),
+        r"1 wrong type \(fc.bias is torch.int8, not ",
     ),
-    "wrong classes": (
-        put(lambda s: {**s, "fc.weight": torch.zeros(100, 64), "fc.bias": torch.zeros(100)}),
-        r"2 wrong shape \(fc.weight is \[100, 64\], .*num_classes=…",
+    "classes": (
+        plus("fc.weight", torch.zeros(100, 64)),
+        r"\(fc.weight is \[100, 64\], .*num_classes=…",
     ),
     "another network": (
         put(lambda s: weights("resnext-29", **RESNEXT)),
         r"does not fit preset 'wrn-28-10'.*missing.*not of this model.*Standard\.pt",
     ),
     "twice": (
-        put(lambda s: {**s, "module.fc.bias": s["fc.bias"]}),
-        r"holds fc.bias twice, with and without the prefix of module.fc.bias\. Give",
+        plus("module.fc.bias", torch.ones(10)),
+        r"holds fc.bias twice, .* of module.fc.bias\. Give",
     ),
     "no dict": (put(lambda s: list(s.values())), r"holds a list, not a state dict\. Give a state"),
     "no tensors": (
         put(lambda s: {"weights": s, "epoch": 3}),
-        r"2 of its 2 entries are no tensors \(weights, epoch\)\. Give a state dict",
+        r"2 of its 2 .*\(weights, epoch\)\. Give",
     ),
     "empty dict": (put(lambda s: {"state_dict": {}}), r"holds no state dict: .*Give a state dict"),
-    "half the normalisation": (
-        put(lambda s: {**s, "mu": torch.zeros(3)}),
-        r"mu and sigma must be three finite values each, found \{'mu': \[3\]\}; fetch",
-    ),
+    "half the normalisation": (plus("mu", torch.zeros(3)), r"found \{'mu': \[3\]\}; fetch"),
     "normalisation of one channel": (
         put(lambda s: {**s, "mu": torch.zeros(1), "sigma": torch.ones(1)}),
         r"must be three finite values each, .*\[1\].*remove both",
@@ -609,7 +603,7 @@ CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
     ),
     "a whole module": (
         put(lambda s: zoo.create("wrn-10-1")),
-        r"is refused: .*asks for tttlib.models.wide_resnet.WideResNet .*save `model.state_dict",
+        r"is refused: .*wide_resnet.WideResNet",
     ),
 }
 
@@ -630,6 +624,10 @@ def test_the_code_of_these_tests_would_run(tmp_path: Path) -> None:
     assert (tmp_path / "ran").exists()
 
 
+def sized(**sizes: int) -> Callable[[State], State]:
+    return lambda state: weights("large", **{**MAE, **sizes})
+
+
 def headless(state: State) -> State:
     return without(state, "classifier")
 
@@ -643,9 +641,7 @@ AUTOENCODERS: dict[str, tuple[Callable[[State], State], Callable[[State], State]
     ),
     "encoder only, Hugging Face": (
         lambda s: {
-            k.removeprefix("vit."): v
-            for k, v in hugging_face(s, 2, 1).items()
-            if not k.startswith("decoder")
+            k.removeprefix("vit."): v for k, v in without(hugging_face(s, 2, 1), "decoder").items()
         },
         dict,
         r"mae.pth holds an encoder without the decoder.*facebook/vit-mae",
@@ -662,24 +658,16 @@ AUTOENCODERS: dict[str, tuple[Callable[[State], State], Callable[[State], State]
     ),
     "head of another width": (
         headless,
-        lambda s: weights("large", **{**MAE, "embed_dim": 8}),
-        r"with the head .*wrong shape \(classifier_embed.weight is \[12, 8\], not \[12, 16\]\)",
+        sized(embed_dim=8),
+        r"classifier_embed.weight is \[12, 8\]",
     ),
     "head of other classes": (
         headless,
-        lambda s: weights("large", **{**MAE, "num_classes": 10}),
-        r"with the head .*classifier_pred.weight is \[10, 12\].*num_classes=",
+        sized(num_classes=10),
+        r"pred.weight is \[10, 12\].*classes=",
     ),
-    "head with NaN": (
-        headless,
-        lambda s: with_nan(s, "classifier_norm.bias"),
-        r"with the head .*NaN.*\(classifier_norm.bias\); fetch",
-    ),
-    "no head in the head file": (
-        headless,
-        headless,
-        r"head.pth holds no head: .*give the checkpoint that probing wrote",
-    ),
+    "head with NaN": (headless, lambda s: with_nan(s, "classifier_norm.bias"), r"NaN.*norm.bias"),
+    "no head in the head file": (headless, headless, r"head.pth holds no head: .*probing wrote"),
     "two heads": (dict, dict, r"mae.pth already holds a head \(.*leave head='.*head.pth' out"),
 }
 

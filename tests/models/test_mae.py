@@ -48,9 +48,6 @@ def preset(name: str, **overrides: object) -> MaskedAutoencoder:
         return zoo.create(name, **overrides)
 
 
-# -- released names and sizes --------------------------------------------------------------------
-
-
 def linear(name: str, out: int, inside: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (out, inside), f"{name}.bias": (out,)}
 
@@ -151,9 +148,6 @@ def test_initialisation_is_that_of_mae() -> None:
     assert 0.005 < net.cls_token.std() < 0.05 and 0.005 < net.mask_token.std() < 0.05
 
 
-# -- position embedding ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("dim", "grid"), [(4, 1), (8, 3), (16, 4), (64, 14)])
 def test_sincos_against_the_formula(dim: int, grid: int) -> None:
     got = sincos_position_embedding(dim, grid)
@@ -169,9 +163,6 @@ def test_sincos_against_the_formula(dim: int, grid: int) -> None:
         np.testing.assert_allclose(vector.numpy(), expected, atol=1e-7)
     with pytest.raises(ValueError, match="divisible by 4, got 6"):
         sincos_position_embedding(6, 2)
-
-
-# -- layers ----------------------------------------------------------------------------------------
 
 
 def test_block_is_the_pre_norm_transformer_layer() -> None:
@@ -200,9 +191,6 @@ def test_block_is_the_pre_norm_transformer_layer() -> None:
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-12, rtol=0)
 
 
-# -- patches ---------------------------------------------------------------------------------------
-
-
 def test_patchify_order_and_inverse() -> None:
     net, x = model(), images(n=2)
     patches = net.patchify(x)
@@ -228,9 +216,6 @@ def test_target_standardises_with_the_unbiased_variance(norm_pix: bool) -> None:
         for patch in range(L):
             expected = pixels_of(image, patch, norm_pix)
             np.testing.assert_allclose(got[patch].numpy(), expected, atol=1e-12)
-
-
-# -- masking ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("ratio", "visible"), [(0.75, 4), (0.5, 8), (0.9, 1), (0.3, 11)])
@@ -261,9 +246,6 @@ def test_random_orders_are_seeded_permutations_of_each_image() -> None:
     expected = net.reconstruction_loss(x, order=drawn)
     assert net.reconstruction_loss(x, generator=torch.manual_seed(5)) == expected
     assert net.reconstruction_loss(x, generator=torch.manual_seed(6)) != expected
-
-
-# -- loss ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm_pix", [True, False])
@@ -298,23 +280,12 @@ def test_decoder_puts_visible_tokens_back_to_their_places() -> None:
             torch.testing.assert_close(entered[i, 1 + patch], expected, atol=1e-12, rtol=0)
 
 
-# -- tokens and head -------------------------------------------------------------------------------
-
-
-def test_all_patches_in_natural_order_are_the_whole_image() -> None:
-    net, x = model(), images()
-    natural = torch.arange(L).expand(3, -1)
-    whole = net.tokens(x)
-    assert whole.shape == (3, 1 + L, 16)
-    torch.testing.assert_close(net.tokens(x, natural), whole, atol=1e-12, rtol=0)
-    assert torch.equal(net.encode(x), whole[:, 0])
-    assert torch.equal(net(x), net.classify(x)) and torch.equal(net(x), net.classify_tokens(whole))
-
-
 def test_the_order_of_patches_does_not_matter() -> None:
     """Positions travel with the patches, through encoder and head."""
     net, x, order = model(), images(), orders()
     shuffled, whole = net.tokens(x, order), net.tokens(x)
+    assert whole.shape == (3, 1 + L, 16) and torch.equal(net.encode(x), whole[:, 0])
+    assert torch.equal(net(x), net.classify(x)) and torch.equal(net(x), net.classify_tokens(whole))
     back = whole[:, 1:].gather(1, order[..., None].expand(-1, -1, 16))
     torch.testing.assert_close(shuffled[:, 1:], back, atol=1e-10, rtol=0)
     logits = net.classify_tokens(shuffled, order)
@@ -362,9 +333,6 @@ def test_normalisation_happens_inside() -> None:
     torch.testing.assert_close(loss, expected[1], atol=1e-10, rtol=0)
 
 
-# -- reconstruct -----------------------------------------------------------------------------------
-
-
 def normalised(**overrides: object) -> MaskedAutoencoder:
     net = model(**overrides)
     net.mean.fill_(0.5)
@@ -395,9 +363,6 @@ def test_a_perfect_prediction_gives_the_image_back(
     monkeypatch.setattr(net, "decode", lambda tokens, order: target)
     pixels, _ = net.reconstruct(x, mask_ratio=0.5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(pixels, x, atol=1e-10, rtol=0)
-
-
-# -- bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

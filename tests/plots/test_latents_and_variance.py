@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,14 +15,10 @@ from tttlib import corruptions, plots
 
 
 def shares(layers: int = 3) -> pd.DataFrame:
-    names = [*(f"block {i + 1}" for i in range(layers)), "norm"]
-    rows = [
-        {"severity": s, "layer": n, "factor": f, "share": 0.1 * s + 0.01 * i, "low": 0.0, "high": 1}
-        for s in (1, 3, 5)
-        for i, n in enumerate(names)
-        for f in ("corruption", "class")
-    ]
-    return pd.DataFrame(rows)
+    names = enumerate([*(f"block {i + 1}" for i in range(layers)), "norm"])
+    cells = itertools.product((1, 3, 5), names, ("corruption", "class"))
+    rows = [(s, n, f, 0.1 * s + 0.01 * i, 0.0, 1.0) for s, (i, n), f in cells]
+    return pd.DataFrame(rows, columns=["severity", "layer", "factor", "share", "low", "high"])
 
 
 def test_lines_of_variance_by_severity_and_by_layer() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path as Line
 from PIL import Image
@@ -129,19 +128,6 @@ def test_a_notebook_shows_what_is_saved(tmp_path: Path, monkeypatch: pytest.Monk
     assert picture is figure and raw and "A caption.</p>" in words["text/html"]
     page = long["text/html"]  # both ends
     assert "<td>1000</td>" in page and "<td>2999</td>" in page and page.count("<tr>") < 90
-
-
-def test_an_interrupted_save_leaves_no_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(self: Figure, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Figure, "savefig", broken)
-    with pytest.raises(KeyboardInterrupt):
-        plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
-    assert not (tmp_path / "figures" / "02_y.png").exists()
 
 
 def test_training_curves_of_all_bundled_networks() -> None:

@@ -260,9 +260,14 @@ class MaskedAutoencoder(NormalisedNetwork):
         return patches
 
     def masked_forward(
-        self, images: Tensor, *, mask_ratio: float, order: Tensor
+        self, images: Tensor, mask_ratio: float = 0.75, order: Any = None, generator: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return predictions [B,L,p*p*3] and masks [B,L] (0 visible, 1 removed) of patch orders."""
+        """Return predictions [B,L,p*p*3] and masks [B,L] (0 visible, 1 removed) of patch orders.
+
+        An order that is None is drawn with `generator`.
+        """
+        if order is None:
+            order = self.random_order(len(images), generator, images.device)
         v = self.num_visible(mask_ratio)
         prediction = self.decode(self.tokens(images, order[:, :v]), order)
         mask = torch.ones(order.shape, device=images.device).scatter(1, order[:, :v], 0.0)
@@ -288,21 +293,12 @@ class MaskedAutoencoder(NormalisedNetwork):
             Patch orders [B,L], of which the first int(L*(1-mask_ratio)) stay visible; None draws
             them with `generator`.
         """
-        if order is None:
-            order = self.random_order(len(images), generator, images.device)
-        prediction, mask = self.masked_forward(images, mask_ratio=mask_ratio, order=order)
+        prediction, mask = self.masked_forward(images, mask_ratio, order, generator)
         error = (prediction.to(images.dtype) - self.target(images)).square().mean(-1)  # [B,L]
         return (error * mask).sum() / mask.sum()
 
     @torch.no_grad()
-    def reconstruct(
-        self,
-        images: Tensor,
-        *,
-        mask_ratio: float = 0.75,
-        order: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, images: Tensor, **masking: Any) -> tuple[Tensor, Tensor]:
         """Return images with the removed patches painted in, and the masks, for display.
 
         With norm_pix_loss the prediction is standardised; it is shown with the mean and deviation
@@ -314,9 +310,7 @@ class MaskedAutoencoder(NormalisedNetwork):
         tuple[Tensor, Tensor]
             Images [B,3,H,W] in [0,1] and masks [B,1,H,W] (0 visible, 1 removed).
         """
-        if order is None:
-            order = self.random_order(len(images), generator, images.device)
-        prediction, mask = self.masked_forward(images, mask_ratio=mask_ratio, order=order)
+        prediction, mask = self.masked_forward(images, **masking)
         patches = self.patchify(self.normalize(images))
         if self.norm_pix_loss:
             mean, deviation = _moments(patches)

@@ -97,8 +97,8 @@ def wrap(
         )
     num_classes = len(names) or (outputs if isinstance(outputs, int) else 0)
     network = Wrapped(copy.deepcopy(module), num_classes).eval()
-    network.classes = names
     network.to(next(module.parameters()).device)
+    network.classes = names
     for buffer, numbers in zip((network.mean, network.std), values, strict=True):
         buffer.copy_(torch.tensor(numbers).view(1, 3, 1, 1))
     network.card = {"name": name, "mean": values[0], "std": values[1], "classes": list(names)}

@@ -196,14 +196,8 @@ class Stream(Iterator[Batch]):
         return self._part(plan, f"{domain} alone")
 
     def _part(self, plan: pd.DataFrame, name: str) -> Stream:
-        return Stream(
-            self.dataset,
-            plan,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            name=f"{self.name}, {name}",
-            order=self.order,
-        )
+        how = {"batch_size": self.batch_size, "seed": self.seed, "order": self.order}
+        return Stream(self.dataset, plan, name=f"{self.name}, {name}", **how)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits of what arrives when: plan, image ids and seed."""

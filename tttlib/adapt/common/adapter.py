@@ -98,9 +98,8 @@ class Adapter(ABC):
         self.diagnostics: dict[str, Tensor] = {}
         self.trained: tuple[str, ...] = tuple(self.configure())
         if self.trains and not self.trained:
-            raise ValueError(
-                f"{self.name} trains {self.trains}, and this model has none; use source"
-            )
+            what = f"{self.name} trains {self.trains}"
+            raise ValueError(f"{what}, and this model has none; use source")
         self.parameters: list[Tensor] = [self.model.get_parameter(n) for n in self.trained]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
@@ -164,9 +163,8 @@ class Adapter(ABC):
             Whether the graph is needed once more.
         """
         inputs = self.parameters if parameters is None else list(parameters)
-        return list(
-            torch.autograd.grad(loss, inputs, retain_graph=keep_graph, materialize_grads=True)
-        )
+        how = {"retain_graph": keep_graph, "materialize_grads": True}
+        return list(torch.autograd.grad(loss, inputs, **how))
 
     def learn(self, loss: Tensor) -> None:
         """Move the trained parameters by one step of the optimiser down the gradient of `loss`.
@@ -249,34 +247,29 @@ class Adapter(ABC):
 
     @classmethod
     def settings(cls, preset: str | None, overrides: Mapping[str, Any]) -> Any:
-        """Return the constants of a preset, changed by the variant and then by `overrides`.
+        """Return a preset's constants, changed by the variant and then by `overrides`.
+
+        The preset is "cifar10-c" unless named.
 
         Raises
         ------
         ValueError
             For an unknown preset, variant or constant, or a value that is not legal.
         """
-        constants = cls.preset(preset)
+        preset = preset or "cifar10-c"
+        if preset not in cls.presets:
+            known = ", ".join(cls.presets)
+            raise ValueError(f"{cls.name} has no preset {preset!r}; there are {known}")
+        constants = cls.presets[preset]
         known = [field.name for field in fields(constants)]
-        if wrong := [name for name in overrides if name not in known]:
-            raise ValueError(
-                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
-            )
+        if wrong := ", ".join(name for name in overrides if name not in known):
+            have = ", ".join(known) or "no constants"
+            raise ValueError(f"{cls.name} has no {wrong}; it has {have}")
         if cls.variants:
             variant = overrides.get("variant", constants.variant)
             choose("variant", variant, tuple(cls.variants))
             overrides = {**cls.variants[variant], **overrides}
         return replace(constants, **overrides)
-
-    @classmethod
-    def preset(cls, name: str | None) -> Any:
-        """Return the constants for a dataset (default: "cifar10-c"); ValueError if unknown."""
-        name = name or "cifar10-c"
-        if name not in cls.presets:
-            raise ValueError(
-                f"{cls.name} has no preset {name!r}; there are {', '.join(cls.presets)}"
-            )
-        return cls.presets[name]
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -97,13 +97,11 @@ def cosine_lr(step: int, steps: int, peak: float, warmup: int) -> float:
     return FLOOR + (peak - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def batch_index(
-    step: int, per_epoch: int, n: int, batch_size: int, seed: int, phase: int
-) -> Tensor:
+def batch_index(step: int, per_epoch: int, n: int, size: int, seed: int, phase: int) -> Tensor:
     """Return which of n images the batch of a step holds; an epoch shows each image once."""
     epoch, position = divmod(step, per_epoch)
     order = _epoch_order(n, _mix(seed, phase, epoch, 1))
-    return order[position * batch_size : (position + 1) * batch_size]
+    return order[position * size : (position + 1) * size]
 
 
 @functools.lru_cache(maxsize=1)
