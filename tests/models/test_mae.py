@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +15,10 @@ from tttlib.models import MaskedAutoencoder, zoo
 from tttlib.models.mae import Block, sincos_position_embedding
 
 L = 16
-images = partial(tiny_images, 3)
+
+
+def images(n: int = 3) -> Tensor:
+    return tiny_images(n)
 
 
 def model(**overrides: object) -> MaskedAutoencoder:

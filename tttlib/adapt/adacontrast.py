@@ -90,7 +90,7 @@ class AdaContrast(Adapter, name="adacontrast"):
         spare_single_values(self.model)
         self.momentum = self.networks["momentum"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        self._followers = [self.momentum.get_parameter(name) for name in names]
+        self._followers: list[Tensor] = [self.momentum.get_parameter(name) for name in names]
         head = self.model.get_submodule(self._head)
         assert isinstance(head, nn.Linear)
         size, width, classes = self.config.memory_size, head.in_features, head.out_features

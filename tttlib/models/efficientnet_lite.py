@@ -26,12 +26,7 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _OUTSIDE["_fc"] = "classifier"
 # The first block has no expansion
-_FIRST = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _INVERTED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
 _INVERTED |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
 _PLACES = [(stage, i) for stage, repeats in enumerate(REPEATS) for i in range(repeats)]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tttlib import corruptions
 from tttlib.plots.latents import component
 from tttlib.plots.layout import ASIDE, panels
-from tttlib.plots.style import MARKERS, PALETTE, pretty
+from tttlib.plots.style import MARKERS, PALETTE, Look, pretty
 
 _PLACES = {"noise": (0, 3), "blur": (3, 7), "weather": (7, 11), "digital": (11, 15)}
 FAMILIES = {name: corruptions.NAMES[start:end] for name, (start, end) in _PLACES.items()}
@@ -41,11 +41,13 @@ def corruption_map(table: pd.DataFrame, explained: Sequence[float]) -> Figure:
         others = table[~table["domain"].isin(members)]
         axis.scatter(others["pc1"], others["pc2"], s=3, color="#cfcfcf", linewidths=0)
         points = {name: table.loc[table["domain"] == name, ["pc1", "pc2"]] for name in members}
-        looks = [{"color": c, "marker": m} for c, m in zip(PALETTE, MARKERS, strict=False)]
+        looks: list[Look] = [
+            {"color": c, "marker": m} for c, m in zip(PALETTE, MARKERS, strict=False)
+        ]
         for look, part in zip(looks, points.values(), strict=False):
             axis.scatter(*part.to_numpy().T, s=9, alpha=0.55, linewidths=0, **look)
         for look, (name, part) in zip(looks, points.items(), strict=False):
-            mean = {"s": 60, "edgecolors": "black", "linewidths": 0.9, "zorder": 3, **look}
+            mean: Look = {"s": 60, "edgecolors": "black", "linewidths": 0.9, "zorder": 3, **look}
             axis.scatter(*part.mean(), label=pretty(name), **mean)
         axis.set_title(family)
         axis.legend(**ASIDE, fontsize=6.5, handletextpad=0.2)

@@ -75,7 +75,7 @@ class Explorer:
         one, seed = self.images.subset([image]), self.seed
         stream = streams.continual(one, [corruption], severity=severity, batch_size=1, seed=seed)
         corrupted = stream.images()[0]
-        identity = {"image_id": int(one.ids[0]), "seed": seed}
+        identity: dict[str, Any] = {"image_id": int(one.ids[0]), "seed": seed}
         return corrupted, adaptation_steps(self.model, corrupted, **identity, **self.settings)
 
     def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.plots.layout import ASIDE, dodged, legend_below, panels
-from tttlib.plots.style import DOMAIN_COLORS, PAGE, PALETTE, pretty
+from tttlib.plots.style import DOMAIN_COLORS, PAGE, PALETTE, Look, pretty
 
 
 def latent_scatter(table: pd.DataFrame, explained: Sequence[float]) -> Figure:
@@ -27,7 +27,12 @@ def latent_scatter(table: pd.DataFrame, explained: Sequence[float]) -> Figure:
     names = list(dict.fromkeys(table["class"]))
     for marker, name in zip("ox^sD", names, strict=False):
         for domain, part in table[table["class"] == name].groupby("domain", sort=False):
-            look = {"s": 14, "alpha": 0.7, "linewidths": 0.8, "label": f"{pretty(domain)}, {name}"}
+            look: Look = {
+                "s": 14,
+                "alpha": 0.7,
+                "linewidths": 0.8,
+                "label": f"{pretty(domain)}, {name}",
+            }
             color = DOMAIN_COLORS.get(domain)
             axis.scatter(part["pc1"], part["pc2"], marker=marker, color=color, **look)
     axis.set(xlabel=component(1, explained), ylabel=component(2, explained))

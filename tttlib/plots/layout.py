@@ -92,7 +92,8 @@ def intervals(
     middle = scale * table[value].astype("float64")
     x, y, bars = (middle, at, "xerr") if lying else (at, middle, "yerr")
     look = {"fmt": "o", "ms": 3.5, "lw": 1.2, **look}
-    axis.errorbar(x, y, **{bars: error_bars(table, value, low, high, scale=scale)}, **look)
+    look[bars] = error_bars(table, value, low, high, scale=scale)
+    axis.errorbar(x, y, **look)
 
 
 def dodged(n: int, i: int, of: int, width: float = 0.7) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tttlib.plots.layout import ASIDE, dodged, intervals, legend_below, name_rows
 from tttlib.plots.pictures import draw, without_frame
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.style import PAGE, PALETTE, Look, pretty
 
 COLORS = {"before": PALETTE[1], "after": PALETTE[0], "gain": PALETTE[2]}
 _AXIS = {
@@ -136,10 +136,10 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
     figure, axis = plt.subplots(figsize=(PAGE, 3.0))
     rank = np.arange(c)
     low, high = 100 * np.asarray(band).T
-    grey = {"color": "#bbbbbb", "alpha": 0.6, "lw": 0}
+    grey: Look = {"color": "#bbbbbb", "alpha": 0.6, "lw": 0}
     axis.fill_between(rank, low, high, label="95 % of permutations", **grey)
     axis.axhline(0, color="black", linewidth=0.8)
-    look = {"ms": 3, "lw": 0.8} if c <= 100 else {"ms": 1.5, "lw": 0.3}
+    look: Look = {"ms": 3, "lw": 0.8} if c <= 100 else {"ms": 1.5, "lw": 0.3}
     label = "class, 95 % interval"
     intervals(axis, table, "gain", rank, color=COLORS["gain"], label=label, **look)
     if c <= 60:

@@ -9,15 +9,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.plots.layout import intervals, label_panels, legend_below, panels
-from tttlib.plots.style import PALETTE, pretty
+from tttlib.plots.style import PALETTE, Look, pretty
 
 
 def along_stream(
-    curves: pd.DataFrame,
-    *,
-    panel: str,
-    line: str = "method",
-    heldout: pd.DataFrame | None = None,
+    curves: pd.DataFrame, *, panel: str, line: str = "method", heldout: pd.DataFrame | None = None
 ) -> Figure:
     """Draw the moving average of the accuracy along streams, and the held-out accuracy as points.
 
@@ -39,7 +35,7 @@ def along_stream(
             axis.plot(curve["position"], 100 * curve["mean"], **_look(label, i))
             if heldout is not None:
                 points = heldout[(heldout[panel] == name) & (heldout[line] == label)]
-                look = {"fmt": "o-", "lw": 0.8, "color": _look(label, i)["color"]}
+                look: Look = {"fmt": "o-", "lw": 0.8, "color": _look(label, i)["color"]}
                 intervals(axis, points, "mean", points["position"], **look)
         axis.set_title(pretty(str(name)))
     label_panels(axes, "images seen", "accuracy, %")
@@ -64,7 +60,7 @@ def cost(summary: pd.DataFrame) -> Figure:
     for axis, name in zip(axes.flat, names, strict=False):
         for method, (marker, color) in styles.items():
             points = summary[(summary["domain"] == name) & (summary["method"] == method)]
-            look = {"fmt": marker + "-", "ms": 4, "lw": 1, "color": color, "label": method}
+            look: Look = {"fmt": marker + "-", "ms": 4, "lw": 1, "color": color, "label": method}
             intervals(axis, points, "mean", points["passes"], **look)
         axis.set_title(pretty(str(name)))
         axis.set_xscale("symlog", base=2, linthresh=1)

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.plots.layout import ASIDE, intervals
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.style import PAGE, PALETTE, Look, pretty
 
 
 def early_stopping_grid(grid: pd.DataFrame, *, rows: str, columns: str) -> Figure:
@@ -48,7 +48,7 @@ def early_stopping_grid(grid: pd.DataFrame, *, rows: str, columns: str) -> Figur
     right.axhline(0, color="black", linewidth=0.8)
     for i, (value, curve) in enumerate(grid[grid[columns] == winner].groupby(rows)):
         beside = curve["step"] * (1 + 0.03 * i)
-        look = {"fmt": "o-", "color": PALETTE[i], "label": f"{value:g}"}
+        look: Look = {"fmt": "o-", "color": PALETTE[i], "label": f"{value:g}"}
         intervals(right, curve, "difference", beside, **look)
     right.set_xscale("log")
     ticks = sorted(grid["step"].unique())
@@ -77,7 +77,7 @@ def gains_along(table: pd.DataFrame, *, x: str, line: str, label: str) -> Figure
     for i, name in enumerate(names):
         curve = table[table[line] == name].sort_values(x)
         beside = curve[x] * 2 ** (0.12 * (i - (len(names) - 1) / 2))
-        look = {"fmt": "o-", "capsize": 2, "color": PALETTE[i], "label": str(name)}
+        look: Look = {"fmt": "o-", "capsize": 2, "color": PALETTE[i], "label": str(name)}
         intervals(axis, curve, "difference", beside, **look)
     axis.set_xscale("log", base=2)
     ticks = sorted(table[x].unique())

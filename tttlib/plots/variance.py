@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tttlib.plots.layout import ASIDE, dodged, intervals, legend_below, name_rows, panels
-from tttlib.plots.style import MARKERS, PAGE, PALETTE
+from tttlib.plots.style import MARKERS, PAGE, PALETTE, Look
 
 FACTOR_COLORS = {
     "corruption": PALETTE[0],
@@ -45,7 +45,7 @@ def variance_lines(table: pd.DataFrame, *, x: str, panel: str) -> Figure:
         for factor in ("corruption", "class"):
             curve = part[part["factor"] == factor].set_index(x).reindex(places)
             at, color = range(len(places)), FACTOR_COLORS[factor]
-            look = {"marker": _MARKERS[factor], "ms": 3.5, "lw": 1.3, "label": _words(factor)}
+            look: Look = {"marker": _MARKERS[factor], "ms": 3.5, "lw": 1.3, "label": _words(factor)}
             axis.plot(at, 100 * curve["share"], color=color, **look)
             axis.fill_between(at, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.6)
@@ -88,7 +88,7 @@ def variance_points(
     for i, name in enumerate(hues):
         part = table[table[hue] == name].set_index("factor").reindex(factors)
         color, marker = looks.get(name, ("#777777", "x"))
-        look = {"fmt": marker, "color": color, "label": str(name)}
+        look: Look = {"fmt": marker, "color": color, "label": str(name)}
         intervals(axis, part, "share", dodged(len(factors), i, len(hues)), lying=True, **look)
     name_rows(axis, [_words(f) for f in factors])
     axis.set_xlabel(label)

@@ -70,8 +70,8 @@ def mixed(
         If the share lies outside [0,1].
     """
     if every:
-        how = {"severity": severity, "batch_size": 1, "seed": seed, "order": "as stored"}
-        plan = continual(dataset, domains, **how).plan
+        stored = continual(dataset, domains, severity=severity, batch_size=1, order="as stored")
+        plan = stored.plan
     else:
         plan = _pairs(dataset, [(name, severity) for name in domains], seed)
     random = np.random.default_rng([seed, len(dataset), 2])

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,7 +197,11 @@ class Stream(Iterator[Batch]):
         return self._part(plan, f"{domain} alone")
 
     def _part(self, plan: pd.DataFrame, name: str) -> Stream:
-        how = {"batch_size": self.batch_size, "seed": self.seed, "order": self.order}
+        how: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "order": self.order,
+        }
         return Stream(self.dataset, plan, name=f"{self.name}, {name}", **how)
 
     def fingerprint(self) -> str:

@@ -163,8 +163,9 @@ class Adapter(ABC):
             Whether the graph is needed once more.
         """
         inputs = self.parameters if parameters is None else list(parameters)
-        how = {"retain_graph": keep_graph, "materialize_grads": True}
-        return list(torch.autograd.grad(loss, inputs, **how))
+        return list(
+            torch.autograd.grad(loss, inputs, retain_graph=keep_graph, materialize_grads=True)
+        )
 
     def learn(self, loss: Tensor) -> None:
         """Move the trained parameters by one step of the optimiser down the gradient of `loss`.
@@ -258,8 +259,9 @@ class Adapter(ABC):
         """
         preset = preset or "cifar10-c"
         if preset not in cls.presets:
-            known = ", ".join(cls.presets)
-            raise ValueError(f"{cls.name} has no preset {preset!r}; there are {known}")
+            raise ValueError(
+                f"{cls.name} has no preset {preset!r}; there are {', '.join(cls.presets)}"
+            )
         constants = cls.presets[preset]
         known = [field.name for field in fields(constants)]
         if wrong := ", ".join(name for name in overrides if name not in known):

@@ -65,8 +65,8 @@ class MeanTeacher(Adapter):
         self.teacher = self.networks["teacher"] = copy_of(self.model)
         self.anchor = self.networks["anchor"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        self._teacher = [self.teacher.get_parameter(name) for name in names]
-        self._source = [self.anchor.get_parameter(name) for name in names]
+        self._teacher: list[Tensor] = [self.teacher.get_parameter(name) for name in names]
+        self._source: list[Tensor] = [self.anchor.get_parameter(name) for name in names]
         return names
 
     def predict(self, images: Tensor) -> Tensor:

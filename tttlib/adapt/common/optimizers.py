@@ -137,7 +137,6 @@ class External(Optimizer):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
-        self.state_dict, self.load_state_dict = optimizer.state_dict, optimizer.load_state_dict  # type: ignore[method-assign]
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
@@ -148,6 +147,14 @@ class External(Optimizer):
             parameter.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+        self.optimizer.load_state_dict(state)
 
 
 def _lars(parameters: list[Tensor], config: Any) -> torch.optim.Optimizer:
