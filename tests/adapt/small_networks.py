@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tiny_mae import tiny_mae
 from torch import Tensor, nn
 
 from tttlib import adapt
@@ -36,13 +37,9 @@ def autoencoder(
     seed: int = 0, head_type: str = "vit_head", size: int = 16, **changes: Any
 ) -> MaskedAutoencoder:
     """Sixteen patches, two blocks."""
-    torch.manual_seed(seed)
-    widths = {"embed_dim": size, "decoder_embed_dim": 8, "classifier_embed_dim": 8}
-    heads = {"num_heads": 2, "decoder_num_heads": 2, "classifier_num_heads": 2}
-    depths = {"depth": 2, "decoder_depth": 1, "classifier_depth": 1}
-    shape = {"img_size": size, "patch_size": size // 4, "num_classes": 5}
-    constants = {**widths, **heads, **depths, **shape, "head_type": head_type, **changes}
-    return MaskedAutoencoder(**constants).eval()
+    shape = {"img_size": size, "patch_size": size // 4, "embed_dim": size, "num_classes": 5}
+    head = {"head_type": head_type, "classifier_embed_dim": 8, "classifier_num_heads": 2}
+    return tiny_mae(seed, torch.float32, **{**shape, **head, **changes})
 
 
 def images(n: int = 6, *, seed: int = 0, size: int = 16) -> Tensor:
@@ -180,19 +177,12 @@ class Golden(Convolutional):
     def __init__(self) -> None:
         super().__init__(classes=5, bias=False)
         self.double()
-        constants = {
-            "conv1.weight": (0.3, 0.7, 0.30, 0),
-            "bn1.weight": (0.1, 0.9, 0.20, 1),
-            "bn1.bias": (0.5, 1.1, 0.10, 0),
-            "conv2.weight": (1.3, 0.37, 0.25, 0),
-            "bn2.weight": (0.4, 0.8, 0.30, 1),
-            "bn2.bias": (0.9, 1.3, 0.20, 0),
-            "fc.weight": (0.6, 1.7, 9.0, 0),
-            "fc.bias": (0.8, 0.5, 0.5, 0),
-        }
+        constants = [  # of conv1, bn1, conv2, bn2 and fc
+            *[(0.3, 0.7, 0.30, 0), (0.1, 0.9, 0.20, 1), (0.5, 1.1, 0.10, 0), (1.3, 0.37, 0.25, 0)],
+            *[(0.4, 0.8, 0.30, 1), (0.9, 1.3, 0.20, 0), (0.6, 1.7, 9.0, 0), (0.8, 0.5, 0.5, 0)],
+        ]
         with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                a, b, s, o = constants[name]
+            for parameter, (a, b, s, o) in zip(self.parameters(), constants, strict=True):
                 i = np.arange(parameter.numel())
                 values = torch.from_numpy(o + s * np.sin(a + b * i))
                 parameter.copy_(values.view_as(parameter))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from small_networks import Different, convolutional, flip
 from small_networks import exact_images as images
-from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,17 +24,9 @@ def both(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_equals_the_loop() -> None:
     source = convolutional()
-    adapter = adapt.create(
-        "adacontrast",
-        source,
-        lr=0.05,
-        memory_size=SIZE,
-        neighbours=NEIGHBOURS,
-        refine_after=REFINE,
-        encoder_momentum=0.9,
-        weak=flip,
-        augment=Different(),
-    )
+    sizes = {"memory_size": SIZE, "neighbours": NEIGHBOURS, "refine_after": REFINE}
+    how = {"lr": 0.05, "encoder_momentum": 0.9, "weak": flip, "augment": Different()}
+    adapter = adapt.create("adacontrast", source, **sizes, **how)
     model, momentum, strong = copy.deepcopy(source), copy.deepcopy(source), Different()
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4
@@ -121,7 +112,7 @@ def test_what_is_not_finite_enters_nothing() -> None:
     adapter = adapt.create("adacontrast", convolutional(), memory_size=SIZE, weak=flip)
     adapter(images(B))
     before = {n: v.clone() for n, v in adapter.model.state_dict().items() if "num_b" not in n}
-    keys, features = adapter.memory["keys"].clone(), adapter.memory["features"].clone()
+    features = adapter.memory["features"].clone()
     with contextlib.ExitStack() as stack:
         for net in adapter.networks.values():
             hook = net.register_forward_pre_hook(lambda module, inputs: inputs[0] * 1.7e308)
@@ -130,38 +121,13 @@ def test_what_is_not_finite_enters_nothing() -> None:
     after = adapter.model.state_dict()
     assert all(torch.equal(after[n], v) for n, v in before.items())
     assert adapter.memory["keys"].isfinite().all()
-    assert adapter.memory["features"].isfinite().all()
-    assert torch.equal(adapter.memory["features"][:B], features[:B])
-    assert adapter.memory["keys"].shape == keys.shape
+    assert torch.equal(adapter.memory["features"], features)
     assert adapter(images(B, 1)).isfinite().all()
 
 
-@pytest.mark.parametrize(("seen", "refined"), [(1023, False), (1024, True)])
-def test_refinement_starts_after_1024_images(seen: int, refined: bool) -> None:
-    adapter = adapt.create("adacontrast", convolutional())
-    only = torch.eye(4, dtype=torch.float64)[3].expand(16384, -1)
-    adapter.memory |= {"seen": seen, "bank_at": 50, "probabilities": only.clone()}
-    logits = torch.eye(4, dtype=torch.float64)[[0, 1]]
-    labels = adapter._pseudo_labels(torch.ones(2, 6, dtype=torch.float64), logits)
-    assert labels.tolist() == ([3, 3] if refined else [0, 1])
-    assert adapter.memory["seen"] == (seen if refined else seen + 2)
-
-
-@pytest.mark.parametrize("head_type", ["vit_head", "linear"])
-def test_transformers_learn_too(head_type: str) -> None:
-    adapter = adapt.create("adacontrast", autoencoder(head_type=head_type), memory_size=SIZE)
-    for n in (3, 1):
-        assert adapter(images(n)).isfinite().all()
-    assert adapter.memory["features"].shape[1] == 8
-    assert not [name for name in adapter.trained if name.startswith("decoder")]
-
-
-def test_networks_without_a_linear_layer_are_refused() -> None:
+def test_networks_without_a_linear_classifier_are_refused() -> None:
     with pytest.raises(ValueError, match="no linear layer"):
         adapt.create("adacontrast", nn.Conv2d(3, 4, 1))
-
-
-def test_a_head_that_is_no_classifier_is_refused() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Flatten())
     with pytest.raises(ValueError, match="last linear layer"):
         adapt.create("adacontrast", model.double())(images(2))

@@ -8,7 +8,6 @@ import pytest
 import small_networks as small
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
 from tttlib import adapt
 from tttlib.adapt.common import augmentation
@@ -33,16 +32,6 @@ def test_extremes_never_show_what_lies_outside() -> None:
         torch.testing.assert_close(augmentation.moved_and_blurred(ones, view), ones)
 
 
-def test_colours_in_their_order() -> None:
-    images = photographs()
-    operations = (("gamma", 1.3), ("brightness", 1.4), ("hue", 0.05), ("contrast", 0.7))
-    x = v2.adjust_gamma(images.clamp(1e-8, 1), 1.3)
-    x = v2.adjust_contrast(v2.adjust_hue(v2.adjust_brightness(x, 1.4), 0.05), 0.7)
-    assert torch.equal(augmentation.jittered(images, operations), x)
-    swapped = augmentation.jittered(images, operations[::-1])
-    assert not torch.allclose(swapped, x)
-
-
 def test_draws_lie_in_their_ranges_and_reach_the_ends() -> None:
     views = [drawn(seed, 32) for seed in range(400)]
     for name, (low, high) in augmentation.JITTER.items():
@@ -65,7 +54,7 @@ def test_one_draw_holds_for_the_batch_but_for_the_noise() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 17, 32])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_view_equals_its_steps_one_by_one(size: int, seed: int) -> None:
     ours, plain = (torch.Generator().manual_seed(seed) for _ in range(2))
     x = photographs(size).double()
@@ -74,23 +63,12 @@ def test_a_view_equals_its_steps_one_by_one(size: int, seed: int) -> None:
     assert torch.equal(ours.get_state(), plain.get_state())
 
 
-def test_views_follow_the_generator_alone() -> None:
-    x = photographs()
-    torch.manual_seed(1)
-    one = augmentation.cotta_view(x, torch.Generator().manual_seed(0))
-    torch.manual_seed(2)
-    random = torch.Generator().manual_seed(0)
-    assert torch.equal(augmentation.cotta_view(x, random), one)
-    assert not torch.equal(augmentation.cotta_view(x, random), one)
-
-
 @pytest.mark.parametrize("name", ["surgical", "law", "palm"])
 def test_seed_and_callable(name: str) -> None:
     net = small.wide_resnet()
-    how = {"lr": 0.01}
 
     def after(**overrides: object) -> Tensor:
-        adapter = adapt.create(name, net, **how, **overrides)
+        adapter = adapt.create(name, net, lr=0.01, **overrides)
         adapter(small.images())
         return adapter(small.images(seed=1))
 

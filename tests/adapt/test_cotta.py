@@ -12,7 +12,6 @@ from small_networks import tiny_autoencoder as autoencoder
 from torch import Tensor, nn
 
 from tttlib import adapt
-from tttlib.adapt.common.batch_norm import views
 
 
 def plain_cotta(
@@ -49,21 +48,14 @@ def plain_cotta(
 @pytest.mark.parametrize("confidence", [0.605, 2.0, 0.0])  # some batches, all, none
 @pytest.mark.parametrize("views_at_once", [None, 2, 5])
 def test_equals_the_loop(confidence: float, symmetric: bool, views_at_once: int | None) -> None:
-    settings = {
-        "confidence": confidence,
-        "teacher_momentum": 0.9,
-        "n_augmentations": 5,
-        "symmetric": symmetric,
-    }
+    settings = {"confidence": confidence, "symmetric": symmetric, "n_augmentations": 5}
+    settings["teacher_momentum"] = 0.9
     model, batches = convolutional(), [images(6, seed) for seed in range(4)]
     answers, student, teacher = plain_cotta(model, batches, Different(), settings)
-    adapter = adapt.create(
-        "cotta", model, restore=0, augment=Different(), views_at_once=views_at_once, **settings
-    )
-    for x, theirs in zip(batches, answers, strict=True):
-        torch.testing.assert_close(
-            adapter(x), theirs, rtol=0, atol=1e-7
-        )  # Adam turns noise into steps
+    how = {"restore": 0, "augment": Different(), "views_at_once": views_at_once, **settings}
+    adapter = adapt.create("cotta", model, **how)
+    for x, theirs in zip(batches, answers, strict=True):  # Adam turns noise into steps
+        torch.testing.assert_close(adapter(x), theirs, rtol=0, atol=1e-7)
     for ours, theirs in ((adapter.model, student), (adapter.networks["teacher"], teacher)):
         named = dict(theirs.named_parameters())
         for name, parameter in ours.named_parameters():
@@ -71,45 +63,15 @@ def test_equals_the_loop(confidence: float, symmetric: bool, views_at_once: int 
                 torch.testing.assert_close(parameter.data, named[name].data, rtol=0, atol=1e-6)
 
 
-def test_one_merged_batch_would_be_another_method() -> None:
-    """Statistics over all views together are not those of each view."""
-    adapter = adapt.create("cotta", convolutional())
-    teacher, augment = adapter.networks["teacher"], Different()
-    several = torch.stack([augment(images(6)) for _ in range(3)], 1)  # [B,V,3,H,W]
-    looped = torch.stack([teacher(several[:, v]) for v in range(3)], 1).flatten(0, 1)
-    with views(teacher, 3):
-        batched = teacher(several.flatten(0, 1))
-    merged = teacher(several.flatten(0, 1))
-    torch.testing.assert_close(batched, looped, rtol=1e-10, atol=1e-12)
-    assert (merged - looped).abs().max() > 1e-2
-
-
 def test_a_transformer_sees_its_views_apart_or_together() -> None:
     x, answers = images(3), []
     for at_once in (1, 2, 5):
-        adapter = adapt.create(
-            "cotta",
-            autoencoder(),
-            confidence=2,
-            n_augmentations=5,
-            augment=Different(),
-            views_at_once=at_once,
-        )
+        how = {"confidence": 2, "n_augmentations": 5, "views_at_once": at_once}
+        adapter = adapt.create("cotta", autoencoder(), augment=Different(), **how)
         adapter(x)
         answers.append(adapter(x))
     torch.testing.assert_close(answers[1], answers[0])
     torch.testing.assert_close(answers[2], answers[0])
-
-
-def test_confidence_decides_whether_views_are_made() -> None:
-    for confidence, expected in ((0.0, 0), (1.01, 7), (100.0, 7)):
-        augment = Different()
-        adapter = adapt.create(
-            "cotta", convolutional(), confidence=confidence, n_augmentations=7, augment=augment
-        )
-        adapter(images(5))
-        assert augment.calls == expected
-        assert bool(adapter.diagnostics["augmented"]) == bool(expected)
 
 
 def test_restoration_takes_the_share_it_is_told() -> None:

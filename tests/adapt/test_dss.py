@@ -13,16 +13,9 @@ def test_equals_the_loop() -> None:
     model, batches = convolutional(), [images(6, seed) for seed in range(4)]
     student, teacher = batch_statistics(model), batch_statistics(model)
     optimizer, augment = torch.optim.Adam(student.parameters(), lr=1e-3), Different()
-    adapter = adapt.create(
-        "dss",
-        model,
-        restore=0,
-        confidence=2,
-        n_augmentations=3,
-        teacher_momentum=0.9,
-        threshold_momentum=0.7,
-        augment=Different(),
-    )
+    views = {"confidence": 2, "n_augmentations": 3, "augment": Different()}
+    how = {"restore": 0, "teacher_momentum": 0.9, "threshold_momentum": 0.7, **views}
+    adapter = adapt.create("dss", model, **how)
     tau = None
     for x in batches:
         z = student(x)

@@ -34,19 +34,7 @@ def expected(net: nn.Module, x: Tensor) -> Tensor:
         return own(x)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        "resnet14t",
-        "efficientnet_es",
-        "mobilenetv2_050",
-        "regnetx_002",
-        "mnasnet_small",
-        "ghostnet_050",
-        "lcnet_050",
-        "repvgg_a0",
-    ],
-)
+@pytest.mark.parametrize("family", ["resnet14t", "mobilenetv2_050", "ghostnet_050", "repvgg_a0"])
 def test_bn1_is_the_networks_own_training_mode(family: str) -> None:
     torch.manual_seed(0)
     net = timm.create_model(family, num_classes=7).double().eval()
@@ -54,23 +42,20 @@ def test_bn1_is_the_networks_own_training_mode(family: str) -> None:
         if isinstance(module, _BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             module.running_mean.normal_(0, 0.2)
-    x = small.images(4, size=64).double()
+    x = small.images(4, size=32).double()
     adapter = adapt.create("bn1", net)
     torch.testing.assert_close(adapter(x), expected(net, x), atol=1e-9, rtol=1e-7)
     assert not torch.allclose(adapter(x), adapt.create("source", net)(x), atol=1e-3)
     assert list(adapter.model.state_dict()) == list(net.state_dict())
 
 
-@pytest.mark.parametrize("family", ["convnext_atto", "poolformer_s12"])
-def test_families_without_batch_norm(family: str) -> None:
+def test_a_family_without_batch_norm() -> None:
     torch.manual_seed(0)
-    net = timm.create_model(family, num_classes=7).eval()
+    net, x = timm.create_model("convnext_atto", num_classes=7).eval(), small.images(2, size=32)
     with pytest.raises(ValueError, match="bn1 replaces"):
         adapt.create("bn1", net)
-    adapter = adapt.create("tent", net)
     with torch.no_grad():
-        x = small.images(2, size=64)
-        torch.testing.assert_close(adapter(x), net(x))
+        torch.testing.assert_close(adapt.create("tent", net)(x), net(x))
 
 
 class Squared(nn.BatchNorm2d):
@@ -121,9 +106,8 @@ def hooked() -> nn.BatchNorm2d:
 
 def around(layer: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(3, 4, 3), layer, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5)
-    )
+    rest = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), layer, *rest)
     if getattr(layer, "running_mean", None) is not None:
         layer.running_mean.normal_()
         nn.init.normal_(layer.weight)
@@ -151,12 +135,10 @@ def test_a_layer_keeps_what_it_does_beyond_normalising(make: Callable[[], nn.Mod
     assert not torch.equal(moved["1.0.weight"], before["1.0.weight"])
 
 
-def test_layers_that_are_frozen_for_good_stay_as_they_are() -> None:
-    frozen = around(FrozenBatchNorm2d(4))
+@pytest.mark.parametrize("layer", [FrozenBatchNorm2d(4), Stubborn(4)])
+def test_layers_that_are_frozen_for_good_stay_as_they_are(layer: nn.Module) -> None:
     with pytest.raises(ValueError, match="bn1 replaces"):
-        adapt.create("bn1", frozen)
-    with pytest.raises(ValueError, match="bn1 replaces"):
-        adapt.create("bn1", around(Stubborn(4)))
+        adapt.create("bn1", around(layer))
 
 
 @pytest.mark.parametrize("make", [lambda: Renormalised(4), lambda: ByHand(4), patched])
@@ -196,7 +178,6 @@ def test_logits_are_found(answer: Callable[[Tensor], Any]) -> None:
     ("answer", "says"),
     [
         (lambda z: (z, z), "tuple"),
-        (lambda z: [z], "list"),
         (lambda z: {"out": z}, "dict"),
         (lambda z: z.argmax(1), r"int64 \[6\]"),
         (lambda z: z[:, 0], r"\[6\]"),
@@ -209,7 +190,7 @@ def test_logits_are_found(answer: Callable[[Tensor], Any]) -> None:
 def test_other_answers_are_refused_at_the_first_call(
     answer: Callable[[Tensor], Any], says: str
 ) -> None:
-    for name in ("source", "bn1", "tent", "surgical"):
+    for name in ("source", "tent"):
         with pytest.raises(ValueError, match=says):
             adapt.create(name, Answering(answer))(small.images())
 
@@ -250,9 +231,8 @@ def test_what_cannot_adapt_is_refused() -> None:
 def test_half_precision_answers_but_does_not_learn(dtype: torch.dtype) -> None:
     net = small.wide_resnet()
     for name in ("source", "bn1"):
-        full, half = (
-            adapt.create(name, n)(small.images()) for n in (net, copy.deepcopy(net).to(dtype))
-        )
+        both = (net, copy.deepcopy(net).to(dtype))
+        full, half = (adapt.create(name, n)(small.images()) for n in both)
         assert half.dtype == torch.float32
         torch.testing.assert_close(half, full, atol=0.05, rtol=0.05)
     for name in ("tent", "cotta", "law", "palm", "surgical", "autolr", "adacontrast"):

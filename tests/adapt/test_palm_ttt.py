@@ -31,19 +31,11 @@ class Orders:
 def test_fixed_rates_are_online_test_time_training(finetune: str) -> None:
     model, x, orders = autoencoder(), images(5), Orders()
     drawn = torch.stack([orders(x[:1]) for _ in range(5)])[:, None]  # [N,1,B,L]
-    expected = ttt.run(
-        copy.deepcopy(model),
-        x,
-        steps=1,
-        batch_size=MASKS,
-        lr=0.05,
-        online=True,
-        orders=drawn,
-        finetune=finetune,
-    )
-    adapter = adapt.create(
-        "palm_ttt", model, rates="fixed", masks=MASKS, lr=0.05, orders=Orders(), finetune=finetune
-    )
+    how = {"lr": 0.05, "finetune": finetune}
+    settings = {"steps": 1, "batch_size": MASKS, "online": True, "orders": drawn, **how}
+    expected = ttt.run(copy.deepcopy(model), x, **settings)
+    how |= {"rates": "fixed", "masks": MASKS, "orders": Orders()}
+    adapter = adapt.create("palm_ttt", model, **how)
     for n in range(5):
         logits = adapter(x[n : n + 1])
         torch.testing.assert_close(logits[0].float(), expected.logits[n, 1], rtol=0, atol=1e-5)
@@ -66,10 +58,8 @@ def test_equals_the_loop(overrides: dict[str, Any]) -> None:
     alpha, threshold, lr = settings["alpha"], 0.02, 0.03
     source = autoencoder()
     model, orders = copy.deepcopy(source), Orders()
-    adapter = adapt.create(
-        "palm_ttt", source, masks=MASKS, lr=lr, threshold=threshold, temperature=2.0,
-        orders=Orders(), **overrides,
-    )  # fmt: skip
+    how = {"lr": lr, "threshold": threshold, "temperature": 2.0, **overrides}
+    adapter = adapt.create("palm_ttt", source, masks=MASKS, orders=Orders(), **how)
     names = ttt.trained_parameters(model, settings["finetune"])
     named = dict(model.named_parameters())
     e: dict[str, Tensor] = {}
@@ -126,9 +116,8 @@ def test_the_mask_token_moves_at_the_full_rate() -> None:
 
 def test_nothing_selected_moves_nothing() -> None:
     model = autoencoder()
-    adapter = adapt.create(
-        "palm_ttt", model, threshold=0, masks=MASKS, finetune="encoder_no_cls_no_msk"
-    )
+    how = {"threshold": 0, "masks": MASKS, "finetune": "encoder_no_cls_no_msk"}
+    adapter = adapt.create("palm_ttt", model, **how)
     before = copy.deepcopy(adapter.model.state_dict())
     x = images(2)
     assert torch.equal(adapter(x), model(x).detach())
@@ -136,12 +125,9 @@ def test_nothing_selected_moves_nothing() -> None:
     assert adapter.diagnostics["share_moving"] == 0
 
 
-def test_linear_heads_too_and_batches_of_one() -> None:
+def test_what_it_needs() -> None:
     adapter = adapt.create("palm_ttt", autoencoder(head_type="linear"), masks=2)
     assert adapter(images(1)).shape == (1, CLASSES)
-
-
-def test_what_it_needs() -> None:
     for model in (convolutional(), autoencoder(head_type="none")):
         with pytest.raises(ValueError, match="MaskedAutoencoder with a head"):
             adapt.create("palm_ttt", model)

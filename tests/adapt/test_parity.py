@@ -55,9 +55,8 @@ def test_logits_and_parameters_of_the_released_code(
     file = np.load(oracles_root / "ctta_reference.npz")
     arrays = {key: torch.from_numpy(file[key]) for key in file.files if key != "meta"}
     net = small.Recorded().eval()
-    net.load_state_dict(
-        {k.removeprefix("init/"): v for k, v in arrays.items() if k.startswith("init/")}
-    )
+    start = {k.removeprefix("init/"): v for k, v in arrays.items() if k.startswith("init/")}
+    net.load_state_dict(start)
     view = {} if name in ("bn1", "tent") else {"augment": recorded_view}
     adapter = adapt.create(name, net.to(device), **RECORDED[name], **view)
     for images, expected in zip(arrays["images"], arrays[f"{name}/logits"], strict=True):

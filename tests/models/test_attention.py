@@ -30,8 +30,7 @@ def test_plain_is_the_fused_formula(tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [(attention.PLAIN_UP_TO, "plain"), (attention.PLAIN_UP_TO + 1, "fused")],
+    ("tokens", "expected"), [(attention.PLAIN_UP_TO, "plain"), (attention.PLAIN_UP_TO + 1, "fused")]
 )
 def test_attend_picks_by_length(
     tokens: int, expected: str, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,9 @@ import torch
 from safetensors.torch import save_file
 from tiny_mae import SIZES as MAE
 from torch import Tensor
-from torch.nn import functional as F
 
 from tttlib.data import cifar10_jpeg
-from tttlib.models import CheckpointError, MaskedAutoencoder, checkpoints, key_names, presets, zoo
+from tttlib.models import CheckpointError, checkpoints, key_names, presets, zoo
 from tttlib.models.sources import IMAGENET_MEAN, IMAGENET_STD, SOURCES, class_names
 
 State = dict[str, Tensor]
@@ -93,8 +93,7 @@ def test_cifar10_takes_raw_pixels(
     assert net.card["clean_accuracy"] is None  # not the published architecture
 
 
-@pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(("prefix", "own"), [("", True), ("module.", True), ("module.", False)])
 def test_cifar100_is_centred_with_and_without_the_wrappers_buffers(
     tmp_path: Path, prefix: str, own: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,19 +109,21 @@ def test_cifar100_is_centred_with_and_without_the_wrappers_buffers(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_imagenet_bare_and_inside_the_wrapper(tmp_path: Path, wrapped: bool) -> None:
-    state = weights("resnet-50", **RESNET)
+@pytest.mark.parametrize(("wrapped", "accuracy"), [(False, 0.7613), (True, 0.7672)])
+def test_imagenet_bare_and_inside_the_wrapper(
+    tmp_path: Path, wrapped: bool, accuracy: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(zoo.PRESETS, "resnet-50", {**zoo.PRESETS["resnet-50"], **RESNET})
+    state = weights("resnet-50")
     content = state
     if wrapped:
-        content = under("model.", state)
-        content["normalize.mean"] = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        content["normalize.std"] = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    net = checkpoints.load(saved(tmp_path / "resnet50.pth", content), "resnet-50", **RESNET)
+        own = {"mean": torch.tensor(IMAGENET_MEAN), "std": torch.tensor(IMAGENET_STD)}
+        content = under("model.", state) | under("normalize.", own)
+    net = checkpoints.load(saved(tmp_path / "resnet50.pth", content), "resnet-50")
     x = torch.rand(1, 3, 64, 64)
-    expected = reference("resnet-50", state, IMAGENET_MEAN, IMAGENET_STD, **RESNET)
-    assert torch.equal(net(x), expected(x))
+    assert torch.equal(net(x), reference("resnet-50", state, IMAGENET_MEAN, IMAGENET_STD)(x))
     assert net.classes[:2] == ("tench", "goldfish") and net.classes[19] == "chickadee"
+    assert net.card["clean_accuracy"] == accuracy  # torchvision's and RobustBench's numbers differ
 
 
 def test_the_full_size_carries_the_published_accuracy(tmp_path: Path) -> None:
@@ -134,40 +135,12 @@ def test_the_full_size_carries_the_published_accuracy(tmp_path: Path) -> None:
     assert net.card["preset"] == "resnext-29"
 
 
-@pytest.mark.parametrize(("wrapped", "accuracy"), [(False, 0.7613), (True, 0.7672)])
-def test_torchvision_and_robustbench_publish_different_numbers(
-    tmp_path: Path, wrapped: bool, accuracy: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(zoo.PRESETS, "resnet-50", {**zoo.PRESETS["resnet-50"], **RESNET})
-    state = weights("resnet-50")
-    if wrapped:
-        state["normalize.mean"] = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        state["normalize.std"] = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    net = checkpoints.load(saved(tmp_path / "resnet50.pth", state), "resnet-50")
-    assert net.card["clean_accuracy"] == accuracy
-
-
-def test_published_accuracies() -> None:
-    assert {k: s.clean_accuracy for k, s in SOURCES.items() if s.clean_accuracy} == {
-        "wrn-28-10": 0.9478,
-        "resnext-29": 0.7890,
-        "resnet-50": 0.7613,
-    }
-
-
 @pytest.mark.parametrize("preset", SOURCES)
 def test_every_source_names_its_classes(preset: str) -> None:
     names = class_names(SOURCES[preset].classes)
     assert len(names) == zoo.PRESETS[preset]["num_classes"]
     if SOURCES[preset].classes != "imagenet":
         assert list(names) == sorted(set(names))
-
-
-def test_old_files_without_batch_counts(tmp_path: Path) -> None:
-    state = weights("wrn-28-10", **WRN)
-    path = saved(tmp_path / "old.pt", without(state, "num_batches_tracked"))
-    net = checkpoints.load(path, "wrn-28-10", **WRN)
-    assert torch.equal(net.fc.weight, state["fc.weight"]) and net.bn1.num_batches_tracked == 0
 
 
 def test_the_files_own_normalisation_wins_and_is_told(
@@ -181,12 +154,6 @@ def test_the_files_own_normalisation_wins_and_is_told(
     assert net.mean.flatten().tolist() == pytest.approx([0.4] * 3)
     assert net.card["std"] == pytest.approx([0.2] * 3)
     assert "the file's values are used" in caplog.text and str(path) in caplog.text
-
-
-def test_a_prefix_inside_a_key_stays() -> None:
-    """The wrapper's own remover cuts from the front whatever contains the prefix."""
-    state = {"block.model.weight": torch.zeros(1), "model.module.bias": torch.zeros(1)}
-    assert key_names.weights(state).state.keys() == {"block.model.weight", "bias"}
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
@@ -233,10 +200,9 @@ def test_mae_and_head_are_merged(
     assert torch.equal(net.classify(x), expected.classify(x))
     loss = net.reconstruction_loss(x, order=order)
     assert torch.equal(loss, expected.reconstruction_loss(x, order=order))
-    assert (
-        net.card["files"] == [path.name, head.name]
-        and net.card["architecture"]["head_type"] == head_type
-    )
+    assert net.card["files"] == [path.name, head.name]
+    assert net.card["architecture"]["head_type"] == head_type
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
     assert net.card["weights_sha256"] not in (zoo.weights_hash(path), zoo.weights_hash(head))
     assert not caplog.records
 
@@ -252,18 +218,10 @@ def test_preset_file_and_head_in_one_word(tmp_path: Path, monkeypatch: pytest.Mo
             x = torch.rand(2, 3, 16, 16)
             assert torch.equal(net.classify(x), separate.classify(x))
             assert net.card["weights_sha256"] == separate.card["weights_sha256"]
-    with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint at nowhere.pt, nor at .*nowhere.pt"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"at nowhere.pt, nor at .*nowhere.pt"):
         zoo.load("wrn-28-10:nowhere.pt")
-
-
-def test_mae_without_a_head_reconstructs_only(tmp_path: Path) -> None:
-    _, path, _ = mae_files(tmp_path)
-    net = checkpoints.load(path, "large", **MAE)
-    assert net.head_type == "none" and net.reconstruction_loss(torch.rand(2, 3, 16, 16)).isfinite()
-    with pytest.raises(ValueError, match="no classifier"):
-        net(torch.rand(1, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"preset 'wrn-28-10' has no separate head"):
+        zoo.load(path, preset="wrn-28-10", head=head)
 
 
 @pytest.mark.parametrize(
@@ -286,12 +244,11 @@ def test_what_the_decoder_predicts(
         save_file(hugging_face(state, depth=2, decoder_depth=1), path)
     net = checkpoints.load(path, "large", **MAE, **sizes)
     assert net.norm_pix_loss is expected and net.card["architecture"]["norm_pix_loss"] is expected
-
-
-def test_a_merged_file_needs_no_head(tmp_path: Path) -> None:
-    state = weights("large", **MAE)
-    net = checkpoints.load(saved(tmp_path / "y.pth", {"model": state}), "large", **MAE)
-    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    if name.endswith(".pth"):  # with the head inside
+        assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    else:
+        with pytest.raises(ValueError, match="no classifier"):
+            net(torch.rand(1, 3, 16, 16))
 
 
 def test_a_head_probed_on_another_encoder_is_told(
@@ -305,25 +262,13 @@ def test_a_head_probed_on_another_encoder_is_told(
     assert "probed on another encoder" in caplog.text and "(norm.bias)" in caplog.text
 
 
-def test_the_head_of_a_classifier_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"preset 'wrn-28-10' has no separate head"):
-        checkpoints.load(tmp_path / "x.pt", "wrn-28-10", head=tmp_path / "head.pt")
-
-
 def block_keys(at: str) -> dict[str, str]:
     """Key of one ViTMAE layer -> ours, without the attention's projections."""
-    pairs = {
-        "layernorm_before": "norm1",
-        "layernorm_after": "norm2",
-        "attention.output.dense": "attn.proj",
-        "intermediate.dense": "mlp.fc1",
-        "output.dense": "mlp.fc2",
-    }
-    return {
-        f"{theirs}.{kind}": f"{at}.{ours}.{kind}"
-        for theirs, ours in pairs.items()
-        for kind in ("weight", "bias")
-    }
+    theirs = ("layernorm_before", "layernorm_after", "attention.output.dense")
+    theirs += ("intermediate.dense", "output.dense")
+    pairs = zip(theirs, ("norm1", "norm2", "attn.proj", "mlp.fc1", "mlp.fc2"), strict=True)
+    kinds = ("weight", "bias")
+    return {f"{a}.{kind}": f"{at}.{b}.{kind}" for a, b in pairs for kind in kinds}
 
 
 def hugging_face(state: State, depth: int, decoder_depth: int) -> State:
@@ -331,19 +276,17 @@ def hugging_face(state: State, depth: int, decoder_depth: int) -> State:
     names = {
         "vit.embeddings.cls_token": "cls_token",
         "vit.embeddings.position_embeddings": "pos_embed",
-        "vit.embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
-        "vit.embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
-        "vit.layernorm.weight": "norm.weight",
-        "vit.layernorm.bias": "norm.bias",
         "decoder.mask_token": "mask_token",
         "decoder.decoder_pos_embed": "decoder_pos_embed",
-        "decoder.decoder_embed.weight": "decoder_embed.weight",
-        "decoder.decoder_embed.bias": "decoder_embed.bias",
-        "decoder.decoder_norm.weight": "decoder_norm.weight",
-        "decoder.decoder_norm.bias": "decoder_norm.bias",
-        "decoder.decoder_pred.weight": "decoder_pred.weight",
-        "decoder.decoder_pred.bias": "decoder_pred.bias",
     }
+    for kind in ("weight", "bias"):
+        names |= {
+            f"vit.embeddings.patch_embeddings.projection.{kind}": f"patch_embed.proj.{kind}",
+            f"vit.layernorm.{kind}": f"norm.{kind}",
+            f"decoder.decoder_embed.{kind}": f"decoder_embed.{kind}",
+            f"decoder.decoder_norm.{kind}": f"decoder_norm.{kind}",
+            f"decoder.decoder_pred.{kind}": f"decoder_pred.{kind}",
+        }
     found: State = {}
     stacks = [(f"vit.encoder.layer.{i}", f"blocks.{i}") for i in range(depth)]
     stacks += [(f"decoder.decoder_layers.{i}", f"decoder_blocks.{i}") for i in range(decoder_depth)]
@@ -356,61 +299,20 @@ def hugging_face(state: State, depth: int, decoder_depth: int) -> State:
     return {k: v.contiguous() for k, v in found.items()} | {k: state[v] for k, v in names.items()}
 
 
-def hugging_face_encoder(w: State, x: Tensor, depth: int, heads: int) -> Tensor:
-    """ViTMAE's encoder on whole normalised images, from its own keys: tokens [B,1+L,D]."""
-
-    def linear(x: Tensor, at: str) -> Tensor:
-        return x @ w[f"{at}.weight"].T + w[f"{at}.bias"]
-
-    def norm(x: Tensor, at: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
-        return scaled * w[f"{at}.weight"] + w[f"{at}.bias"]
-
-    at = "vit.embeddings"
-    kernel = w[f"{at}.patch_embeddings.projection.weight"]
-    x = F.conv2d(x, kernel, w[f"{at}.patch_embeddings.projection.bias"], stride=kernel.shape[-1])
-    x = x.flatten(2).transpose(1, 2)  # [B,L,D]
-    x = torch.cat([w[f"{at}.cls_token"].expand(len(x), -1, -1), x], 1)
-    x = x + w[f"{at}.position_embeddings"]
-    for i in range(depth):
-        at = f"vit.encoder.layer.{i}"
-        y = norm(x, f"{at}.layernorm_before")
-        parts = [linear(y, f"{at}.attention.attention.{n}") for n in ("query", "key", "value")]
-        out = []
-        for q, k, v in zip(*(p.chunk(heads, -1) for p in parts), strict=True):  # one head each
-            out.append((q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1) @ v)
-        x = x + linear(torch.cat(out, -1), f"{at}.attention.output.dense")
-        y = F.gelu(linear(norm(x, f"{at}.layernorm_after"), f"{at}.intermediate.dense"))
-        x = x + linear(y, f"{at}.output.dense")
-    return norm(x, "vit.layernorm")
-
-
-def test_hugging_face_weights_give_identical_outputs(tmp_path: Path) -> None:
-    state = weights("base", **MAE, head_type="none")
-    theirs = hugging_face(state, depth=2, decoder_depth=1)
-    path = tmp_path / "model.safetensors"
-    save_file(theirs, path)
-    net = zoo.load(path, preset="base", **MAE)
-    sizes = {**MAE, "head_type": "none", "norm_pix_loss": False}
-    expected = reference("base", state, IMAGENET_MEAN, IMAGENET_STD, **sizes)
-    x = torch.rand(2, 3, 16, 16)
-    order = net.random_order(2, torch.Generator().manual_seed(0))
-    assert torch.equal(net.encode(x), expected.encode(x))
-    loss = net.reconstruction_loss(x, order=order)
-    assert torch.equal(loss, expected.reconstruction_loss(x, order=order))
-    slow = hugging_face_encoder(
-        {k: v.double() for k, v in theirs.items()}, net.double().normalize(x.double()), 2, 2
-    )
-    torch.testing.assert_close(net.tokens(x.double()), slow, atol=1e-10, rtol=0)
-
-
-def test_hugging_face_takes_a_probed_head(tmp_path: Path) -> None:
+def test_hugging_face_weights_are_ours_with_a_probed_head_or_without(tmp_path: Path) -> None:
     state, _, head = mae_files(tmp_path)
     path = tmp_path / "model.safetensors"
     save_file(hugging_face(state, depth=2, decoder_depth=1), path)
     net = zoo.load(path, preset="large", head=head, **MAE)
+    bare = zoo.load(path, preset="base", **MAE)
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    assert bare.state_dict().keys() == {k for k in state if not k.startswith("classifier")}
+    sizes = {**MAE, "norm_pix_loss": False}
+    expected = reference("large", state, IMAGENET_MEAN, IMAGENET_STD, **sizes)
+    x, order = torch.rand(2, 3, 16, 16), net.random_order(2, torch.Generator().manual_seed(0))
+    assert torch.equal(bare.encode(x), expected.encode(x))
+    loss = bare.reconstruction_loss(x, order=order)
+    assert torch.equal(loss, expected.reconstruction_loss(x, order=order))
 
 
 @pytest.mark.parametrize("preset", ["base", "large", "huge"])
@@ -431,12 +333,6 @@ def test_prefixes_come_off_the_full_key_list(preset: str) -> None:
     bare = {key.removeprefix("network.") for key in state}  # a wrapped network's prefix goes too
     for content in (under("module.", state), {"model": under("model.", state)}):
         assert key_names.weights(content).state.keys() == bare
-
-
-def test_reading_leaves_no_class_allowed(tmp_path: Path) -> None:
-    _, path, head = mae_files(tmp_path)
-    checkpoints.load(path, "large", head=head, **MAE)
-    assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
 
 # -- files as people have them ---------------------------------------------------------------------
@@ -462,13 +358,10 @@ FORMS: dict[str, Callable[[State], object]] = {
     "fabric": lambda s: {"model": under("_forward_module.model.", s)},
     "nested": lambda s: {"model": {"state_dict": s, "name": "wrn"}, "optimizer": {"state": {}}},
     "metrics in between": lambda s: {**s, "epoch": 3, "best": 0.9, "history": [1, 2]},
-    "numpy metrics": lambda s: {
-        "model": s,
-        "acc": np.float64(0.9),
-        "step": np.int64(3),
-        "curve": np.linspace(0, 1, 3),
-        "seen": np.bool_(True),
-    },
+    "numpy metrics": lambda s: {"model": s, "acc": np.float64(0.9), "curve": np.linspace(0, 1, 3)},
+    "numpy flags": lambda s: {"model": s, "step": np.int64(3), "seen": np.bool_(True)},
+    "old, without counts": lambda s: without(s, "num_batches_tracked"),
+    "prefix inside": lambda s: under("model.module.", s),
     "numpy weights": lambda s: {k: v.numpy() for k, v in s.items()},
     "averaged": shadow,
     "averaged, parallel": lambda s: {"state_dict": under("module.", shadow(s))},
@@ -542,10 +435,7 @@ FOREIGN: dict[str, tuple[Callable[[Path, State], object], str]] = {
     "bzip2": (packed(bz2), r"is compressed \(bzip2\); unpack"),
     "xz": (packed(lzma), r"is compressed \(xz\); unpack"),
     "zip": (zipped, "is a zip archive; unpack"),
-    "TorchScript": (
-        scripted,
-        r"is a TorchScript program; save `program.state_dict\(\)`",
-    ),
+    "TorchScript": (scripted, r"is a TorchScript program; save `program.state_dict\(\)`"),
     "LFS": (
         lambda path, state: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid 0"),
         "is a Git LFS pointer of 48 bytes",
@@ -554,7 +444,7 @@ FOREIGN: dict[str, tuple[Callable[[Path, State], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".pth.tar"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_files_of_another_kind_are_refused_for_what_they_are(
     tmp_path: Path, kind: str, suffix: str
@@ -581,33 +471,14 @@ def test_the_first_bytes_decide_and_not_the_name(tmp_path: Path, old_format: boo
 # -- zoo -------------------------------------------------------------------------------------------
 
 
-def test_a_released_file_can_be_kept_with_a_card(tmp_path: Path) -> None:
-    source = saved(tmp_path / "Standard.pt", weights("wrn-28-10", **WRN))
-    net = zoo.load(source, preset="wrn-28-10", **WRN)
-    again = zoo.load(zoo.save(net, tmp_path / "kept.safetensors", net.card))
-    assert again.classes == net.classes and again.card["preset"] == "wrn-28-10"
-    x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(again(x), net(x), atol=2e-2, rtol=0)  # stored as fp16
-
-
 def test_a_card_and_a_preset_contradict(tmp_path: Path) -> None:
-    card = {
-        "architecture": zoo.PRESETS["wrn-10-1"],
-        "mean": [0.5],
-        "std": [0.5],
-        "classes": ["a"] * 10,
-    }
+    card = {"architecture": zoo.PRESETS["wrn-10-1"], "mean": [0.5], "std": [0.5]}
+    card["classes"] = ["a"] * 10
     path = zoo.save(zoo.create("wrn-10-1"), tmp_path / "own.safetensors", card)
     with pytest.raises(ValueError, match=r"has a card.*leave preset='wrn-28-10' out"):
         zoo.load(path, preset="wrn-28-10")
     with pytest.raises(ValueError, match=r"head, depth can only be given with preset"):
         zoo.load(path, head="head.pth", depth=10)
-
-
-def test_no_card_and_no_preset(tmp_path: Path) -> None:
-    path = saved(tmp_path / "Standard.pt", weights("wrn-10-1"))
-    with pytest.raises(FileNotFoundError, match=r"has no card.*name its preset"):
-        zoo.load(path)
 
 
 @pytest.mark.parametrize("preset", ["wrn-16-2", "scenes", "vgg"])
@@ -617,13 +488,10 @@ def test_presets_without_a_released_file(tmp_path: Path, preset: str) -> None:
         zoo.load(path, preset=preset)
 
 
-@pytest.mark.parametrize("what", ["missing", "folder"])
-def test_no_file(tmp_path: Path, what: str) -> None:
-    path = tmp_path / what
-    if what == "folder":
-        path.mkdir()
-    with pytest.raises(FileNotFoundError, match=re.escape(f"no checkpoint at {path}")):
-        checkpoints.load(path, "wrn-28-10")
+def test_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"no checkpoint at {path}")):
+            checkpoints.load(path, "wrn-28-10")
 
 
 # -- damaged files ---------------------------------------------------------------------------------
@@ -644,27 +512,19 @@ def with_nan(state: State, key: str, value: float = float("nan")) -> State:
     return state
 
 
-def renamed(state: State) -> State:
-    return {("first.weight" if k == "conv1.weight" else k): v for k, v in state.items()}
+def cut(write: Callable[[State, Path], None]) -> Callable[[Path, State], None]:
+    def write_half(path: Path, state: State) -> None:
+        write(state, path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return write_half
+
+
+OLD_FORMAT = partial(torch.save, _use_new_zipfile_serialization=False)
 
 
 def text(content: str) -> Callable[[Path, State], None]:
     return lambda path, state: path.write_text(content) and None
-
-
-def cut(path: Path, state: State) -> None:
-    torch.save(state, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def cut_old(path: Path, state: State) -> None:
-    torch.save(state, path, _use_new_zipfile_serialization=False)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def cut_safetensors(path: Path, state: State) -> None:
-    save_file(state, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def archive(path: Path, state: State) -> None:
@@ -678,48 +538,47 @@ def put(change: Callable[[State], object]) -> Callable[[Path, State], None]:
     return lambda path, state: torch.save(change(state), path)
 
 
+def plus(name: str, value: object) -> Callable[[Path, State], None]:
+    return put(lambda state: {**state, name: value})
+
+
+NAMES = {"conv1.weight": "first.weight"}
 CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
     "nan": (put(lambda s: with_nan(s, "fc.weight")), r"NaN .* in 1 of \d+ keys \(fc.weight\); fet"),
-    "infinite variance": (
-        put(lambda s: with_nan(s, "bn1.running_var", float("inf"))),
-        r"infinite values in 1 of .*\(bn1.running_var\); fetch",
-    ),
+    "inf": (put(lambda s: with_nan(s, "bn1.running_var", torch.inf)), r"1 .*\(bn1.running_var"),
     "missing": (put(lambda s: without(s, "fc.bias")), r"1 missing \(fc.bias\)\. .*Fetch"),
-    "extra": (
-        put(lambda s: {**s, "swa_n": torch.zeros(1)}),
-        r"1 not of this model \(swa_n\)\. .*Fetch",
+    "extra": (plus("swa_n", torch.zeros(1)), r"1 not of this model \(swa_n\)\. .*Fetch"),
+    "renamed": (
+        put(lambda s: {NAMES.get(k, k): v for k, v in s.items()}),
+        r"1 probably renamed \(first.weight for conv1.weight\)\. .*Fetch",
     ),
-    "renamed": (put(renamed), r"1 probably renamed \(first.weight for conv1.weight\)\. .*Fetch"),
-    "wrong shape": (
-        put(lambda s: {**s, "bn1.bias": torch.zeros(65)}),
-        r"1 wrong shape \(bn1.bias is \[65\], not \[64\]\)\. .*Fetch",
+    "shape": (
+        plus("bn1.bias", torch.zeros(65)),
+        r"1 wrong shape \(bn1.bias is \[65\], not \[64\]\)",
     ),
-    "wrong type": (
-        put(lambda s: {**s, "fc.bias": torch.zeros(10, dtype=torch.int8)}),
-        r"1 wrong type \(fc.bias is torch.int8, not torch.float32\)\. .*Fetch",
+    "type": (
+        plus("fc.bias", torch.zeros(10).char()),
+        r"1 wrong type \(fc.bias is torch.int8, not ",
     ),
-    "wrong classes": (
-        put(lambda s: {**s, "fc.weight": torch.zeros(100, 64), "fc.bias": torch.zeros(100)}),
-        r"2 wrong shape \(fc.weight is \[100, 64\], .*num_classes=…",
+    "classes": (
+        plus("fc.weight", torch.zeros(100, 64)),
+        r"\(fc.weight is \[100, 64\], .*num_classes=…",
     ),
     "another network": (
         put(lambda s: weights("resnext-29", **RESNEXT)),
         r"does not fit preset 'wrn-28-10'.*missing.*not of this model.*Standard\.pt",
     ),
     "twice": (
-        put(lambda s: {**s, "module.fc.bias": s["fc.bias"]}),
-        r"holds fc.bias twice, with and without the prefix of module.fc.bias\. Give",
+        plus("module.fc.bias", torch.ones(10)),
+        r"holds fc.bias twice, .* of module.fc.bias\. Give",
     ),
     "no dict": (put(lambda s: list(s.values())), r"holds a list, not a state dict\. Give a state"),
     "no tensors": (
         put(lambda s: {"weights": s, "epoch": 3}),
-        r"2 of its 2 entries are no tensors \(weights, epoch\)\. Give a state dict",
+        r"2 of its 2 .*\(weights, epoch\)\. Give",
     ),
     "empty dict": (put(lambda s: {"state_dict": {}}), r"holds no state dict: .*Give a state dict"),
-    "half the normalisation": (
-        put(lambda s: {**s, "mu": torch.zeros(3)}),
-        r"mu and sigma must be three finite values each, found \{'mu': \[3\]\}; fetch",
-    ),
+    "half the normalisation": (plus("mu", torch.zeros(3)), r"found \{'mu': \[3\]\}; fetch"),
     "normalisation of one channel": (
         put(lambda s: {**s, "mu": torch.zeros(1), "sigma": torch.ones(1)}),
         r"must be three finite values each, .*\[1\].*remove both",
@@ -728,14 +587,10 @@ CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
         put(lambda s: {**s, "normalize.mean": torch.zeros(3), "normalize.std": torch.zeros(3)}),
         r"normalize.std of \[0.0, 0.0, 0.0\], which must be positive; fetch",
     ),
-    "truncated": (cut, r"no complete PyTorch or safetensors file \(\d+ bytes\); fetch it again"),
-    "truncated old format": (cut_old, r"no complete PyTorch or .*\(\d+ bytes\); fetch it again"),
-    "truncated safetensors": (cut_safetensors, r"no complete safetensors file \(.*fetch"),
+    "truncated": (cut(torch.save), r"no complete PyTorch or safetensors file \(\d+ bytes\); fetch"),
+    "truncated old format": (cut(OLD_FORMAT), r"no complete PyTorch or .*\(\d+ bytes\); fetch"),
+    "truncated safetensors": (cut(save_file), r"no complete safetensors file \(.*fetch"),
     "zero bytes": (text(""), r"is empty \(0 bytes\); fetch it again"),
-    "pointer": (
-        text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
-        r"is a Git LFS pointer of 56 bytes.*fetch the file itself",
-    ),
     "web page": (text("\n<!DOCTYPE html>"), r"begins like text .*fetch the file itself"),
     "archive": (archive, r"is an archive; unpack it"),
     "code": (
@@ -748,7 +603,7 @@ CLASSIFIERS: dict[str, tuple[Callable[[Path, State], None], str]] = {
     ),
     "a whole module": (
         put(lambda s: zoo.create("wrn-10-1")),
-        r"is refused: .*asks for tttlib.models.wide_resnet.WideResNet .*save `model.state_dict",
+        r"is refused: .*wide_resnet.WideResNet",
     ),
 }
 
@@ -769,65 +624,51 @@ def test_the_code_of_these_tests_would_run(tmp_path: Path) -> None:
     assert (tmp_path / "ran").exists()
 
 
-def narrow_head(state: State) -> State:
-    return weights("large", **{**MAE, "embed_dim": 8})
+def sized(**sizes: int) -> Callable[[State], State]:
+    return lambda state: weights("large", **{**MAE, **sizes})
 
 
-def ten_classes(state: State) -> State:
-    return weights("large", **{**MAE, "num_classes": 10})
-
-
-def same(state: State) -> State:
-    return state
+def headless(state: State) -> State:
+    return without(state, "classifier")
 
 
 # damage -> change of the MAE file, change of the head file, message
 AUTOENCODERS: dict[str, tuple[Callable[[State], State], Callable[[State], State], str]] = {
     "encoder only": (
         lambda s: without(s, "decoder", "mask_token", "classifier"),
-        same,
+        dict,
         r"mae.pth holds an encoder without the decoder.*mae_pretrain_vit_large_full.pth",
     ),
     "encoder only, Hugging Face": (
         lambda s: {
-            k.removeprefix("vit."): v
-            for k, v in hugging_face(s, 2, 1).items()
-            if not k.startswith("decoder")
+            k.removeprefix("vit."): v for k, v in without(hugging_face(s, 2, 1), "decoder").items()
         },
-        same,
+        dict,
         r"mae.pth holds an encoder without the decoder.*facebook/vit-mae",
     ),
     "half a decoder": (
         lambda s: without(s, "decoder_pred", "classifier"),
-        same,
+        dict,
         r"2 missing \(decoder_pred.bias, decoder_pred.weight\)",
     ),
     "value projection missing": (
         lambda s: without(hugging_face(s, 2, 1), "layer.1.attention.attention.value.weight"),
-        same,
-        r"missing \(blocks.1.attn.qkv.weight\).*layer.1.attention.attention.key.weight",
+        dict,
+        r"missing \(blocks.1.attn.qkv.weight\).*blocks.1.attention.attention.key.weight",
     ),
     "head of another width": (
-        lambda s: without(s, "classifier"),
-        narrow_head,
-        r"with the head .*wrong shape \(classifier_embed.weight is \[12, 8\], not \[12, 16\]\)",
+        headless,
+        sized(embed_dim=8),
+        r"classifier_embed.weight is \[12, 8\]",
     ),
     "head of other classes": (
-        lambda s: without(s, "classifier"),
-        ten_classes,
-        r"with the head .*classifier_pred.weight is \[10, 12\].*num_classes=",
+        headless,
+        sized(num_classes=10),
+        r"pred.weight is \[10, 12\].*classes=",
     ),
-    "head with NaN": (
-        lambda s: without(s, "classifier"),
-        lambda s: with_nan(s, "classifier_norm.bias"),
-        r"with the head .*NaN.*\(classifier_norm.bias\); fetch",
-    ),
-    "no head in the head file": (
-        lambda s: without(s, "classifier"),
-        lambda s: without(s, "classifier"),
-        r"head.pth holds no head: .*give the checkpoint that probing wrote",
-    ),
-    "two heads": (same, same, r"mae.pth already holds a head \(.*leave head='.*head.pth' out"),
+    "head with NaN": (headless, lambda s: with_nan(s, "classifier_norm.bias"), r"NaN.*norm.bias"),
+    "no head in the head file": (headless, headless, r"head.pth holds no head: .*probing wrote"),
+    "two heads": (dict, dict, r"mae.pth already holds a head \(.*leave head='.*head.pth' out"),
 }
 
 
@@ -840,12 +681,3 @@ def test_damaged_autoencoders(tmp_path: Path, damage: str) -> None:
     with pytest.raises(CheckpointError, match=message) as caught:
         zoo.load(path, preset="large", head=head, **MAE)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_file_with_a_card_is_checked_for_nan_too(tmp_path: Path) -> None:
-    net = MaskedAutoencoder(**MAE)
-    torch.nn.init.constant_(net.norm.bias, float("nan"))
-    card = {"architecture": MAE, "mean": [0.5], "std": [0.5], "classes": ["a", "b", "c"]}
-    path = zoo.save(net, tmp_path / "own.safetensors", card)
-    with pytest.raises(CheckpointError, match=r"NaN or infinite values in 1 of .*\(norm.bias\)"):
-        zoo.load(path)

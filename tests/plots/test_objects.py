@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,11 +22,9 @@ def accuracies(n: int, **columns: object) -> pd.DataFrame:
 
 def test_class_scatter_tells_r_over_each_panel() -> None:
     classes = accuracies(6, area_mean=np.arange(6) / 10, area_variance=np.arange(6) / 100)
-    relations = pd.DataFrame(
-        [(q, o, "pearson", 0.1, -0.2, 0.3) for q in ("area_mean", "area_variance")
-         for o in ("before", "after", "gain")],
-        columns=["quantity", "outcome", "method", "r", "low", "high"],
-    )  # fmt: skip
+    pairs = itertools.product(("area_mean", "area_variance"), ("before", "after", "gain"))
+    relations = pd.DataFrame(pairs, columns=["quantity", "outcome"])
+    relations = relations.assign(method="pearson", r=0.1, low=-0.2, high=0.3)
     figure = plots.class_scatter(classes, relations)
     assert len(figure.axes) == 6
     assert figure.axes[4].get_title(loc="left") == "r = +0.10 [-0.20, +0.30]"
@@ -38,23 +38,19 @@ def test_accuracy_by_size_draws_intervals_in_per_cent() -> None:
     left, right = figure.axes[:2]
     low = [segment[0][1] for segment in right.containers[0].lines[2][0].get_segments()]
     np.testing.assert_allclose(low, 5)
-    assert [t.get_text() for t in figure.legends[0].texts] == [
-        "before, all", "before TTT", "after TTT",
-    ]  # fmt: skip
+    legend = [t.get_text() for t in figure.legends[0].texts]
+    assert legend == ["before, all", "before TTT", "after TTT"]
     assert left.get_xlim()[0] == 0
 
 
 def test_forest_leaves_out_what_has_no_interval() -> None:
-    table = pd.DataFrame(
-        {
-            "term": ["intercept", "area", "cut"],
-            "odds_ratio": [1.0, 2.0, np.nan],
-            "odds_low": [0.5, 1.5, np.nan],
-            "odds_high": [2.0, 3.0, np.nan],
-            "low": [-0.1, 0.4, np.nan],
-            "outcome": "before",
-        }
-    )
+    rows = [
+        ("intercept", 1.0, 0.5, 2.0, -0.1),
+        ("area", 2.0, 1.5, 3.0, 0.4),
+        ("cut", *[np.nan] * 4),
+    ]
+    columns = ["term", "odds_ratio", "odds_low", "odds_high", "low"]
+    table = pd.DataFrame(rows, columns=columns).assign(outcome="before")
     axis = plots.forest(table).axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["area"]
     assert axis.get_xscale() == "log"

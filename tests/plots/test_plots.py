@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path as Line
 from PIL import Image
@@ -20,51 +19,29 @@ from tttlib.models import zoo
 
 
 def summary() -> pd.DataFrame:
-    step = np.tile(np.arange(3), 4)
-    return pd.DataFrame(
-        {
-            "model": np.repeat(["a", "b"], 6),
-            "domain": np.tile(np.repeat(["clean", "zoom_blur"], 3), 2),
-            "step": step,
-            "mean": 0.5 + 0.1 * step,
-            "low": 0.4 + 0.1 * step,
-            "high": 0.6 + 0.1 * step,
-        }
-    )
+    names = [(m, d, k) for m in ("a", "b") for d in ("clean", "zoom_blur") for k in range(3)]
+    table = pd.DataFrame(names, columns=["model", "domain", "step"])
+    mean = 0.5 + 0.1 * table["step"]
+    return table.assign(mean=mean, low=mean - 0.1, high=mean + 0.1)
 
 
-def test_accuracy_by_step_draws_one_panel_per_domain_in_per_cent() -> None:
+def test_accuracies_in_per_cent_a_panel_per_domain_and_a_line_per_model() -> None:
     figure = plots.accuracy_by_step(summary())
     shown = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in shown] == ["clean", "zoom blur"]
     assert len(shown[0].lines) == 2
     np.testing.assert_allclose(shown[0].lines[0].get_ydata(), [50, 60, 70])
-
-
-def test_accuracy_curves_draw_one_line_per_setting() -> None:
-    table = summary()[summary()["domain"] == "clean"]
-    axis = plots.accuracy_curves(table, line="model").axes[0]
+    clean = summary()[summary()["domain"] == "clean"]
+    axis = plots.accuracy_curves(clean, line="model").axes[0]
     assert [line.get_label() for line in axis.lines] == ["a", "b"]
 
 
-def test_gains_mark_zero_and_points() -> None:
-    table = pd.DataFrame(
-        {
-            "domain": ["clean", "zoom_blur"],
-            "model": "a",
-            "difference": [0.0, 0.02],
-            "low": [-0.01, 0.01],
-            "high": [0.01, 0.03],
-        }
-    )
-    axis = plots.gains(table).axes[0]
-    np.testing.assert_allclose(axis.lines[0].get_xdata(), [0, 0])
-    np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [0, 2])
-
-
-def test_gains_of_several_sizes_share_an_axis() -> None:
+def test_gains_mark_zero_and_points_and_sizes_share_an_axis() -> None:
     table = pd.DataFrame({"domain": ["small", "large"], "model": "a", "difference": [0.002, 0.6]})
     table = table.assign(low=table["difference"] - 0.001, high=table["difference"] + 0.001)
+    axis = plots.gains(table).axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_xdata(), [0, 0])
+    np.testing.assert_allclose(np.asarray(axis.lines[1].get_xdata(), float), [0.2, 60])
     axis = plots.gains(table, label="points", linear_within=1).axes[0]
     labels = [tick.get_text() for tick in axis.get_xticklabels()]
     assert labels[-4:] == ["0", "0.5", "1", "10"] and "beyond 1" in axis.get_xlabel()
@@ -73,16 +50,9 @@ def test_gains_of_several_sizes_share_an_axis() -> None:
 
 
 def test_latent_pictures_keep_every_point() -> None:
-    table = pd.DataFrame(
-        {
-            "pc1": np.arange(8.0),
-            "pc2": np.arange(8.0),
-            "domain": np.tile(["clean", "contrast"], 4),
-            "class": np.repeat(["one", "two"], 4),
-            "id": np.repeat(np.arange(4), 2),
-            "step": np.tile([0, 1], 4),
-        }
-    )
+    table = pd.DataFrame({"pc1": np.arange(8.0), "pc2": np.arange(8.0), "step": [0, 1] * 4})
+    table = table.assign(domain=["clean", "contrast"] * 4, id=np.repeat(np.arange(4), 2))
+    table["class"] = np.repeat(["one", "two"], 4)
     figure = plots.latent_scatter(table, [0.7, 0.2])
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 8
     assert figure.axes[0].get_xlabel() == "PC 1 (70 %)"
@@ -92,14 +62,8 @@ def test_latent_pictures_keep_every_point() -> None:
 
 
 def test_bars_are_shares_with_their_chance() -> None:
-    table = pd.DataFrame(
-        {
-            "domain_set": ["x", "x"],
-            "factor": ["corruption", "class"],
-            "accuracy": [0.9, 0.6],
-            "chance": [0.3, 0.5],
-        }
-    )
+    shares = {"accuracy": [0.9, 0.6], "chance": [0.3, 0.5], "factor": ["corruption", "class"]}
+    table = pd.DataFrame({"domain_set": "x", **shares})
     axis = plots.shares(table, value="accuracy", chance="chance").axes[0]
     assert [round(bar.get_height()) for bar in axis.patches] == [90, 60]
 
@@ -155,34 +119,15 @@ def test_a_notebook_shows_what_is_saved(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
     plots.save_table(wide, tmp_path, "02_wide", "Said & done.")
     plots.save(figure := plots.y_network(), tmp_path, "02_y", "A caption.")
-    (table, _), (picture, _), (words, raw) = shown
+    plots.save_table(pd.DataFrame({"k": range(1000, 3000)}), tmp_path, "02_long", "")
+    (table, _), (picture, _), (words, raw), (long, _) = shown
     page = table["text/html"]
     assert all(f"<th>column {i}</th>" in page for i in range(30)) and "–" in page
     assert "more than fifty letters &lt; 5" in page and "Said &amp; done.</p>" in page
     assert "column 29" in table["text/plain"] and table["text/plain"].endswith("Said & done.")
     assert picture is figure and raw and "A caption.</p>" in words["text/html"]
-
-
-def test_a_long_table_shows_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[Any] = []
-    monkeypatch.setattr(IPython.display, "display", lambda what, raw: shown.append(what))
-    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
-    plots.save_table(pd.DataFrame({"k": range(1000, 3000)}), tmp_path, "02_long", "")
-    page = shown[0]["text/html"]
+    page = long["text/html"]  # both ends
     assert "<td>1000</td>" in page and "<td>2999</td>" in page and page.count("<tr>") < 90
-
-
-def test_an_interrupted_save_leaves_no_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(self: Figure, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Figure, "savefig", broken)
-    with pytest.raises(KeyboardInterrupt):
-        plots.save(plots.y_network(), tmp_path, "02_y", "A caption.")
-    assert not (tmp_path / "figures" / "02_y.png").exists()
 
 
 def test_training_curves_of_all_bundled_networks() -> None:
@@ -198,18 +143,11 @@ def test_training_curves_of_all_bundled_networks() -> None:
 
 
 def test_selection_by_size_fills_what_is_selected_and_draws_eta() -> None:
-    tensors = pd.DataFrame(
-        {
-            "stage": ["conv1", "block1", "block1"],
-            "elements": [432, 16, 4608],
-            "score": [0.1, 0.01, 2.0],
-            "selected": [1.0, 0.9, 0.1],
-        }
-    )
+    rows = [("conv1", 432, 0.1, 1.0), ("block1", 16, 0.01, 0.9), ("block1", 4608, 2.0, 0.1)]
+    tensors = pd.DataFrame(rows, columns=["stage", "elements", "score", "selected"])
     (axis,) = plots.selection_by_size(tensors, 0.3).axes
     lines = {line.get_label(): line for line in axis.lines}
     assert set(lines["eta"].get_ydata()) == {0.3}
     hollow = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
-    drawn = np.concatenate([line.get_xdata() for line in hollow])
-    assert drawn.tolist() == [4608]
+    assert np.concatenate([line.get_xdata() for line in hollow]).tolist() == [4608]
     assert lines["block1"].get_ydata().tolist() == [0.01]

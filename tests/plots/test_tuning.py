@@ -29,15 +29,9 @@ def test_early_stopping_grid() -> None:
 
 
 def test_gains_along() -> None:
-    table = pd.DataFrame(
-        {
-            "rule": ["scaled"] * 2 + ["fixed"] * 2,
-            "masks": [64, 1] * 2,
-            "difference": [0.02, 0.01, 0.0, 0.03],
-            "low": [0.01, 0.0, -0.01, 0.02],
-            "high": [0.03, 0.02, 0.01, 0.04],
-        }
-    )
+    table = pd.DataFrame({"rule": ["scaled"] * 2 + ["fixed"] * 2, "masks": [64, 1] * 2})
+    table["difference"] = [0.02, 0.01, 0.0, 0.03]
+    table = table.assign(low=table["difference"] - 0.01, high=table["difference"] + 0.01)
     axis = plots.gains_along(table, x="masks", line="rule", label="masks a step").axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "64"]
     first, second = (container.lines[0] for container in axis.containers)

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib.adapt.common import parameters, ring
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
-from tttlib.adapt.common.config import at_least, fraction, positive
+from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, everywhere
+from tttlib.adapt.common.config import AdamOrSgd, Count, Fraction, NotNegative, Positive
 from tttlib.adapt.common.image_views import random_flip, random_view
 from tttlib.adapt.common.networks import copy_of
 from tttlib.adapt.common.running_statistics import moving_statistics, spare_single_values
@@ -61,32 +61,22 @@ class AdaContrastConfig(TrainingConfig, ViewConfig):
         m of the momentum copy.
     """
 
-    lr: float = 2e-4
-    optimizer: str = "sgd"
-    weight_decay: float = 1e-4
+    lr: NotNegative = 2e-4
+    optimizer: AdamOrSgd = "sgd"
+    weight_decay: NotNegative = 1e-4
     weak: Callable[[Tensor], Tensor] | None = None
-    memory_size: int = 16384
-    neighbours: int = 10
-    refine_after: int = 1024
-    temperature: float = 0.07
-    encoder_momentum: float = 0.999
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("memory_size", self.memory_size, 1)
-        at_least("neighbours", self.neighbours, 1)
-        at_least("refine_after", self.refine_after, 0)
-        positive("temperature", self.temperature)
-        fraction("encoder_momentum", self.encoder_momentum)
+    memory_size: Count = 16384
+    neighbours: Count = 10
+    refine_after: NotNegative = 1024
+    temperature: Positive = 0.07
+    encoder_momentum: Fraction = 0.999
 
 
 class AdaContrast(Adapter, name="adacontrast"):
     """Diagnostics: loss and its parts loss_class, loss_instance, loss_diversity."""
 
     answer: ClassVar = "of the adapting network, after this batch's update, with running statistics"
-    presets: ClassVar = dict.fromkeys(
-        ("cifar10-c", "cifar100-c", "imagenet-c"), AdaContrastConfig()
-    )
+    presets: ClassVar = everywhere(AdaContrastConfig())
 
     def configure(self) -> list[str]:
         """Make the momentum copy, the ring and the bank; all weights and biases are trained."""
@@ -100,8 +90,7 @@ class AdaContrast(Adapter, name="adacontrast"):
         spare_single_values(self.model)
         self.momentum = self.networks["momentum"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        copied = dict(self.momentum.named_parameters())
-        self._followers: list[Tensor] = [copied[name] for name in names]
+        self._followers: list[Tensor] = [self.momentum.get_parameter(name) for name in names]
         head = self.model.get_submodule(self._head)
         assert isinstance(head, nn.Linear)
         size, width, classes = self.config.memory_size, head.in_features, head.out_features

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,9 +35,16 @@ from torch import Tensor
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.config import at_least
+from tttlib.adapt.common.config import Limits, NotNegative
 from tttlib.adapt.common.losses import reliable_entropy
-from tttlib.adapt.common.optimizers import EPS, gated, move, update_moments, zeros_like
+from tttlib.adapt.common.optimizers import (
+    adam_direction,
+    corrections,
+    gated,
+    move,
+    sgd_direction,
+    zeros_like,
+)
 from tttlib.runtime.devices import read_back
 
 TRIALS = 10
@@ -49,17 +56,11 @@ LOWEST, HIGHEST = 3.0, 0.4  # of min v and max v: the first batch's range
 class AutoLRConfig(TrainingConfig, ViewConfig):
     """Constants; `per_weight` divides v_l by the number of the layer's weights."""
 
-    lr: float = 5e-4  # of every layer at the start
-    sorted_enough: float = 0.94  # sortedness that needs no adjustment, up to 1
+    lr: NotNegative = 5e-4  # of every layer at the start
+    sorted_enough: Annotated[float, Limits(greatest=1)] = 0.94  # needs no adjustment
     per_weight: bool = False
     margin: float | None = 0.4  # in nats; None is 0.4 ln C
-    consistency: float = 0.01  # lambda, which C multiplies
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("consistency", self.consistency, 0)
-        if not self.sorted_enough <= 1:
-            raise ValueError(f"sorted_enough must be 1 or less, not {self.sorted_enough}")
+    consistency: NotNegative = 0.01  # lambda, which C multiplies
 
 
 class AutoLR(Adapter, name="autolr"):
@@ -122,20 +123,12 @@ class AutoLR(Adapter, name="autolr"):
         config, memory = self.config, self.memory
         memory["updates"] += ok
         if config.optimizer == "sgd":
-            torch._foreach_mul_(memory["means"], 1 - (1 - config.momentum) * ok)
-            torch._foreach_add_(memory["means"], g)
-            if not config.nesterov:
-                return [mean.clone() for mean in memory["means"]]
-            return list(torch._foreach_add(g, memory["means"], alpha=config.momentum))
-        first, second = config.betas
+            return sgd_direction(memory["means"], g, config.momentum, config.nesterov, ok)
         steps = memory["updates"].clamp(min=1).double()
-        update_moments(memory["means"], memory["squares"], g, config.betas, ok)
-        scale = torch._foreach_div(memory["squares"], (1 - second**steps).to(g[0]))
-        torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, EPS)
-        directions = torch._foreach_div(memory["means"], scale)
-        torch._foreach_div_(directions, (1 - first**steps).to(g[0]))
-        return list(directions)
+        moments = memory["means"], memory["squares"]
+        directions = adam_direction(*moments, g, config.betas, ok, steps)
+        torch._foreach_div_(directions, corrections(config.betas[0], steps))
+        return directions
 
     def _sizes_of(self, directions: Sequence[Tensor]) -> list[float]:
         """Return v_l of every layer at rate 1; read back, since the trials are many and small."""

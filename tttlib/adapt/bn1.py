@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tttlib.adapt.common.adapter import Adapter, Config
+from tttlib.adapt.common.adapter import Adapter, Config, everywhere
 from tttlib.adapt.common.batch_norm import use_batch_statistics
+from tttlib.adapt.common.config import NotNegative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +30,13 @@ class BN1Config(Config):
         N, the number of images that the source's statistics count for.
     """
 
-    prior: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.prior >= 0:
-            raise ValueError(f"prior must be 0 or more, not {self.prior}")
+    prior: NotNegative = 0.0
 
 
 class BN1(Adapter, name="bn1"):
     """Train nothing; there are no diagnostics."""
 
-    presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), BN1Config())
+    presets = everywhere(BN1Config())
 
     def configure(self) -> list[str]:
         """Replace the statistics of the BatchNorm layers."""

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tttlib.adapt.common.config import fraction
+from tttlib.adapt.common.config import Fraction
 from tttlib.adapt.common.mean_teacher import MeanTeacher, MeanTeacherConfig
 
 EPS = 1e-8
@@ -36,11 +36,7 @@ class DssConfig(MeanTeacherConfig):
         mu of the moving threshold.
     """
 
-    threshold_momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        fraction("threshold_momentum", self.threshold_momentum)
+    threshold_momentum: Fraction = 0.9
 
 
 class Dss(MeanTeacher, name="dss"):

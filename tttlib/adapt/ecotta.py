@@ -18,9 +18,9 @@ stem's pooling counts as stem. Networks without a sequence of convolutional bloc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,16 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from tttlib.adapt.common import meta_networks, parameters
-from tttlib.adapt.common.adapter import Adapter, TrainingConfig
+from tttlib.adapt.common.adapter import Adapter, Config, TrainingConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.config import at_least, choose
+from tttlib.adapt.common.config import AdamOrSgd, Count, Limits, NotNegative
 from tttlib.adapt.common.image_views import WARM_UP, random_view
 from tttlib.adapt.common.losses import reliable_entropy
 from tttlib.adapt.common.optimizers import Sgd
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmUp:
+class WarmUp(Config):
     """Constants of the warm-up.
 
     Attributes
@@ -47,17 +47,11 @@ class WarmUp:
         first epoch; "cosine" falls to 0.
     """
 
-    epochs: int = 10
-    lr: float = 0.05
+    epochs: Annotated[int, Limits(0)] = 10
+    lr: NotNegative = 0.05
     momentum: float = 0.9
-    batch_size: int = 64
-    schedule: str = "steps"
-
-    def __post_init__(self) -> None:
-        at_least("epochs", self.epochs, 0)
-        at_least("lr", self.lr, 0)
-        at_least("batch_size", self.batch_size, 1)
-        choose("schedule", self.schedule, ("steps", "cosine"))
+    batch_size: Count = 64
+    schedule: Literal["steps", "cosine"] = "steps"
 
     def rate(self, progress: float) -> float:
         """Return the learning rate after `progress` epochs."""
@@ -76,10 +70,8 @@ class EcottaConfig(TrainingConfig):
     source
         Source images for the warm-up: an `ImageSet`, or a callable that maps an epoch to batches
         (images [B,3,H,W] in [0,1] or uint8, labels [B]), as a list or DataLoader. One that draws
-        random numbers seeds them itself.
-    warmed
-        `state_dict()` of an earlier adapter of the same network, instead of `source`: the warm-up
-        is not repeated. `reset` goes back to just after the warm-up.
+        random numbers seeds them itself. `reset` goes back to just after the warm-up; a state that
+        is loaded into an adapter with `WarmUp(epochs=0)` brings its own.
     parts
         K, or how many blocks each part has.
     blocks
@@ -99,24 +91,19 @@ class EcottaConfig(TrainingConfig):
         Whether to show a bar during the warm-up.
     """
 
-    lr: float = 5e-3
-    optimizer: str = "sgd"
+    lr: NotNegative = 5e-3
+    optimizer: AdamOrSgd = "sgd"
     nesterov: bool = False
     source: Any = None
-    warmed: Mapping[str, Any] | None = None
     parts: int | Sequence[int] = 5
     blocks: Sequence[str] | None = None
     margin: float | None = None
-    regularisation: float = 0.5
+    regularisation: NotNegative = 0.5
     two_steps: bool = False
     warm_up: WarmUp = field(default_factory=WarmUp)
     warm_up_augment: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
     progress: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("regularisation", self.regularisation, 0)
 
 
 class Ecotta(Adapter, name="ecotta"):
@@ -131,31 +118,21 @@ class Ecotta(Adapter, name="ecotta"):
     def configure(self) -> list[str]:
         """Cut the network into parts, add the meta networks and warm them up."""
         config = self.config
-        if (config.source is None) == (config.warmed is None):
+        if config.source is None:
             raise ValueError(
                 "ecotta warms up on source images: pass source=data.load(...), or a callable that "
-                "gives batches for an epoch, or warmed=state_dict() of an earlier adapter"
+                "gives batches for an epoch"
             )
         ends = meta_networks.ends_of_parts(
             list(config.blocks or meta_networks.residual_blocks(self.model)), config.parts
         )
-        use_batch_statistics(self.model)
-        if config.warmed is None:
-            first = self._received(next(iter(self._epoch(0)))[0][:2])
-            shapes = meta_networks.shapes_of_parts(self.model, ends, first)
-        else:
-            if config.warmed.get("method") != self.name:
-                raise ValueError("warmed must be the state_dict() of an ecotta adapter")
-            shapes = config.warmed["memory"]["shapes"]
-        self.memory["shapes"] = shapes
+        first = self._received(next(iter(self._epoch(0)[1]))[0][:2])
+        self.memory["shapes"] = shapes = meta_networks.shapes_of_parts(self.model, ends, first)
         meta = nn.ModuleList(meta_networks.MetaNetwork(*shape, self.generator) for shape in shapes)
         self.model.meta = meta.to(next(self.model.parameters())).to(memory_format=self._format)
         use_batch_statistics(self.model)
         self._parts = meta_networks.PartsWithMeta(self.model, ends)
-        if config.warmed is None:
-            self._warm_up()
-        else:
-            _take_over(self.model, config.warmed)
+        self._warm_up()
         return [n for n in parameters.all_weights(self.model) if n.startswith("meta.")]
 
     def step(self, images: Tensor) -> Tensor:
@@ -170,8 +147,8 @@ class Ecotta(Adapter, name="ecotta"):
         if not config.two_steps:
             loss = loss + config.regularisation * distance.sum()
         self.learn(loss)
-        self.diagnostics = {"loss": loss.detach(), "reliable": reliable.sum()}
-        self.diagnostics["distance"] = distance.detach()
+        values = {"loss": loss.detach(), "reliable": reliable.sum()}
+        self.diagnostics = {**values, "distance": distance.detach()}
         self._parts.forget()
         return logits
 
@@ -190,9 +167,9 @@ class Ecotta(Adapter, name="ecotta"):
         optimizer = Sgd(trained, constants.lr, constants.momentum, nesterov=False)
         with torch.inference_mode(False), torch.enable_grad():
             for epoch in tqdm(range(constants.epochs), "warm-up", disable=not self.config.progress):
-                batches = self._epoch(epoch)
+                number, batches = self._epoch(epoch)
                 for n, (images, labels) in enumerate(batches, 1):
-                    optimizer.lr = constants.rate(epoch + n / len(batches))
+                    optimizer.lr = constants.rate(epoch + n / number)
                     x = self._received(images)
                     augment = self.config.warm_up_augment
                     x = augment(x) if augment else random_view(x, self.generator, WARM_UP)
@@ -200,40 +177,13 @@ class Ecotta(Adapter, name="ecotta"):
                     optimizer.step(torch.autograd.grad(loss, trained))
         self._parts.forget()
 
-    def _epoch(self, epoch: int) -> Any:
-        """Return the batches of an epoch: the callable's, or the image set's in random order."""
+    def _epoch(self, epoch: int) -> tuple[int, Iterable[tuple[Tensor, Tensor]]]:
+        """Return number and batches of an epoch: the callable's, or the image set's, shuffled."""
         source = self.config.source
-        if not callable(source):
-            order = torch.randperm(len(source), generator=self.generator)
-            return _Shuffled(source, order.split(self.config.warm_up.batch_size))
-        batches = source(epoch)
-        return batches if hasattr(batches, "__len__") else list(batches)
-
-
-@dataclass(frozen=True)
-class _Shuffled:
-    """Batches of an image set."""
-
-    source: Any
-    rows: Sequence[Tensor]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self.rows:
-            yield self.source.images[rows], self.source.labels[rows]
-
-
-def _take_over(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load the meta networks of an earlier adapter of the same network."""
-    own, other = model.state_dict(), state["networks"]["model"]
-    wrong = [n for n in own if n not in other or own[n].shape != other[n].shape]
-    if wrong:
-        raise ValueError(f"warmed belongs to another architecture: {', '.join(wrong[:3])} …")
-    same = all(torch.equal(own[n].cpu(), other[n].cpu()) for n in own if not n.startswith("meta."))
-    if not same:
-        raise ValueError(
-            "warmed belongs to another network: its frozen weights differ; warm up on source again"
-        )
-    model.load_state_dict(dict(other))
+        if callable(source):
+            batches = source(epoch)
+            batches = batches if hasattr(batches, "__len__") else list(batches)
+            return len(batches), batches
+        order = torch.randperm(len(source), generator=self.generator)
+        rows = order.split(self.config.warm_up.batch_size)
+        return len(rows), ((source.images[part], source.labels[part]) for part in rows)

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, UpdateConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.config import at_least
+from tttlib.adapt.common.config import NotNegative
 from tttlib.adapt.common.losses import entropy
 from tttlib.adapt.common.optimizers import gated, move, normalised, zeros_like
 
@@ -47,15 +47,10 @@ class LawConfig(UpdateConfig, ViewConfig):
         See the header of this file.
     """
 
-    tau: float = 1.0
-    consistency: float = 0.01
+    tau: NotNegative = 1.0
+    consistency: NotNegative = 0.01
     variant: str = "released"
     stale_grad: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("tau", self.tau, 0)
-        at_least("consistency", self.consistency, 0)
 
 
 class Law(Adapter, name="law"):

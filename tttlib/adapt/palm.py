@@ -124,9 +124,8 @@ class Palm(Adapter, name="palm"):
         chosen = [n for n, is_chosen in enumerate(memory["last"]) if is_chosen]
         # Equations 4 to 7: sensitivity, its average, deviation and importance
         by_element = config.lr_granularity == "element"
-        update_importance(
-            memory, chosen, g, self.parameters, alpha=config.alpha, by_element=by_element
-        )
+        how = {"alpha": config.alpha, "by_element": by_element}
+        update_importance(memory, chosen, g, self.parameters, **how)
         del g
         # Equation 8: a learning rate for every tensor
         moving = moving_tensors(memory, chosen, config.freeze_unselected)
@@ -165,9 +164,8 @@ class Palm(Adapter, name="palm"):
     def _loss(self, logits: Tensor, view: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return L (equations 9 to 11; without a view only its entropy) and who is reliable."""
         config = self.config
-        loss, reliable = reliable_entropy(
-            logits, config.margin, inclusive=config.margin_inclusive, over=config.entropy_mean
-        )
+        which = {"inclusive": config.margin_inclusive, "over": config.entropy_mean}
+        loss, reliable = reliable_entropy(logits, config.margin, **which)
         if view is not None:
             weight = config.consistency * (logits.shape[1] if config.consistency_times_C else 1)
             target = logits.detach() if config.detach_target else logits

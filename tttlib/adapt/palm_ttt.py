@@ -28,19 +28,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tttlib import ttt
 from tttlib.adapt.common.adapter import Adapter, UpdateConfig
-from tttlib.adapt.common.config import at_least, choose, fraction, positive
+from tttlib.adapt.common.config import AdamOrSgd, Count, Fraction, NotNegative, Positive
 from tttlib.adapt.common.losses import from_uniform
-from tttlib.adapt.common.optimizers import finite, gated, move, normalised, zeros_like
+from tttlib.adapt.common.optimizers import (
+    finite,
+    gated,
+    move,
+    normalised,
+    sgd_direction,
+    zeros_like,
+)
 from tttlib.adapt.common.sensitivity import moving_tensors, rates_of, update_importance
 from tttlib.models.mae import MaskedAutoencoder
 from tttlib.runtime.devices import read_back
+
+RATE = ttt.scaled_lr(1e-2, 8)  # the released rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,31 +83,20 @@ class PalmTttConfig(UpdateConfig):
         Of the masks.
     """
 
-    lr: float = ttt.scaled_lr(1e-2, 8)
-    masks: int = 8
+    lr: NotNegative = RATE
+    masks: Count = 8
     mask_ratio: float = 0.75
     orders: Callable[[Tensor], Tensor] | None = None
-    finetune: str = "encoder"
-    rates: str = "palm"
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    alpha: float = 0.5
-    temperature: float = 50.0
-    threshold: float = 0.1
+    finetune: Literal["encoder", "all", "encoder_no_cls_no_msk"] = "encoder"
+    rates: Literal["palm", "fixed"] = "palm"
+    optimizer: AdamOrSgd = "sgd"
+    momentum: NotNegative = 0.9
+    alpha: Fraction = 0.5
+    temperature: Positive = 50.0
+    threshold: NotNegative = 0.1
     freeze_unselected: bool = False
     predict_first: bool = False
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("momentum", self.momentum, 0)
-        at_least("threshold", self.threshold, 0)
-        at_least("masks", self.masks, 1)
-        fraction("alpha", self.alpha)
-        positive("temperature", self.temperature)
-        choose("rates", self.rates, ("palm", "fixed"))
-        choose("optimizer", self.optimizer, ("sgd", "adam"))
-        choose("finetune", self.finetune, ttt.FINETUNE)
 
 
 class PalmTtt(Adapter, name="palm_ttt"):
@@ -198,8 +196,6 @@ class PalmTtt(Adapter, name="palm_ttt"):
                 directions = normalised(q)
             else:
                 momenta = [self.memory["momenta"][n] for n in moving]
-                torch._foreach_mul_(momenta, 1 - (1 - config.momentum) * ok)
-                torch._foreach_add_(momenta, q)
-                directions = [momentum.clone() for momentum in momenta]
+                directions = sgd_direction(momenta, q, config.momentum, False, ok)
             importance = [self.memory["importance"][n] for n in moving]
             move(tensors, directions, importance, config.lr * ok)

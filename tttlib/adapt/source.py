@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tttlib.adapt.common.adapter import Adapter, Config
+from tttlib.adapt.common.adapter import Adapter, Config, everywhere
 
 
 class Source(Adapter, name="source"):
     """Train nothing; there are no diagnostics."""
 
-    presets = dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), Config())
+    presets = everywhere(Config())
 
     def configure(self) -> list[str]:
         """Leave the network as it is."""

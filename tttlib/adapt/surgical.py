@@ -23,7 +23,7 @@ from torch import Tensor
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics
-from tttlib.adapt.common.config import at_least
+from tttlib.adapt.common.config import AdamOrSgd, NotNegative
 from tttlib.adapt.common.losses import reliable_entropy
 
 
@@ -39,13 +39,9 @@ class SurgicalConfig(TrainingConfig, ViewConfig):
         lambda.
     """
 
-    optimizer: str = "sgd"
+    optimizer: AdamOrSgd = "sgd"
     margin: float | None = None
-    consistency: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("consistency", self.consistency, 0)
+    consistency: NotNegative = 0.01
 
 
 class Surgical(Adapter, name="surgical"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,21 +124,16 @@ def fit(model: torch.nn.Module, state: State, path: str | Path, *, to: str, reme
     extra = sorted(state.keys() - expected.keys())
     both = [k for k in expected if k in state]
     kinds = {k: (state[k].dtype, expected[k].dtype) for k in both}
+    shapes = {k: (list(state[k].shape), list(expected[k].shape)) for k in both}
     problems = {
         "missing": missing,
         "not of this model": extra,
-        "probably renamed": _renamed(
-            {k: expected[k] for k in missing}, {k: state[k] for k in extra}
-        ),
-        "wrong shape": [
-            f"{k} is {list(state[k].shape)}, not {list(expected[k].shape)}"
-            for k in both
-            if state[k].shape != expected[k].shape
-        ],
+        "probably renamed": _renamed({k: expected[k] for k in missing}, state, extra),
+        "wrong shape": [f"{k} is {a}, not {b}" for k, (a, b) in shapes.items() if a != b],
         "wrong type": [
-            f"{k} is {theirs}, not {ours}"
-            for k, (theirs, ours) in kinds.items()
-            if theirs.is_floating_point != ours.is_floating_point
+            f"{k} is {a}, not {b}"
+            for k, (a, b) in kinds.items()
+            if a.is_floating_point != b.is_floating_point
         ],
     }
     if any(problems.values()):
@@ -184,13 +178,11 @@ def _normalisation(state: State, source: Source, path: Path) -> tuple[Tensor, Te
                 f"be positive; fetch it again or remove {' and '.join(names)}"
             )
         if not all(torch.allclose(a, b, atol=1e-3) for a, b in zip(own, (mean, std), strict=True)):
+            theirs, ours = (v.flatten().tolist() for v in own), (source.mean, source.std)
             logger.warning(
                 "%s normalises with %s and %s, but the published model with %s and %s; the file's "
                 "values are used",
-                path,
-                *(v.flatten().tolist() for v in own),
-                source.mean,
-                source.std,
+                *(path, *theirs, *ours),
             )
         mean, std = own
     return mean, std
@@ -226,11 +218,7 @@ def _masked_autoencoder(state: State, path: Path, head: Path | None = None) -> S
     if differing:
         logger.warning(
             "%s was probed on another encoder than that of %s: %d of %d shared keys differ (%s)",
-            head,
-            path,
-            len(differing),
-            len(shared),
-            _few(differing),
+            *(head, path, len(differing), len(shared), _few(differing)),
         )
     return state | classifier
 
@@ -239,12 +227,12 @@ def _predicts_plain_pixels(state: State, path: Path) -> bool:
     return key_names.is_hugging_face(state) or path.name.startswith("mae_visualize")
 
 
-def _renamed(missing: Mapping[str, Tensor], extra: Mapping[str, Tensor]) -> list[str]:
+def _renamed(missing: State, state: State, extra: list[str]) -> list[str]:
     """Pairs that only their shape connects, and only where no other key has that shape."""
     pairs = []
     for ours, wanted in missing.items():
         rivals = [k for k, v in missing.items() if v.shape == wanted.shape]
-        theirs = [k for k, v in extra.items() if v.shape == wanted.shape]
+        theirs = [k for k in extra if state[k].shape == wanted.shape]
         if len(rivals) == len(theirs) == 1:
             pairs.append(f"{theirs[0]} for {ours}")
     return pairs

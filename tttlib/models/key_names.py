@@ -31,34 +31,26 @@ _AVERAGE = re.compile(r"(.+_)?(ema|swa)(_.+)?")  # containers of averages: state
 _AVERAGE_PREFIX = re.compile(r"(ema|model_ema|ema_model|module_ema|ema_module)\.")
 _COUNTERS = ("n_averaged", "initted", "step", "decay", "num_updates")  # kept beside an average
 
-_LAYER = re.compile(r"(vit\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)\.(weight|bias)")
-_STACKS = {"vit.encoder.layer": "blocks", "decoder.decoder_layers": "decoder_blocks"}
-_LAYER_PARTS = {
-    "layernorm_before": "norm1",
-    "attention.output.dense": "attn.proj",
-    "layernorm_after": "norm2",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-}
-_QKV = ("query", "key", "value")
-_OUTSIDE = {
-    "vit.embeddings.cls_token": "cls_token",
-    "vit.embeddings.position_embeddings": "pos_embed",
-    "vit.embeddings.patch_embeddings.projection": "patch_embed.proj",
-    "vit.layernorm": "norm",
-    "decoder.mask_token": "mask_token",
-    "decoder.decoder_pos_embed": "decoder_pos_embed",
-    "decoder.decoder_embed": "decoder_embed",
-    "decoder.decoder_norm": "decoder_norm",
-    "decoder.decoder_pred": "decoder_pred",
-}
-_LINEAR_HEAD = {
-    "head.0.running_mean": "bn.running_mean",
-    "head.0.running_var": "bn.running_var",
-    "head.0.num_batches_tracked": "bn.num_batches_tracked",
-    "head.1.weight": "head.weight",
-    "head.1.bias": "head.bias",
-}
+# Of Hugging Face's ViTMAE: what is replaced in a key, in this order
+_VIT_MAE = (
+    (r"^vit\.embeddings\.cls_token$", "cls_token"),
+    (r"^vit\.embeddings\.position_embeddings$", "pos_embed"),
+    (r"^vit\.embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^vit\.layernorm\.", "norm."),
+    (r"^vit\.encoder\.layer\.", "blocks."),
+    (r"^decoder\.decoder_layers\.", "decoder_blocks."),
+    (r"^decoder\.(?=mask_token|decoder_)", ""),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.attention\.qkv\.", ".attn.qkv."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+)
+_QUERY = re.compile(r"(.+\.attention\.attention\.)query(\.\w+)")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_LINEAR_HEAD = {f"head.0.{name}": f"bn.{name}" for name in _STATISTICS}
+_LINEAR_HEAD |= {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}
 
 
 class Weights(NamedTuple):
@@ -163,40 +155,31 @@ def is_hugging_face(state: Mapping[str, Tensor]) -> bool:
 def from_hugging_face(state: Mapping[str, Tensor]) -> State:
     """Rename Hugging Face's ViTMAE keys to the released MAE ones; query, key and value become qkv.
 
-    Keys that are not part of ViTMAE stay as they are. The encoder alone (`ViTMAEModel`) is saved
+    Keys that are not part of ViTMAE fit nothing then. The encoder alone (`ViTMAEModel`) is saved
     without the leading `vit.`. Hugging Face's configuration has LayerNorm eps 1e-12 where the
     released network and ours have 1e-6; the weights are the same.
     """
     if not any(key.startswith("vit.") for key in state):
         state = {k if k.startswith("decoder.") else f"vit.{k}": v for k, v in state.items()}
     renamed: State = {}
-    for key, tensor in state.items():
-        outside, _, last = key.rpartition(".")
-        if layer := _LAYER.fullmatch(key):
-            stack, index, part, kind = layer.groups()
-            block = f"{_STACKS[stack]}.{index}"
-            if part in _LAYER_PARTS:
-                renamed[f"{block}.{_LAYER_PARTS[part]}.{kind}"] = tensor
-            elif part == "attention.attention.query" and (fused := _fused(state, key)) is not None:
-                renamed[f"{block}.attn.qkv.{kind}"] = fused
-            elif _fused(state, key) is None:
-                renamed[key] = tensor
-        elif key in _OUTSIDE:
-            renamed[_OUTSIDE[key]] = tensor
-        elif outside in _OUTSIDE:
-            renamed[f"{_OUTSIDE[outside]}.{last}"] = tensor
-        else:
-            renamed[key] = tensor
+    for key, tensor in _fused(state).items():
+        for theirs, ours in _VIT_MAE:
+            key = re.sub(theirs, ours, key)
+        renamed[key] = tensor
     return renamed
 
 
-def _fused(state: Mapping[str, Tensor], key: str) -> Tensor | None:
-    """Stack query, key and value of one layer; None unless all are there and alike."""
-    stem, part, kind = key.rsplit(".", 2)
-    parts = [state[k] for k in (f"{stem}.{name}.{kind}" for name in _QKV) if k in state]
-    if part not in _QKV or len(parts) < 3 or len({p.shape for p in parts}) > 1:
-        return None
-    return torch.cat(parts)
+def _fused(state: Mapping[str, Tensor]) -> State:
+    """Stack query, key and value of each layer as qkv, where all three are there and alike."""
+    fused = dict(state)
+    for query in filter(None, map(_QUERY.fullmatch, state)):
+        names = [f"{query[1]}{part}{query[2]}" for part in ("query", "key", "value")]
+        parts = [state[name] for name in names if name in state]
+        if len(parts) == 3 and len({part.shape for part in parts}) == 1:
+            fused[f"{query[1]}qkv{query[2]}"] = torch.cat(parts)
+            for name in names:
+                del fused[name]
+    return fused
 
 
 def head(state: Mapping[str, Tensor]) -> State:

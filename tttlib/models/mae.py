@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tttlib.models.attention import attend
+from tttlib.models.normalised import NormalisedNetwork
 
 LAYER_NORM_EPS = 1e-6
 
@@ -78,7 +79,7 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)  # [B,L,D]
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(NormalisedNetwork):
     """Encoder, decoder and classifier on images [B,in_chans,img_size,img_size] in [0,1].
 
     In the shapes below L = (img_size / patch_size)^2 patches, V of them visible, and D = embed_dim.
@@ -106,8 +107,6 @@ class MaskedAutoencoder(nn.Module):
         For sizes that do not divide.
     """
 
-    mean: Tensor
-    std: Tensor
     pos_embed: Tensor
 
     def __init__(
@@ -130,48 +129,43 @@ class MaskedAutoencoder(nn.Module):
         norm_pix_loss: bool = True,
         in_chans: int = 3,
     ) -> None:
-        super().__init__()
-        _check_sizes(img_size, patch_size)
+        super().__init__(num_classes, in_chans)
+        if patch_size < 1 or img_size < patch_size or img_size % patch_size:
+            raise ValueError(
+                f"img_size {img_size} is not divisible by patch_size {patch_size}; "
+                f"resize the images or choose a patch size that divides"
+            )
         if head_type not in ("vit_head", "linear", "none"):
             raise ValueError(f"head_type must be vit_head, linear or none, not {head_type!r}")
         _check_width("embed_dim", embed_dim, num_heads)
         _check_width("decoder_embed_dim", decoder_embed_dim, decoder_num_heads)
         self.img_size, self.patch_size, self.in_chans = img_size, patch_size, in_chans
         self.num_heads, self.decoder_num_heads = num_heads, decoder_num_heads
-        self.num_classes, self.head_type = num_classes, head_type
-        self.norm_pix_loss = norm_pix_loss
-        self.classes: tuple[str, ...] = ()
+        self.head_type, self.norm_pix_loss = head_type, norm_pix_loss
         self.card: dict[str, Any] = {}
         grid = img_size // patch_size
         self.num_patches = grid * grid
-        self.register_buffer("mean", torch.zeros(1, in_chans, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, in_chans, 1, 1), persistent=False)
 
         self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.pos_embed = _fixed(sincos_position_embedding(embed_dim, grid))
-        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.pos_embed = _positions(embed_dim, grid)
+        self.blocks = _blocks(depth, embed_dim, num_heads, mlp_ratio)
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
 
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
-        self.decoder_pos_embed = _fixed(sincos_position_embedding(decoder_embed_dim, grid))
-        self.decoder_blocks = nn.ModuleList(
-            Block(decoder_embed_dim, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth)
-        )
+        self.decoder_pos_embed = _positions(decoder_embed_dim, grid)
+        sizes = (decoder_depth, decoder_embed_dim, decoder_num_heads, mlp_ratio)
+        self.decoder_blocks = _blocks(*sizes)
         self.decoder_norm = nn.LayerNorm(decoder_embed_dim, eps=LAYER_NORM_EPS)
         self.decoder_pred = nn.Linear(decoder_embed_dim, patch_size**2 * in_chans)
 
         if head_type == "vit_head":
             _check_width("classifier_embed_dim", classifier_embed_dim, classifier_num_heads)
             self.classifier_embed = nn.Linear(embed_dim, classifier_embed_dim)
-            self.classifier_pos_embed = _fixed(
-                sincos_position_embedding(classifier_embed_dim, grid)
-            )
-            self.classifier_blocks = nn.ModuleList(
-                Block(classifier_embed_dim, classifier_num_heads, mlp_ratio)
-                for _ in range(classifier_depth)
-            )
+            self.classifier_pos_embed = _positions(classifier_embed_dim, grid)
+            sizes = (classifier_depth, classifier_embed_dim, classifier_num_heads, mlp_ratio)
+            self.classifier_blocks = _blocks(*sizes)
             self.classifier_norm = nn.LayerNorm(classifier_embed_dim, eps=LAYER_NORM_EPS)
             self.classifier_pred = nn.Linear(classifier_embed_dim, num_classes)
         elif head_type == "linear":
@@ -199,7 +193,7 @@ class MaskedAutoencoder(nn.Module):
                 f"this model takes images [B,{self.in_chans},{self.img_size},{self.img_size}], "
                 f"got {list(images.shape)}; resize them or load another model"
             )
-        return (images - self.mean) / self.std
+        return super().normalize(images)
 
     def patchify(self, images: Tensor) -> Tensor:
         """Cut [B,3,H,W] into patches [B,L,p*p*3] of row, column, channel (channel fastest)."""
@@ -261,14 +255,19 @@ class MaskedAutoencoder(nn.Module):
         """Return the patches to predict [B,L,p*p*3], standardised each with norm_pix_loss."""
         patches = self.patchify(self.normalize(images))
         if self.norm_pix_loss:
-            mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
-            patches = (patches - mean) / (var + 1e-6).sqrt()
+            mean, deviation = _moments(patches)
+            patches = (patches - mean) / deviation
         return patches
 
     def masked_forward(
-        self, images: Tensor, *, mask_ratio: float, order: Tensor
+        self, images: Tensor, mask_ratio: float = 0.75, order: Any = None, generator: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Return predictions [B,L,p*p*3] and masks [B,L] (0 visible, 1 removed) of patch orders."""
+        """Return predictions [B,L,p*p*3] and masks [B,L] (0 visible, 1 removed) of patch orders.
+
+        An order that is None is drawn with `generator`.
+        """
+        if order is None:
+            order = self.random_order(len(images), generator, images.device)
         v = self.num_visible(mask_ratio)
         prediction = self.decode(self.tokens(images, order[:, :v]), order)
         mask = torch.ones(order.shape, device=images.device).scatter(1, order[:, :v], 0.0)
@@ -294,21 +293,12 @@ class MaskedAutoencoder(nn.Module):
             Patch orders [B,L], of which the first int(L*(1-mask_ratio)) stay visible; None draws
             them with `generator`.
         """
-        if order is None:
-            order = self.random_order(len(images), generator, images.device)
-        prediction, mask = self.masked_forward(images, mask_ratio=mask_ratio, order=order)
+        prediction, mask = self.masked_forward(images, mask_ratio, order, generator)
         error = (prediction.to(images.dtype) - self.target(images)).square().mean(-1)  # [B,L]
         return (error * mask).sum() / mask.sum()
 
     @torch.no_grad()
-    def reconstruct(
-        self,
-        images: Tensor,
-        *,
-        mask_ratio: float = 0.75,
-        order: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, images: Tensor, **masking: Any) -> tuple[Tensor, Tensor]:
         """Return images with the removed patches painted in, and the masks, for display.
 
         With norm_pix_loss the prediction is standardised; it is shown with the mean and deviation
@@ -320,13 +310,11 @@ class MaskedAutoencoder(nn.Module):
         tuple[Tensor, Tensor]
             Images [B,3,H,W] in [0,1] and masks [B,1,H,W] (0 visible, 1 removed).
         """
-        if order is None:
-            order = self.random_order(len(images), generator, images.device)
-        prediction, mask = self.masked_forward(images, mask_ratio=mask_ratio, order=order)
+        prediction, mask = self.masked_forward(images, **masking)
         patches = self.patchify(self.normalize(images))
         if self.norm_pix_loss:
-            mean, var = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
-            prediction = prediction * (var + 1e-6).sqrt() + mean
+            mean, deviation = _moments(patches)
+            prediction = prediction * deviation + mean
         painted = self.unpatchify(torch.where(mask[..., None] > 0, prediction, patches))
         pixels = (painted * self.std + self.mean).clamp(0, 1)
         wide = mask[..., None].expand(-1, -1, self.patch_size**2 * self.in_chans)
@@ -339,6 +327,8 @@ class MaskedAutoencoder(nn.Module):
     def classify(self, images: Tensor) -> Tensor:
         """Return logits [B,C], with all patches visible."""
         return self.classify_tokens(self.tokens(images))
+
+    forward = classify
 
     def classify_tokens(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
         """Return logits [B,C] of tokens [B,1+L,D], or [B,1+V,D] for patch indices [B,V].
@@ -360,10 +350,6 @@ class MaskedAutoencoder(nn.Module):
         for block in self.classifier_blocks:
             x = block(x)
         return self.classifier_pred(self.classifier_norm(x)[:, 0])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the same as `classify`."""
-        return self.classify(images)
 
 
 def sincos_position_embedding(dim: int, grid: int) -> Tensor:
@@ -389,17 +375,19 @@ def sincos_position_embedding(dim: int, grid: int) -> Tensor:
     return torch.cat([torch.zeros(1, dim, dtype=torch.float64), patches])[None].float()
 
 
-def _fixed(value: Tensor) -> nn.Parameter:
-    """Keep a tensor in the state dict under its released key, but never train it."""
-    return nn.Parameter(value, requires_grad=False)
+def _positions(dim: int, grid: int) -> nn.Parameter:
+    """Return an embedding that is in the state dict, under its released key, but never trained."""
+    return nn.Parameter(sincos_position_embedding(dim, grid), requires_grad=False)
 
 
-def _check_sizes(img_size: int, patch_size: int) -> None:
-    if patch_size < 1 or img_size < patch_size or img_size % patch_size:
-        raise ValueError(
-            f"img_size {img_size} is not divisible by patch_size {patch_size}; "
-            f"resize the images or choose a patch size that divides"
-        )
+def _blocks(depth: int, dim: int, num_heads: int, mlp_ratio: float) -> nn.ModuleList:
+    return nn.ModuleList(Block(dim, num_heads, mlp_ratio) for _ in range(depth))
+
+
+def _moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the pixels of each patch, [B,L,1]."""
+    variance, mean = patches.var(-1, keepdim=True), patches.mean(-1, keepdim=True)
+    return mean, (variance + 1e-6).sqrt()
 
 
 def _check_width(name: str, width: int, heads: int) -> None:

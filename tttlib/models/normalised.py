@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,19 +12,19 @@ from torch import Tensor, nn
 class NormalisedNetwork(nn.Module):
     """A network that takes images in [0,1] and normalises them with its own `mean` and `std`.
 
-    Both are buffers [1,3,1,1] outside the state dict, 0 and 1 in a fresh model; `zoo.load` sets
-    them.
+    Both are buffers [1,channels,1,1] outside the state dict, 0 and 1 in a fresh model, which
+    `zoo.load` sets.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, channels: int = 3) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.classes: tuple[str, ...] = ()
-        self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1), persistent=False)
+        self.register_buffer("std", torch.ones(1, channels, 1, 1), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images [B,3,H,W] in [0,1] on the scale that the first layer expects."""
@@ -32,6 +35,13 @@ class NormalisedNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def logits_of(answer: Any) -> Tensor | None:
+    """Return what a network answers: a tensor, or one under the key or attribute `logits`."""
+    logits = answer.get("logits") if isinstance(answer, Mapping) else answer
+    logits = logits if isinstance(logits, Tensor) else getattr(answer, "logits", None)
+    return logits if isinstance(logits, Tensor) else None
 
 
 def blocks_of_depth(depth: int, width: int) -> int:

@@ -17,15 +17,12 @@ from tttlib.models.resnext import ResNeXt
 from tttlib.models.rotation_net import RotationNet
 from tttlib.models.wide_resnet import WideResNet
 
+Sizes = dict[str, Any]
+Part = tuple[int, int, int]  # width, depth and heads of a transformer
 
-def _mae(
-    image: tuple[int, int],
-    encoder: tuple[int, int, int],
-    decoder: tuple[int, int, int],
-    head: tuple[int, int, int],
-    classes: int,
-) -> dict[str, Any]:
-    """Sizes of a masked autoencoder: image and patch side; width, depth and heads of each part."""
+
+def _mae(image: tuple[int, int], encoder: Part, decoder: Part, head: Part, classes: int) -> Sizes:
+    """Return the sizes of a masked autoencoder on images of a side, in patches of a side."""
     sizes = {"img_size": image[0], "patch_size": image[1], "num_classes": classes}
     for part, numbers in (("", encoder), ("decoder_", decoder), ("classifier_", head)):
         names = (f"{part}embed_dim", f"{part}depth", f"{part}num_heads")
@@ -33,9 +30,18 @@ def _mae(
     return sizes
 
 
+def _wide(family: str, depth: int, width: int, **others: int) -> Sizes:
+    return {"family": family, "depth": depth, "width": width, "num_classes": 10, **others}
+
+
+def _resnext(depth: int, base_width: int) -> Sizes:
+    widths = {"cardinality": 4, "base_width": base_width}
+    return {"family": "resnext", "depth": depth, **widths, "num_classes": 100}
+
+
 _DECODER, _HEAD = (512, 8, 16), (768, 12, 12)
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Sizes] = {
     # The released TTT-MAE models (MAE, table 1 and code; head sizes as its TTT script sets).
     "small": _mae((224, 16), (384, 12, 12), _DECODER, (512, 8, 16), 1000),
     "base": _mae((224, 16), (768, 12, 12), _DECODER, _HEAD, 1000),
@@ -47,41 +53,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     # For CIFAR-sized photographs: minutes on one GPU.
     "cifar": _mae((32, 4), (192, 8, 3), (128, 2, 4), (192, 2, 3), 10),
     # The source model of CIFAR-10-C, and two that two processor cores can train.
-    "wrn-28-10": {"family": "wide_resnet", "depth": 28, "width": 10, "num_classes": 10},
-    "wrn-16-2": {"family": "wide_resnet", "depth": 16, "width": 2, "num_classes": 10},
-    "wrn-10-1": {"family": "wide_resnet", "depth": 10, "width": 1, "num_classes": 10},
+    "wrn-28-10": _wide("wide_resnet", 28, 10),
+    "wrn-16-2": _wide("wide_resnet", 16, 2),
+    "wrn-10-1": _wide("wide_resnet", 10, 1),
     # Class and rotation on a shared trunk (Sun et al. 2020), at a size for two processor cores.
-    "rot-10-1": {
-        "family": "rotation_net",
-        "depth": 10,
-        "width": 1,
-        "num_classes": 10,
-        "stem_stride": 2,
-        "split": 2,
-    },
+    "rot-10-1": _wide("rotation_net", 10, 1, stem_stride=2, split=2),
     # The same at the depth of the paper's ResNet-26 (26 convolutions on the way to the class).
-    "rot-28-1": {
-        "family": "rotation_net",
-        "depth": 28,
-        "width": 1,
-        "num_classes": 10,
-        "split": 2,
-    },
+    "rot-28-1": _wide("rotation_net", 28, 1, split=2),
     # The source models of CIFAR-100-C and ImageNet-C, and a small one in between.
-    "resnext-29": {
-        "family": "resnext",
-        "depth": 29,
-        "cardinality": 4,
-        "base_width": 32,
-        "num_classes": 100,
-    },
-    "resnext-20": {
-        "family": "resnext",
-        "depth": 20,
-        "cardinality": 4,
-        "base_width": 16,
-        "num_classes": 100,
-    },
+    "resnext-29": _resnext(29, 32),
+    "resnext-20": _resnext(20, 16),
     "resnet-50": {"family": "resnet50", "num_classes": 1000},
     # ImageNet weights that come from the package index.
     "efficientnet-lite0": {"family": "efficientnet_lite0", "num_classes": 1000},

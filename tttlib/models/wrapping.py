@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tttlib.models.normalised import NormalisedNetwork
+from tttlib.models.normalised import NormalisedNetwork, logits_of
 from tttlib.models.sources import class_names
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,7 @@ class Wrapped(NormalisedNetwork):
             For an answer without logits, or with another number of them than there are classes.
         """
         x = self.normalize(images).to(next(self.network.parameters()).dtype)
-        answer = self.network(x)
-        logits = answer.get("logits") if isinstance(answer, Mapping) else answer
-        logits = logits if torch.is_tensor(logits) else getattr(answer, "logits", None)
+        logits = logits_of(answer := self.network(x))
         name = self.card.get("name", type(self.network).__name__)
         if logits is None or logits.ndim != 2:
             raise ValueError(
@@ -99,8 +97,8 @@ def wrap(
         )
     num_classes = len(names) or (outputs if isinstance(outputs, int) else 0)
     network = Wrapped(copy.deepcopy(module), num_classes).eval()
-    network.classes = names
     network.to(next(module.parameters()).device)
+    network.classes = names
     for buffer, numbers in zip((network.mean, network.std), values, strict=True):
         buffer.copy_(torch.tensor(numbers).view(1, 3, 1, 1))
     network.card = {"name": name, "mean": values[0], "std": values[1], "classes": list(names)}

@@ -27,18 +27,9 @@ if TYPE_CHECKING:
     from tttlib.data import ImageSet
 
 __all__ = [
-    "PRESETS",
-    "WEIGHTS",
-    "CheckpointError",
-    "build",
-    "bundled",
-    "create",
-    "load",
-    "read_card",
-    "save",
-    "weights_hash",
-    "wrap",
-]
+    "PRESETS", "WEIGHTS", "CheckpointError", "build", "bundled", "create", "load", "read_card",
+    "save", "weights_hash", "wrap",
+]  # fmt: skip
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PRETRAINED = "efficientnet-lite0"  # its weights are installed by the extra `pretrained`
@@ -96,18 +87,15 @@ def load(
     path = _locate(name_or_path)
     if preset is not None:
         if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
-            raise ValueError(
-                f"{path} has a card, which says what it is; leave preset={preset!r} out"
-            )
+            what = f"{path} has a card, which says what it is"
+            raise ValueError(f"{what}; leave preset={preset!r} out")
         head = None if head is None else weights_file(head)
         model = checkpoints.load(path, preset, head=head, average=average, **sizes).to(device)
     else:
         given = {"head": head, "average": average, **sizes}
-        if names := [name for name, value in given.items() if value is not None]:
-            raise ValueError(
-                f"{', '.join(names)} can only be given with "
-                f"preset=…; without it the card of {path} says everything"
-            )
+        if names := ", ".join(name for name, value in given.items() if value is not None):
+            why = f"without it the card of {path} says everything"
+            raise ValueError(f"{names} can only be given with preset=…; {why}")
         model = _load_with_card(path).to(device)
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)
@@ -196,10 +184,8 @@ def _locate(name_or_path: str | Path) -> Path:
     if path.suffix or len(path.parts) > 1:
         path = weights_file(path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"no checkpoint at {name_or_path}, nor at {path}; bundled names are "
-                f"{', '.join(bundled())}"
-            )
+            where = f"no checkpoint at {name_or_path}, nor at {path}"
+            raise FileNotFoundError(f"{where}; bundled names are {', '.join(bundled())}")
         return path
     raise ValueError(
         f"unknown model {str(name_or_path)!r}; bundled are {', '.join(bundled()) or '(none)'}; "

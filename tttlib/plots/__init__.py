@@ -10,7 +10,7 @@ from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.latents import latent_scatter, shares, trajectories
-from tttlib.plots.objects import (
+from tttlib.plots.objects import (  # fmt: skip
     accuracy_by_size,
     class_gains,
     class_scatter,
@@ -20,54 +20,17 @@ from tttlib.plots.objects import (
 from tttlib.plots.pictures import corruption_gallery, image_grid
 from tttlib.plots.saving import save, save_table
 from tttlib.plots.stream_curves import along_stream, cost
-from tttlib.plots.style import (
-    COLUMN,
-    DOMAIN_COLORS,
-    PAGE,
-    PALETTE,
-    pretty,
-    use_style,
-)
+from tttlib.plots.style import COLUMN, DOMAIN_COLORS, PAGE, PALETTE, pretty, use_style
 from tttlib.plots.training_curves import training_curves
 from tttlib.plots.tuning import early_stopping_grid, gains_along
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [
-    "COLUMN",
-    "DOMAIN_COLORS",
-    "FACTOR_COLORS",
-    "FAMILIES",
-    "PAGE",
-    "PALETTE",
-    "accuracy_by_size",
-    "accuracy_by_step",
-    "accuracy_curves",
-    "along_stream",
-    "class_gains",
-    "class_scatter",
-    "corruption_gallery",
-    "corruption_map",
-    "cost",
-    "early_stopping_grid",
-    "error_by_block",
-    "forest",
-    "gains",
-    "gains_along",
-    "image_grid",
-    "importance_by_stage",
-    "latent_scatter",
-    "object_examples",
-    "pretty",
-    "save",
-    "save_animation",
-    "save_table",
-    "selection_by_size",
-    "shares",
-    "training_curves",
-    "trajectories",
-    "trajectory_animation",
-    "use_style",
-    "variance_lines",
-    "variance_points",
-    "y_network",
-]
+    "COLUMN", "DOMAIN_COLORS", "FACTOR_COLORS", "FAMILIES", "PAGE", "PALETTE",
+    "accuracy_by_size", "accuracy_by_step", "accuracy_curves", "along_stream", "class_gains",
+    "class_scatter", "corruption_gallery", "corruption_map", "cost", "early_stopping_grid",
+    "error_by_block", "forest", "gains", "gains_along", "image_grid", "importance_by_stage",
+    "latent_scatter", "object_examples", "pretty", "save", "save_animation", "save_table",
+    "selection_by_size", "shares", "training_curves", "trajectories", "trajectory_animation",
+    "use_style", "variance_lines", "variance_points", "y_network",
+]  # fmt: skip

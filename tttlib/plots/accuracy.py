@@ -7,43 +7,29 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tttlib.plots.layout import (
-    ASIDE,
-    dodged,
-    error_bars,
-    label_panels,
-    legend_below,
-    name_rows,
-    panels,
-)
+from tttlib.plots import layout
 from tttlib.plots.style import PAGE, PALETTE, pretty
 
 GAINED = "accuracy gained by TTT, points (95 % interval, same images)"
 
 
-def accuracy_by_step(
-    summary: pd.DataFrame, *, panel: str = "domain", line: str = "model", columns: int = 3
-) -> Figure:
-    """Draw the accuracy after each step with its interval.
+def accuracy_by_step(summary: pd.DataFrame) -> Figure:
+    """Draw the accuracy after each step with its interval, a panel per domain, a line per model.
 
     Parameters
     ----------
     summary
-        Columns step, mean, low, high (fractions), `panel` and `line`.
-    panel, line
-        The columns that name a panel and a curve.
-    columns
-        Panels in a row.
+        Columns domain, model, step, mean, low, high (fractions).
     """
-    names = list(dict.fromkeys(summary[panel]))
-    figure, axes = panels(len(names), columns, 1.9, sharex=True)
-    for axis, name in zip(axes.flat, names, strict=False):
-        _curves(axis, summary[summary[panel] == name], line)
-        axis.set_title(pretty(str(name)))
+    domains = list(dict.fromkeys(summary["domain"]))
+    figure, axes = layout.panels(len(domains), 3, 1.9, sharex=True)
+    for axis, domain in zip(axes.flat, domains, strict=False):
+        _curves(axis, summary[summary["domain"] == domain], "model")
+        axis.set_title(pretty(str(domain)))
         axis.set_ylim(0, 100)
-    label_panels(axes, "TTT steps", "accuracy, %")
-    if summary[line].nunique() > 1:
-        legend_below(figure, axes.flat[0])
+    layout.label_panels(axes, "TTT steps", "accuracy, %")
+    if summary["model"].nunique() > 1:
+        layout.legend_below(figure, axes.flat[0])
     return figure
 
 
@@ -52,7 +38,7 @@ def accuracy_curves(summary: pd.DataFrame, *, line: str, title: str = "") -> Fig
     figure, axis = plt.subplots(figsize=(PAGE * 0.62, 2.7))
     _curves(axis, summary, line)
     axis.set(xlabel="TTT steps", ylabel="accuracy, %", title=title)
-    axis.legend(**ASIDE)
+    axis.legend(**layout.ASIDE)
     return figure
 
 
@@ -64,7 +50,7 @@ def gains(
     label: str = GAINED,
     linear_within: float | None = None,
 ) -> Figure:
-    """Draw paired differences in points with intervals, several side by side in each row.
+    """Draw paired differences in points with layout.intervals, several side by side in each row.
 
     Parameters
     ----------
@@ -84,17 +70,14 @@ def gains(
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = differences[differences[hue] == name].set_index(row).reindex(rows)
-        axis.errorbar(
-            100 * part["difference"], dodged(len(rows), i, len(hues)),
-            xerr=error_bars(part, "difference"), fmt="o", ms=3.5, lw=1.2, color=PALETTE[i],
-            label=name,
-        )  # fmt: skip
-    name_rows(axis, [pretty(str(r)) for r in rows])
+        at = layout.dodged(len(rows), i, len(hues))
+        layout.intervals(axis, part, "difference", at, lying=True, color=PALETTE[i], label=name)
+    layout.name_rows(axis, [pretty(str(r)) for r in rows])
     axis.set_xlabel(label)
     if linear_within is not None:
         _logarithmic_beyond(axis, linear_within)
     if len(hues) > 1:
-        axis.legend(**ASIDE)
+        axis.legend(**layout.ASIDE)
     return figure
 
 

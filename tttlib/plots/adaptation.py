@@ -10,26 +10,21 @@ from tttlib.plots.layout import legend_below, panels
 from tttlib.plots.style import MARKERS, PAGE, PALETTE, pretty
 
 
-def error_by_block(
-    errors: pd.DataFrame, *, reference: str = "source", minus: str = "bn1"
-) -> Figure:
-    """Draw the error along the stream, one line per method, the reference broad and grey.
+def error_by_block(errors: pd.DataFrame) -> Figure:
+    """Draw the error along the stream, one line per method, the source's broad and grey.
 
     Parameters
     ----------
     errors
         Columns method, block, domain, error (fractions).
-    reference
-        The method that does not adapt.
-    minus
-        A second panel shows the others' error minus this method's, where there is one. It ends
+        A second panel shows the other methods' error minus BN-1's, where there is one. It ends
         where few points lie beyond, so lines that leave it are much worse.
     """
+    reference, minus = "source", "bn1"
     table = 100 * errors.pivot_table(index="block", columns="method", values="error", sort=False)
     below = minus in table and table.shape[1] > 2
-    figure, axes = plt.subplots(
-        1 + below, 1, figsize=(PAGE, 2.6 + 2.2 * below), sharex=True, squeeze=False
-    )
+    size = (PAGE, 2.6 + 2.2 * below)
+    figure, axes = plt.subplots(1 + below, 1, figsize=size, sharex=True, squeeze=False)
     for i, name in enumerate(table):
         look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "marker": MARKERS[i], "ms": 4}
         if name == reference:
@@ -64,9 +59,8 @@ def importance_by_stage(stages: pd.DataFrame) -> Figure:
     for axis, domain in zip(axes.flat, domains, strict=True):
         part = stages[stages["domain"] == domain]
         axis.bar(part["stage"], part["mean"], color=PALETTE[0], label="mean importance")
-        axis.plot(
-            part["stage"], part["zeros"], "o", color=PALETTE[1], label="share of tensors that rest"
-        )
+        label = "share of tensors that rest"
+        axis.plot(part["stage"], part["zeros"], "o", color=PALETTE[1], label=label)
         axis.set_title(pretty(str(domain)))
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", visible=False)

@@ -62,14 +62,12 @@ def trajectory_animation(table: pd.DataFrame, explained: Sequence[float]) -> Fun
     return FuncAnimation(figure, draw, frames=len(steps), interval=200)
 
 
-def save_animation(
-    animation: FuncAnimation, run_dir: str | Path, name: str, caption: str, *, fps: int = 5
-) -> HTML:
+def save_animation(animation: FuncAnimation, run_dir: str | Path, name: str, caption: str) -> HTML:
     """Write ``<run_dir>/figures/<name>.gif`` and its caption; return it as HTML for a notebook."""
     path = Path(run_dir) / "figures" / f"{name}.gif"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:  # the writer goes by the suffix of the name
-        animation.save(Path(folder) / path.name, writer=PillowWriter(fps=fps), dpi=100)
+        animation.save(Path(folder) / path.name, writer=PillowWriter(fps=5), dpi=100)
         picture = (Path(folder) / path.name).read_bytes()
     with atomic_write(path) as temporary:
         temporary.write_bytes(picture)

@@ -10,14 +10,10 @@ from matplotlib.figure import Figure
 from tttlib import corruptions
 from tttlib.plots.latents import component
 from tttlib.plots.layout import ASIDE, panels
-from tttlib.plots.style import MARKERS, PALETTE, pretty
+from tttlib.plots.style import MARKERS, PALETTE, Look, pretty
 
-_ENDS = {"noise": 3, "blur": 7, "weather": 11, "digital": 15}
-_STARTS = (0, *_ENDS.values())
-FAMILIES = {
-    name: corruptions.NAMES[start:end]
-    for (name, end), start in zip(_ENDS.items(), _STARTS, strict=False)
-}
+_PLACES = {"noise": (0, 3), "blur": (3, 7), "weather": (7, 11), "digital": (11, 15)}
+FAMILIES = {name: corruptions.NAMES[start:end] for name, (start, end) in _PLACES.items()}
 """The four families of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, figure 1)."""
 
 
@@ -44,18 +40,15 @@ def corruption_map(table: pd.DataFrame, explained: Sequence[float]) -> Figure:
     for axis, (family, members) in zip(axes.flat, families.items(), strict=False):
         others = table[~table["domain"].isin(members)]
         axis.scatter(others["pc1"], others["pc2"], s=3, color="#cfcfcf", linewidths=0)
-        looks = list(zip(PALETTE, MARKERS, members, strict=False))
         points = {name: table.loc[table["domain"] == name, ["pc1", "pc2"]] for name in members}
-        for color, marker, name in looks:
-            axis.scatter(
-                *points[name].to_numpy().T, s=9, color=color, marker=marker, alpha=0.55,
-                linewidths=0,
-            )  # fmt: skip
-        for color, marker, name in looks:
-            axis.scatter(
-                *points[name].mean(), s=60, color=color, marker=marker, edgecolors="black",
-                linewidths=0.9, label=pretty(name), zorder=3,
-            )  # fmt: skip
+        looks: list[Look] = [
+            {"color": c, "marker": m} for c, m in zip(PALETTE, MARKERS, strict=False)
+        ]
+        for look, part in zip(looks, points.values(), strict=False):
+            axis.scatter(*part.to_numpy().T, s=9, alpha=0.55, linewidths=0, **look)
+        for look, (name, part) in zip(looks, points.items(), strict=False):
+            mean: Look = {"s": 60, "edgecolors": "black", "linewidths": 0.9, "zorder": 3, **look}
+            axis.scatter(*part.mean(), label=pretty(name), **mean)
         axis.set_title(family)
         axis.legend(**ASIDE, fontsize=6.5, handletextpad=0.2)
     for axis in axes[:, 0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -66,26 +67,16 @@ class Explorer:
             streams.corrupted(images, [0], name, 5)  # raises what is wrong
         self.model, self.images, self.corruptions = model, images, tuple(corruptions)
         self.steps, self.seed = steps, seed
-        self.settings = {"batch_size": batch_size, "lr": lr, **settings}
-        self._seen: dict[tuple[int, str, float], tuple[Tensor, Steps]] = {}
+        self.settings = {"steps": steps, "batch_size": batch_size, "lr": lr, **settings}
+        self.adapted = functools.lru_cache(_KEPT)(self._adapted)
 
-    def adapted(self, image: int, corruption: str, severity: float) -> tuple[Tensor, Steps]:
-        """Return the corrupted image [3,H,W] in [0,1] and what TTT on it gave; remember both."""
-        key = (image, corruption, severity)
-        if key not in self._seen:
-            one = self.images.subset([image])
-            stream = streams.continual(
-                one, [corruption], severity=severity, batch_size=1, seed=self.seed
-            )
-            batch = next(iter(stream))
-            adapted = adaptation_steps(
-                self.model, batch.images[0], steps=self.steps, image_id=int(one.ids[0]),
-                seed=self.seed, **self.settings,
-            )  # fmt: skip
-            while len(self._seen) >= _KEPT:
-                del self._seen[next(iter(self._seen))]
-            self._seen[key] = (batch.images[0], adapted)
-        return self._seen[key]
+    def _adapted(self, image: int, corruption: str, severity: float) -> tuple[Tensor, Steps]:
+        """Return the corrupted image [3,H,W] in [0,1] and what TTT on it gave."""
+        one, seed = self.images.subset([image]), self.seed
+        stream = streams.continual(one, [corruption], severity=severity, batch_size=1, seed=seed)
+        corrupted = stream.images()[0]
+        identity: dict[str, Any] = {"image_id": int(one.ids[0]), "seed": seed}
+        return corrupted, adaptation_steps(self.model, corrupted, **identity, **self.settings)
 
     def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:
         """Draw input, masked input, reconstruction, and class probabilities after `step` updates.
@@ -114,8 +105,7 @@ class Explorer:
 
     def png(self, image: int, corruption: str, severity: float, step: int) -> bytes:
         """Return `figure` as the content of a PNG file."""
-        figure = self.figure(image, corruption, severity, step)
-        file = BytesIO()
+        figure, file = self.figure(image, corruption, severity, step), BytesIO()
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
         plt.close(figure)
         return file.getvalue()
@@ -124,14 +114,10 @@ class Explorer:
         """Return controls (image, corruption, severity, step) and the picture that follows them."""
         labels = [self.images.classes[i] for i in self.images.labels]
         wide = {"layout": ipywidgets.Layout(width="420px")}
-        image = ipywidgets.Dropdown(
-            options=[(f"{i}: {name}", i) for i, name in enumerate(labels)],
-            description="image", **wide,
-        )  # fmt: skip
-        corruption = ipywidgets.Dropdown(
-            options=[(pretty(name), name) for name in self.corruptions],
-            description="corruption", **wide,
-        )  # fmt: skip
+        numbered = [(f"{i}: {name}", i) for i, name in enumerate(labels)]
+        image = ipywidgets.Dropdown(options=numbered, description="image", **wide)
+        named = [(pretty(name), name) for name in self.corruptions]
+        corruption = ipywidgets.Dropdown(options=named, description="corruption", **wide)
         severity = ipywidgets.SelectionSlider(
             options=SEVERITIES, value=5, description="severity", continuous_update=False, **wide
         )

@@ -10,31 +10,31 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tttlib.plots.layout import ASIDE, dodged, legend_below, panels
-from tttlib.plots.style import DOMAIN_COLORS, PAGE, PALETTE, pretty
+from tttlib.plots.style import DOMAIN_COLORS, PAGE, PALETTE, Look, pretty
 
 
-def latent_scatter(
-    table: pd.DataFrame, explained: Sequence[float], *, styles: str = "class"
-) -> Figure:
+def latent_scatter(table: pd.DataFrame, explained: Sequence[float]) -> Figure:
     """Draw CLS latents on two principal components: colour is the corruption, marker the class.
 
     Parameters
     ----------
     table
-        Columns pc1, pc2, domain and `styles`.
+        Columns pc1, pc2, domain and class.
     explained
         Shares of variance of the two components.
-    styles
-        The column that chooses the marker.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.62, 3.4))
-    names = list(dict.fromkeys(table[styles]))
+    names = list(dict.fromkeys(table["class"]))
     for marker, name in zip("ox^sD", names, strict=False):
-        for domain, part in table[table[styles] == name].groupby("domain", sort=False):
-            axis.scatter(
-                part["pc1"], part["pc2"], s=14, marker=marker, alpha=0.7, linewidths=0.8,
-                color=DOMAIN_COLORS.get(domain), label=f"{pretty(domain)}, {name}",
-            )  # fmt: skip
+        for domain, part in table[table["class"] == name].groupby("domain", sort=False):
+            look: Look = {
+                "s": 14,
+                "alpha": 0.7,
+                "linewidths": 0.8,
+                "label": f"{pretty(domain)}, {name}",
+            }
+            color = DOMAIN_COLORS.get(domain)
+            axis.scatter(part["pc1"], part["pc2"], marker=marker, color=color, **look)
     axis.set(xlabel=component(1, explained), ylabel=component(2, explained))
     axis.legend(**ASIDE, fontsize=7)
     return figure
@@ -69,23 +69,21 @@ def trajectories(table: pd.DataFrame, explained: Sequence[float], steps: Sequenc
     return figure
 
 
-def shares(table: pd.DataFrame, *, value: str, chance: str, group: str = "factor") -> Figure:
+def shares(table: pd.DataFrame, *, value: str, chance: str) -> Figure:
     """Draw bars of a share by corruption set, with a tick at the chance level of each.
 
     Parameters
     ----------
     table
-        Columns domain_set, `group`, `value` and `chance` (fractions).
+        Columns domain_set, factor, `value` and `chance` (fractions).
     value, chance
         The columns of the share and of its chance level.
-    group
-        The column that chooses the colour.
     """
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, 2.4))
-    groups, sets = list(dict.fromkeys(table[group])), list(dict.fromkeys(table["domain_set"]))
+    groups, sets = list(dict.fromkeys(table["factor"])), list(dict.fromkeys(table["domain_set"]))
     width = 0.8 / len(groups)
     for i, name in enumerate(groups):
-        part = table[table[group] == name].set_index("domain_set").reindex(sets)
+        part = table[table["factor"] == name].set_index("domain_set").reindex(sets)
         x = dodged(len(sets), i, len(groups), 0.8)
         axis.bar(x, 100 * part[value], width * 0.9, color=PALETTE[i], label=str(name))
         low, high = x - width * 0.45, x + width * 0.45

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tttlib.plots.style import PAGE
 
@@ -53,10 +54,10 @@ def label_panels(axes: np.ndarray, x: str, y: str) -> None:
         axis.set_xlabel(x)
 
 
-def legend_below(figure: Figure, axis: Axes, columns: int | None = None) -> None:
-    """Put the legend of one panel below all of them, in one row unless `columns` says otherwise."""
+def legend_below(figure: Figure, axis: Axes) -> None:
+    """Put the legend of one panel below all of them, in one row."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def error_bars(
@@ -65,6 +66,34 @@ def error_bars(
     """Return the lengths of error bars below and above a column, shape [2, N]; 0 or more."""
     middle = table[value].astype("float64")
     return scale * np.array([middle - table[low], table[high] - middle]).clip(0)
+
+
+def intervals(
+    axis: Axes,
+    table: pd.DataFrame,
+    value: str,
+    at: ArrayLike,
+    *,
+    lying: bool = False,
+    low: str = "low",
+    high: str = "high",
+    scale: float = 100,
+    **look: Any,
+) -> None:
+    """Draw a column as points with error bars, upright at places on x or `lying` at places on y.
+
+    Parameters
+    ----------
+    table
+        Columns `value`, `low` and `high`; they are multiplied by `scale`.
+    look
+        For `matplotlib.axes.Axes.errorbar`.
+    """
+    middle = scale * table[value].astype("float64")
+    x, y, bars = (middle, at, "xerr") if lying else (at, middle, "yerr")
+    look = {"fmt": "o", "ms": 3.5, "lw": 1.2, **look}
+    look[bars] = error_bars(table, value, low, high, scale=scale)
+    axis.errorbar(x, y, **look)
 
 
 def dodged(n: int, i: int, of: int, width: float = 0.7) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tttlib.plots.layout import ASIDE, dodged, error_bars, legend_below, name_rows
+from tttlib.plots.layout import ASIDE, dodged, intervals, legend_below, name_rows
 from tttlib.plots.pictures import draw, without_frame
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.style import PAGE, PALETTE, Look, pretty
 
 COLORS = {"before": PALETTE[1], "after": PALETTE[0], "gain": PALETTE[2]}
 _AXIS = {
@@ -58,12 +59,7 @@ def class_scatter(classes: pd.DataFrame, relations: pd.DataFrame) -> Figure:
     return figure
 
 
-def accuracy_by_size(
-    table: pd.DataFrame,
-    unadapted: pd.DataFrame | None = None,
-    *,
-    label: str = "area ratio of the object, %",
-) -> Figure:
+def accuracy_by_size(table: pd.DataFrame, unadapted: pd.DataFrame | None = None) -> Figure:
     """Draw accuracy before and after (left) and gain (right) in bins of size, with intervals.
 
     Parameters
@@ -72,8 +68,6 @@ def accuracy_by_size(
         From `size_tables.by_bin`; sizes are fractions and drawn in per cent.
     unadapted
         The same with `before` of more images: a grey band.
-    label
-        Of the x axes.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9), sharex=True)
     x = 100 * table["middle"].to_numpy()
@@ -90,32 +84,30 @@ def accuracy_by_size(
     right.axhline(0, color="black", linewidth=0.8)
     right.set_ylabel("gain, points")
     for axis in (left, right):
-        axis.set_xlabel(label)
+        axis.set_xlabel("area ratio of the object, %")
         axis.set_xlim(left=0)
     legend_below(figure, left)
     return figure
 
 
-def forest(table: pd.DataFrame, *, hue: str = "outcome") -> Figure:
+def forest(table: pd.DataFrame) -> Figure:
     """Draw odds ratios of a standard deviation more, with intervals, on a logarithmic axis.
 
     Parameters
     ----------
     table
         From `size_tables.regressions`; the intercept and terms without an interval are left out.
-    hue
-        The column that names a colour.
     """
     shown = table[(table["term"] != "intercept") & np.isfinite(table["low"])]
-    terms, hues = list(dict.fromkeys(shown["term"])), list(dict.fromkeys(shown[hue]))
+    terms, hues = list(dict.fromkeys(shown["term"])), list(dict.fromkeys(shown["outcome"]))
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, 0.9 + 0.36 * len(terms)))
     axis.axvline(1, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
-        part = shown[shown[hue] == name].set_index("term").reindex(terms)
-        axis.errorbar(
-            part["odds_ratio"], dodged(len(terms), i, len(hues), 0.3 * len(hues)),
-            xerr=error_bars(part, "odds_ratio", "odds_low", "odds_high", scale=1), fmt="o", ms=3.5,
-            lw=1.2, color=COLORS.get(name, PALETTE[i]), label=name,
+        part = shown[shown["outcome"] == name].set_index("term").reindex(terms)
+        intervals(
+            axis, part, "odds_ratio", dodged(len(terms), i, len(hues), 0.3 * len(hues)), lying=True,
+            low="odds_low", high="odds_high", scale=1, color=COLORS.get(name, PALETTE[i]),
+            label=name,
         )  # fmt: skip
     axis.set_xscale("log", subs=[2, 5])
     for which in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
@@ -144,15 +136,12 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
     figure, axis = plt.subplots(figsize=(PAGE, 3.0))
     rank = np.arange(c)
     low, high = 100 * np.asarray(band).T
-    axis.fill_between(
-        rank, low, high, color="#bbbbbb", alpha=0.6, lw=0, label="95 % of permutations"
-    )
+    grey: Look = {"color": "#bbbbbb", "alpha": 0.6, "lw": 0}
+    axis.fill_between(rank, low, high, label="95 % of permutations", **grey)
     axis.axhline(0, color="black", linewidth=0.8)
-    axis.errorbar(
-        rank, 100 * table["gain"], yerr=error_bars(table, "gain"), fmt="o",
-        ms=3 if c <= 100 else 1.5, lw=0.8 if c <= 100 else 0.3, color=COLORS["gain"],
-        label="class, 95 % interval",
-    )  # fmt: skip
+    look: Look = {"ms": 3, "lw": 0.8} if c <= 100 else {"ms": 1.5, "lw": 0.3}
+    label = "class, 95 % interval"
+    intervals(axis, table, "gain", rank, color=COLORS["gain"], label=label, **look)
     if c <= 60:
         shown = [names[int(i)] for i in table["label"]]
         axis.set_xticks(rank, shown, rotation=90 if c > 12 else 0, fontsize=6 if c > 12 else 8)
@@ -196,11 +185,9 @@ def object_examples(
         axis.axis("off")
         axis.text(0.5, 0.5, "no answer changed", ha="center", va="center")
         return figure
-    columns = min(8, n)
-    rows = -(-n // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(PAGE * max(columns, 4) / 8, 1.32 * rows + 0.35), squeeze=False
-    )
+    columns, rows = min(8, n), -(-n // 8)
+    size = (PAGE * max(columns, 4) / 8, 1.32 * rows + 0.35)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     colors = dict(zip(dict.fromkeys(kinds), (PALETTE[3], PALETTE[2], *PALETTE[4:6]), strict=False))
     for axis in axes.flat:
         without_frame(axis)
@@ -220,12 +207,7 @@ def object_examples(
     return figure
 
 
-def _errorbar(
-    axis: Axes, x: ArrayLike, table: pd.DataFrame, name: str, *, lw: float, ms: float
-) -> None:
+def _errorbar(axis: Axes, x: ArrayLike, table: pd.DataFrame, name: str, **look: Any) -> None:
     """Draw column `name` with ``<name>_low`` and ``<name>_high`` (fractions), in per cent."""
-    axis.errorbar(
-        np.asarray(x), 100 * table[name].astype("float64"),
-        yerr=error_bars(table, name, f"{name}_low", f"{name}_high"), fmt="o", ms=ms, lw=lw,
-        elinewidth=lw, color=COLORS[name], label=f"{name} TTT",
-    )  # fmt: skip
+    look |= {"color": COLORS[name], "label": f"{name} TTT"}
+    intervals(axis, table, name, np.asarray(x), low=f"{name}_low", high=f"{name}_high", **look)

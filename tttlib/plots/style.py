@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import seaborn as sns
 
@@ -13,6 +15,9 @@ _DOMAINS = (
     "clean", "gaussian_noise", "motion_blur", "zoom_blur", "contrast", "pixelate", "defocus_blur",
 )  # fmt: skip
 DOMAIN_COLORS = dict(zip(_DOMAINS, ["#555555", *PALETTE[:6]], strict=True))
+
+
+Look = dict[str, Any]  # keyword arguments of Matplotlib that say how something is drawn
 
 
 def use_style() -> None:

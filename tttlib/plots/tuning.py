@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tttlib.plots.layout import ASIDE, error_bars
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.layout import ASIDE, intervals
+from tttlib.plots.style import PAGE, PALETTE, Look, pretty
 
 
 def early_stopping_grid(grid: pd.DataFrame, *, rows: str, columns: str) -> Figure:
@@ -47,11 +47,9 @@ def early_stopping_grid(grid: pd.DataFrame, *, rows: str, columns: str) -> Figur
     winner = float(best[columns].iloc[0])
     right.axhline(0, color="black", linewidth=0.8)
     for i, (value, curve) in enumerate(grid[grid[columns] == winner].groupby(rows)):
-        right.errorbar(
-            curve["step"] * (1 + 0.03 * i),  # side by side
-            100 * curve["difference"], yerr=error_bars(curve, "difference"), fmt="o-", ms=3.5,
-            lw=1.2, color=PALETTE[i], label=f"{value:g}",
-        )  # fmt: skip
+        beside = curve["step"] * (1 + 0.03 * i)
+        look: Look = {"fmt": "o-", "color": PALETTE[i], "label": f"{value:g}"}
+        intervals(right, curve, "difference", beside, **look)
     right.set_xscale("log")
     ticks = sorted(grid["step"].unique())
     right.set_xticks(ticks, [str(t) for t in ticks])
@@ -78,11 +76,9 @@ def gains_along(table: pd.DataFrame, *, x: str, line: str, label: str) -> Figure
     names = list(dict.fromkeys(table[line]))
     for i, name in enumerate(names):
         curve = table[table[line] == name].sort_values(x)
-        axis.errorbar(
-            curve[x] * 2 ** (0.12 * (i - (len(names) - 1) / 2)),  # side by side
-            100 * curve["difference"], yerr=error_bars(curve, "difference"), fmt="o-", ms=3.5,
-            lw=1.2, capsize=2, color=PALETTE[i], label=str(name),
-        )  # fmt: skip
+        beside = curve[x] * 2 ** (0.12 * (i - (len(names) - 1) / 2))
+        look: Look = {"fmt": "o-", "capsize": 2, "color": PALETTE[i], "label": str(name)}
+        intervals(axis, curve, "difference", beside, **look)
     axis.set_xscale("log", base=2)
     ticks = sorted(table[x].unique())
     axis.set_xticks(ticks, [f"{t:g}" for t in ticks])

@@ -10,8 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tttlib.plots.layout import ASIDE, dodged, error_bars, legend_below, name_rows, panels
-from tttlib.plots.style import MARKERS, PAGE, PALETTE
+from tttlib.plots.layout import ASIDE, dodged, intervals, legend_below, name_rows, panels
+from tttlib.plots.style import MARKERS, PAGE, PALETTE, Look
 
 FACTOR_COLORS = {
     "corruption": PALETTE[0],
@@ -24,15 +24,10 @@ FACTOR_COLORS = {
 _MARKERS = dict(zip(FACTOR_COLORS, "os^Dvx", strict=True))
 
 
-def variance_lines(
-    table: pd.DataFrame,
-    *,
-    x: str,
-    panel: str,
-    factors: Sequence[str] = ("corruption", "class"),
-    most: int = 5,
-) -> Figure:
-    """Draw shares of variance with intervals along `x`, in one panel per value of `panel`.
+def variance_lines(table: pd.DataFrame, *, x: str, panel: str) -> Figure:
+    """Draw shares of corruption and class with intervals along `x`, one panel per value of `panel`.
+
+    Of more than five values, five evenly spread ones have panels, the last one included.
 
     Parameters
     ----------
@@ -40,24 +35,18 @@ def variance_lines(
         Columns factor, share, low, high (fractions), `x` and `panel`, in the order to be drawn.
     x, panel
         The columns of the axis and of what names a panel.
-    factors
-        The factors to draw.
-    most
-        Number of panels: of more values, this many evenly spread, the last one included.
     """
     names = list(dict.fromkeys(table[panel]))
-    spread = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    spread = np.linspace(0, len(names) - 1, min(5, len(names))).round().astype(int)
     names, places = [names[i] for i in spread], list(dict.fromkeys(table[x]))
     figure, axes = panels(len(names), len(names), 2.3, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         part = table[table[panel] == name]
-        for factor in factors:
+        for factor in ("corruption", "class"):
             curve = part[part["factor"] == factor].set_index(x).reindex(places)
             at, color = range(len(places)), FACTOR_COLORS[factor]
-            axis.plot(
-                at, 100 * curve["share"], color=color, marker=_MARKERS[factor], ms=3.5, lw=1.3,
-                label=_words(factor),
-            )  # fmt: skip
+            look: Look = {"marker": _MARKERS[factor], "ms": 3.5, "lw": 1.3, "label": _words(factor)}
+            axis.plot(at, 100 * curve["share"], color=color, **look)
             axis.fill_between(at, 100 * curve["low"], 100 * curve["high"], color=color, alpha=0.15)
         axis.axhline(0, color="black", linewidth=0.6)
         axis.set_title(str(name) if isinstance(name, str) else f"{panel} {name}")
@@ -91,20 +80,16 @@ def variance_points(
         Of the axis.
     """
     hues = list(dict.fromkeys(table[hue]))
-    looks = dict(
-        zip((h for h in hues if h != "before"), zip(PALETTE, MARKERS, strict=False), strict=False)
-    )
+    colored = [name for name in hues if name != "before"]
+    looks = dict(zip(colored, zip(PALETTE, MARKERS, strict=False), strict=False))
     height = 0.8 + 0.11 * len(factors) * (len(hues) + 0.8)
     figure, axis = plt.subplots(figsize=(PAGE * 0.8, height))
     axis.axvline(0, color="black", linewidth=0.8)
     for i, name in enumerate(hues):
         part = table[table[hue] == name].set_index("factor").reindex(factors)
         color, marker = looks.get(name, ("#777777", "x"))
-        axis.errorbar(
-            100 * part["share"], dodged(len(factors), i, len(hues)),
-            xerr=error_bars(part, "share"), fmt=marker, ms=3.5, lw=1.2, color=color,
-            label=str(name),
-        )  # fmt: skip
+        look: Look = {"fmt": marker, "color": color, "label": str(name)}
+        intervals(axis, part, "share", dodged(len(factors), i, len(hues)), lying=True, **look)
     name_rows(axis, [_words(f) for f in factors])
     axis.set_xlabel(label)
     axis.legend(**ASIDE, fontsize=7)

@@ -17,19 +17,6 @@ from tttlib.streams.online_orders import consecutive, interpolated, levels, mixe
 from tttlib.streams.stream import CLEAN, MIXED, Batch, Stream, corrupted
 
 __all__ = [
-    "CLEAN",
-    "MIXED",
-    "SCHEDULES",
-    "Batch",
-    "Stream",
-    "consecutive",
-    "continual",
-    "correlated",
-    "corrupted",
-    "gradual",
-    "interpolated",
-    "levels",
-    "mixed",
-    "orders",
-    "rising",
-]
+    "CLEAN", "MIXED", "SCHEDULES", "Batch", "Stream", "consecutive", "continual", "correlated",
+    "corrupted", "gradual", "interpolated", "levels", "mixed", "orders", "rising",
+]  # fmt: skip

@@ -58,8 +58,9 @@ def continual(
     ValueError
         If the order is unknown.
     """
+    check_cells(dataset, domains)
     cells = [(domain, severity) for domain in domains]
-    return _every_image(dataset, domains, cells, batch_size, seed, "continual", order)
+    return _every_image(dataset, cells, order, seed, batch_size=batch_size, name="continual")
 
 
 def gradual(
@@ -92,37 +93,28 @@ def gradual(
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
     first, later = SCHEDULES[schedule]
+    check_cells(dataset, domains)
     cells = [(d, float(s)) for i, d in enumerate(domains) for s in (later if i else first)]
-    return _every_image(dataset, domains, cells, batch_size, seed, f"gradual, {schedule}", order)
+    name = f"gradual, {schedule}"
+    return _every_image(dataset, cells, order, seed, batch_size=batch_size, name=name)
 
 
 def _every_image(
-    dataset: ImageSet,
-    domains: Sequence[str],
-    cells: Sequence[tuple[str, float]],
-    batch_size: int,
-    seed: int,
-    name: str,
-    order: str | None,
+    dataset: ImageSet, cells: Sequence[tuple[str, float]], order: str | None, seed: int, **how: Any
 ) -> Stream:
     """Return a stream of all images in one cell (domain, severity) after the other."""
-    check_cells(dataset, domains)
     if order not in (None, *ORDERS):
         raise ValueError(f"unknown order {order!r}; known are {', '.join(ORDERS)}")
     n = len(dataset)
     index, shuffled = np.arange(n), order == "shuffled"
     if shuffled or (order is None and _class_after_class(dataset.labels.numpy())):
         index, shuffled = np.random.default_rng([seed, n, 7]).permutation(n), True
-    plan = pd.DataFrame(
-        {
-            "index": np.tile(index, len(cells)),
-            "domain": np.repeat([domain for domain, _ in cells], n),
-            "severity": np.repeat([severity for _, severity in cells], n),
-            "block": np.repeat(np.arange(len(cells)), n),
-        }
-    )
+    domains, severities = zip(*cells, strict=True)
+    plan = pd.DataFrame({"index": np.tile(index, len(cells)), "domain": np.repeat(domains, n)})
+    blocks = np.repeat(np.arange(len(cells)), n)
+    plan = plan.assign(severity=np.repeat(severities, n), block=blocks)
     record = "shuffled by the seed, alike in every block" if shuffled else None
-    return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name, order=record)
+    return Stream(dataset, plan, seed=seed, order=record, **how)
 
 
 def _class_after_class(labels: np.ndarray) -> bool:

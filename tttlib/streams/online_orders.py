@@ -70,10 +70,8 @@ def mixed(
         If the share lies outside [0,1].
     """
     if every:
-        every_image = continual(
-            dataset, domains, severity=severity, batch_size=1, seed=seed, order="as stored"
-        )
-        plan = every_image.plan
+        stored = continual(dataset, domains, severity=severity, batch_size=1, order="as stored")
+        plan = stored.plan
     else:
         plan = _pairs(dataset, [(name, severity) for name in domains], seed)
     random = np.random.default_rng([seed, len(dataset), 2])
@@ -139,14 +137,9 @@ def interpolated(
     """
     n = len(dataset)
     random = np.random.default_rng([seed, n, 4])
-    plan = pd.DataFrame(
-        {
-            "index": random.permutation(n),
-            "domain": domain,
-            "severity": np.linspace(low, high, n),
-            "block": 0,
-        }
-    )
+    severities = np.linspace(low, high, n)
+    plan = pd.DataFrame({"index": random.permutation(n)})
+    plan = plan.assign(domain=domain, severity=severities, block=0)
     name = "interpolated"
     if shuffled:
         plan, name = plan.iloc[random.permutation(n)], "shuffled interpolated"
@@ -163,12 +156,9 @@ def _pairs(dataset: ImageSet, cells: Sequence[tuple[str, float]], seed: int) -> 
     order = np.random.default_rng([seed, len(dataset), 1]).permutation(len(dataset))
     canonical = sorted(cells)
     parts = [
-        {
-            "index": order[canonical.index((domain, severity)) :: len(cells)],
-            "domain": domain,
-            "severity": severity,
-            "block": block,
-        }
-        for block, (domain, severity) in enumerate(cells)
+        pd.DataFrame({"index": order[canonical.index(cell) :: len(cells)]}).assign(
+            domain=cell[0], severity=cell[1], block=block
+        )
+        for block, cell in enumerate(cells)
     ]
-    return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+    return pd.concat(parts, ignore_index=True)

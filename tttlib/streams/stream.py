@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,14 +197,12 @@ class Stream(Iterator[Batch]):
         return self._part(plan, f"{domain} alone")
 
     def _part(self, plan: pd.DataFrame, name: str) -> Stream:
-        return Stream(
-            self.dataset,
-            plan,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            name=f"{self.name}, {name}",
-            order=self.order,
-        )
+        how: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "order": self.order,
+        }
+        return Stream(self.dataset, plan, name=f"{self.name}, {name}", **how)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits of what arrives when: plan, image ids and seed."""

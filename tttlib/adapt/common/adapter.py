@@ -29,6 +29,11 @@ METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
 
 
+def everywhere(constants: Config) -> dict[str, Config]:
+    """Return presets with the same constants for every dataset."""
+    return dict.fromkeys(("cifar10-c", "cifar100-c", "imagenet-c"), constants)
+
+
 class Adapter(ABC):
     """A network that adapts itself to the images it is asked about.
 
@@ -93,11 +98,9 @@ class Adapter(ABC):
         self.diagnostics: dict[str, Tensor] = {}
         self.trained: tuple[str, ...] = tuple(self.configure())
         if self.trains and not self.trained:
-            raise ValueError(
-                f"{self.name} trains {self.trains}, and this model has none; use source"
-            )
-        named = dict(self.model.named_parameters())
-        self.parameters: list[Tensor] = [named[name] for name in self.trained]
+            what = f"{self.name} trains {self.trains}"
+            raise ValueError(f"{what}, and this model has none; use source")
+        self.parameters: list[Tensor] = [self.model.get_parameter(n) for n in self.trained]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
         like = next(self.model.parameters())
@@ -245,34 +248,30 @@ class Adapter(ABC):
 
     @classmethod
     def settings(cls, preset: str | None, overrides: Mapping[str, Any]) -> Any:
-        """Return the constants of a preset, changed by the variant and then by `overrides`.
+        """Return a preset's constants, changed by the variant and then by `overrides`.
+
+        The preset is "cifar10-c" unless named.
 
         Raises
         ------
         ValueError
             For an unknown preset, variant or constant, or a value that is not legal.
         """
-        constants = cls.preset(preset)
-        known = [field.name for field in fields(constants)]
-        if wrong := [name for name in overrides if name not in known]:
+        preset = preset or "cifar10-c"
+        if preset not in cls.presets:
             raise ValueError(
-                f"{cls.name} has no {', '.join(wrong)}; it has {', '.join(known) or 'no constants'}"
+                f"{cls.name} has no preset {preset!r}; there are {', '.join(cls.presets)}"
             )
+        constants = cls.presets[preset]
+        known = [field.name for field in fields(constants)]
+        if wrong := ", ".join(name for name in overrides if name not in known):
+            have = ", ".join(known) or "no constants"
+            raise ValueError(f"{cls.name} has no {wrong}; it has {have}")
         if cls.variants:
             variant = overrides.get("variant", constants.variant)
             choose("variant", variant, tuple(cls.variants))
             overrides = {**cls.variants[variant], **overrides}
         return replace(constants, **overrides)
-
-    @classmethod
-    def preset(cls, name: str | None) -> Any:
-        """Return the constants for a dataset (default: "cifar10-c"); ValueError if unknown."""
-        name = name or "cifar10-c"
-        if name not in cls.presets:
-            raise ValueError(
-                f"{cls.name} has no preset {name!r}; there are {', '.join(cls.presets)}"
-            )
-        return cls.presets[name]
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -66,12 +66,11 @@ def draw(size: int, generator: torch.Generator) -> View:
     """Draw a random view of images with sides of `size` pixels, by 13 draws of a CPU generator."""
     order = torch.randperm(len(JITTER), generator=generator).tolist()
     u = torch.rand(len(JITTER) + 6, generator=generator, dtype=torch.float64).tolist()
-    names = list(JITTER)
-    factors = {name: _between(*JITTER[name], u[i]) for i, name in enumerate(names)}
+    factors = [(name, _between(*JITTER[name], v)) for name, v in zip(JITTER, u, strict=False)]
     degrees, x, y, scale, sigma, flip = u[len(JITTER) :]
     far = SHIFT * size
     return View(
-        jitter=tuple((names[i], factors[names[i]]) for i in order),
+        jitter=tuple(factors[i] for i in order),
         degrees=_between(-DEGREES, DEGREES, degrees),
         shift=(round(_between(-far, far, x)), round(_between(-far, far, y))),
         scale=_between(*SCALE, scale),
@@ -100,9 +99,8 @@ def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
     x = moved_and_blurred(x, view)
     if view.flip:
         x = x.flip(-1)
-    noise = torch.empty_like(x).normal_(
-        0, NOISE, generator=torch.Generator(x.device).manual_seed(view.seed)
-    )
+    random = torch.Generator(x.device).manual_seed(view.seed)
+    noise = torch.empty_like(x).normal_(0, NOISE, generator=random)
     return noise.add_(x).clamp_(0, 1)
 
 

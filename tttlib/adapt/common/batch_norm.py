@@ -128,13 +128,10 @@ def _uses_batch_statistics(layer: _BatchNorm, name: str) -> bool:
     probe = copy.deepcopy(layer).float().eval()
     probe._forward_hooks.clear()
     probe._forward_pre_hooks.clear()
-    for tensor, value in (
-        (probe.weight, 1.0),  # often 0 at the end of a residual block
-        (probe.bias, 0.0),
-        (probe.running_mean, 0.5),
-        (probe.running_var, 2.0),
-    ):
-        if tensor is not None:
+    # Weights are often 0 at the end of a residual block
+    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.5, "running_var": 2.0}
+    for part, value in values.items():
+        if (tensor := getattr(probe, part)) is not None:
             tensor.fill_(value)
     converted, training = copy.deepcopy(probe), copy.deepcopy(probe)
     _convert(converted)
@@ -144,9 +141,8 @@ def _uses_batch_statistics(layer: _BatchNorm, name: str) -> bool:
     like = next(iter(probe.state_dict().values()), torch.empty(()))
     close = functools.partial(torch.allclose, rtol=1e-3, atol=1e-4)
     for shape in () if "forward" in vars(layer) else _SHAPES:
-        x = torch.randn(
-            4, layer.num_features, *shape, generator=torch.Generator().manual_seed(0)
-        ).to(like.device)
+        random = torch.Generator().manual_seed(0)
+        x = torch.randn(4, layer.num_features, *shape, generator=random).to(like.device)
         try:
             expected = training(x)
             if probe.running_mean is not None and close(probe(x), expected):

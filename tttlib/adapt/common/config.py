@@ -1,17 +1,73 @@
-"""Constants of the methods: frozen dataclasses whose values are checked once, when one is made."""
+"""Constants of the methods: frozen dataclasses whose types say which values are legal."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from torch import Tensor
 
 
+class Limits(NamedTuple):
+    """The least and the greatest legal number; the least one is out if `above`."""
+
+    least: float = -math.inf
+    greatest: float = math.inf
+    above: bool = False
+
+    def check(self, name: str, value: float) -> None:
+        """Raise ValueError unless `value` is a finite number within the limits."""
+        inside = self.least < value if self.above else self.least <= value
+        if not (inside and value <= self.greatest and math.isfinite(value)):
+            left, right = "(" if self.above else "[", "]" if math.isfinite(self.greatest) else ")"
+            limits = f"{left}{self.least}, {self.greatest}{right}"
+            raise ValueError(f"{name} must lie in {limits}, not {value}")
+
+
+NotNegative = Annotated[float, Limits(0)]
+Positive = Annotated[float, Limits(0, above=True)]
+Fraction = Annotated[float, Limits(0, 1)]
+Count = Annotated[int, Limits(1)]
+
+
+@functools.cache
+def _types(config: type) -> dict[str, Any]:
+    """Return the types of the constants that a class declares."""
+    try:
+        return inspect.get_annotations(config, eval_str=True)
+    except NameError:  # of a name that only a type checker knows
+        return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Constants of a method without training."""
+    """Constants of a method without training.
+
+    A constant is checked by its type when it is made: `Literal` lists the legal values, the types
+    above limit a number.
+    """
+
+    def __post_init__(self) -> None:
+        for name, kind in [pair for c in type(self).__mro__ for pair in _types(c).items()]:
+            value, parts = getattr(self, name), get_args(kind)
+            if get_origin(kind) is Literal:
+                choose(name, value, parts)
+            for part in (kind, *parts) if value is not None or type(None) not in parts else ():
+                for limits in getattr(part, "__metadata__", ()):
+                    limits.check(name, value)
+
+
+def choose(name: str, value: object, legal: Sequence[object]) -> None:
+    """Raise ValueError unless `value` is one of `legal`."""
+    if value not in legal:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, legal))}, not {value!r}")
+
+
+AdamOrSgd = Literal["adam", "sgd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +84,9 @@ class UpdateConfig(Config):
         Updates for each batch; the logits of the last one are returned.
     """
 
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay"):
-            at_least(name, getattr(self, name), 0)
-        at_least("steps", self.steps, 1)
+    lr: NotNegative = 1e-3
+    weight_decay: NotNegative = 0.0
+    steps: Count = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +99,10 @@ class TrainingConfig(UpdateConfig):
         "adam", which uses `betas`, or "sgd", which uses `momentum` and `nesterov`.
     """
 
-    optimizer: str = "adam"
+    optimizer: AdamOrSgd = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9
+    momentum: NotNegative = 0.9
     nesterov: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choose("optimizer", self.optimizer, ("adam", "sgd"))
-        at_least("momentum", self.momentum, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +120,3 @@ class ViewConfig(Config):
 
     augment: Callable[[Tensor], Tensor] | None = None
     seed: int = 0
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise ValueError unless `value` is a finite number and not below `least`."""
-    if not least <= value < math.inf:
-        raise ValueError(f"{name} must be finite and {least} or more, not {value}")
-
-
-def positive(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is above 0."""
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, not {value}")
-
-
-def fraction(name: str, value: float) -> None:
-    """Raise ValueError unless `value` lies in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0,1], not {value}")
-
-
-def choose(name: str, value: object, legal: Sequence[object]) -> None:
-    """Raise ValueError unless `value` is one of `legal`."""
-    if value not in legal:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, legal))}, not {value!r}")

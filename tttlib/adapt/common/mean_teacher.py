@@ -16,7 +16,7 @@ from torch import Tensor
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig
 from tttlib.adapt.common.batch_norm import use_batch_statistics, views
-from tttlib.adapt.common.config import at_least, fraction
+from tttlib.adapt.common.config import Count, Fraction, NotNegative
 from tttlib.adapt.common.networks import copy_of
 
 IMAGES_AT_ONCE = 256  # of the teacher's views on a GPU; bounds the memory
@@ -43,20 +43,11 @@ class MeanTeacherConfig(TrainingConfig, ViewConfig):
         many as make up 256 images.
     """
 
-    restore: float = 0.01
-    confidence: float = 0.92
-    teacher_momentum: float = 0.999
-    n_augmentations: int = 32
-    views_at_once: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        fraction("restore", self.restore)
-        fraction("teacher_momentum", self.teacher_momentum)
-        at_least("confidence", self.confidence, 0)
-        at_least("n_augmentations", self.n_augmentations, 1)
-        if self.views_at_once is not None:
-            at_least("views_at_once", self.views_at_once, 1)
+    restore: Fraction = 0.01
+    confidence: NotNegative = 0.92
+    teacher_momentum: Fraction = 0.999
+    n_augmentations: Count = 32
+    views_at_once: Count | None = None
 
 
 class MeanTeacher(Adapter):
@@ -74,10 +65,8 @@ class MeanTeacher(Adapter):
         self.teacher = self.networks["teacher"] = copy_of(self.model)
         self.anchor = self.networks["anchor"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
-        teacher = dict(self.teacher.named_parameters())
-        source = dict(self.anchor.named_parameters())
-        self._teacher: list[Tensor] = [teacher[name] for name in names]
-        self._source: list[Tensor] = [source[name] for name in names]
+        self._teacher: list[Tensor] = [self.teacher.get_parameter(name) for name in names]
+        self._source: list[Tensor] = [self.anchor.get_parameter(name) for name in names]
         return names
 
     def predict(self, images: Tensor) -> Tensor:

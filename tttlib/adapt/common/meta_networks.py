@@ -12,21 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CUTS = {
-    (12, 5): (2, 2, 2, 2, 4),
-    (12, 4): (2, 2, 4, 4),
-    (16, 5): (2, 2, 4, 4, 4),
-    (16, 4): (3, 3, 5, 5),
-}
+CUTS = {(12, 5): (2, 2, 2, 2, 4), (12, 4): (2, 2, 4, 4)}
+CUTS |= {(16, 5): (2, 2, 4, 4, 4), (16, 4): (3, 3, 5, 5)}
 _BLOCK = re.compile(r"(^|\.)(block\d+\.layer|layer\d+|stage_\d+)\.\d+$")
 Shape = tuple[int, int, int]
+Part = tuple[str, str]  # names of the first and the last block
 
 
 class MetaNetwork(nn.Module):
@@ -39,9 +36,8 @@ class MetaNetwork(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(outside)
         # Its own initialisation would draw from PyTorch's global generator
-        self.conv = nn.utils.skip_init(
-            nn.Conv2d, inside, outside, 3, stride=stride, padding=1, bias=False
-        )
+        sizes = (inside, outside, 3, stride, 1)
+        self.conv = nn.utils.skip_init(nn.Conv2d, *sizes, bias=False)
         self.conv_norm = nn.BatchNorm2d(outside)
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu", generator=random)
 
@@ -132,16 +128,12 @@ def ends_of_parts(blocks: Sequence[str], parts: int | Sequence[int]) -> list[tup
         parts = CUTS.get((n, k)) or [n // k] * (k - n % k) + [n // k + 1] * (n % k)
     if sum(parts) != n or min(parts) < 1:
         raise ValueError(f"parts {tuple(parts)} must be positive and add up to {n} blocks")
-    cuts = [0]
-    for size in parts:
-        cuts.append(cuts[-1] + size)
+    cuts = accumulate(parts, initial=0)
     return [(blocks[a], blocks[b - 1]) for a, b in pairwise(cuts)]
 
 
 @torch.no_grad()
-def shapes_of_parts(
-    model: nn.Module, ends: Sequence[tuple[str, str]], images: Tensor
-) -> list[Shape]:
+def shapes_of_parts(model: nn.Module, ends: Sequence[Part], images: Tensor) -> list[Shape]:
     """Return (channels in, channels out, stride) of every part, as measured on images.
 
     Raises
@@ -162,9 +154,7 @@ def shapes_of_parts(
     for start, end in ends:
         x, y = seen[start][0], seen[end][1]
         if x.ndim != 4 or y.ndim != 4:
-            raise ValueError(
-                f"ecotta needs feature maps [B,C,H,W], but between {start} and {end} there are "
-                f"{list(x.shape)} and {list(y.shape)}"
-            )
+            shown = f"between {start} and {end} there are {list(x.shape)} and {list(y.shape)}"
+            raise ValueError(f"ecotta needs feature maps [B,C,H,W], but {shown}")
         shapes.append((x.shape[1], y.shape[1], round(x.shape[2] / y.shape[2])))
     return shapes

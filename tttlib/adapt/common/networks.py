@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tttlib.models.normalised import logits_of
+
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _COARSE = (torch.float16, torch.bfloat16)
 
@@ -35,10 +37,8 @@ def taken_over(model: nn.Module, *, learns: bool) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"the network must be a torch.nn.Module, not {type(model).__name__}")
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise ValueError(
-            "a TorchScript network hides its layers, which adaptation changes; pass the module it "
-            "was made from"
-        )
+        why = "a TorchScript network hides its layers, which adaptation changes"
+        raise ValueError(f"{why}; pass the module it was made from")
     if next(model.parameters(), None) is None:
         raise ValueError(f"the network, a {type(model).__name__}, has no parameters")
     coarse = [p.dtype for p in model.parameters() if p.dtype in _COARSE]
@@ -67,18 +67,13 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 def _logits_only(module: nn.Module, inputs: tuple[Any, ...], answer: Any) -> Tensor:
     """Return the logits [B,C] of an answer, or say what it is instead."""
     kind = type(answer).__name__
-    logits = answer.get("logits") if isinstance(answer, Mapping) else answer
-    if not isinstance(logits, Tensor):
-        logits = getattr(answer, "logits", None)
-    remedy = "wrap it in a module whose forward returns logits [B,C]"
-    if not isinstance(logits, Tensor):
+    logits, remedy = logits_of(answer), "wrap it in a module whose forward returns logits [B,C]"
+    if logits is None:
         raise ValueError(f"the network answers with a {kind} without logits; {remedy}")
     shape, count = list(logits.shape), len(inputs[0])
     if len(shape) != 2 or shape[0] != count or shape[1] < 2 or not logits.is_floating_point():
-        raise ValueError(
-            f"the network answers {count} images with {logits.dtype} {shape}, which are no logits "
-            f"of two or more classes; {remedy}"
-        )
+        what = f"the network answers {count} images with {logits.dtype} {shape}"
+        raise ValueError(f"{what}, which are no logits of two or more classes; {remedy}")
     return logits.float() if logits.dtype in _COARSE else logits
 
 

@@ -9,7 +9,6 @@ do wait. Tensors may have any shape.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -19,20 +18,24 @@ from torch import Tensor
 EPS = 1e-8  # of Adam
 
 
-class Optimizer(ABC):
-    """Moves `parameters` in place; its state is a dict of tensors, lists of tensors and numbers."""
+class Optimizer:
+    """Moves `parameters` in place; its attributes named `state` are tensors, or lists of them."""
 
-    @abstractmethod
+    state: ClassVar[tuple[str, ...]] = ()
+
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Make one update, or none if any gradient is not finite."""
+        raise NotImplementedError(f"{type(self).__name__} makes no updates by itself")
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return what an update depends on besides the parameters."""
+        return {name: getattr(self, name) for name in self.state}
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a state."""
+        """Copy a state into the own tensors."""
+        for name, own in self.state_dict().items():
+            single = isinstance(own, Tensor)
+            torch._foreach_copy_([own] if single else own, [state[name]] if single else state[name])
 
 
 def make(parameters: Sequence[Tensor], config: Any) -> Optimizer:
@@ -44,27 +47,8 @@ def make(parameters: Sequence[Tensor], config: Any) -> Optimizer:
     return External(_EXTERNAL[config.optimizer](list(parameters), config))
 
 
-class TensorState(Optimizer):
-    """An optimiser whose state is tensors, and lists of them, in the attributes named `state`."""
-
-    state: ClassVar[tuple[str, ...]]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        return {name: getattr(self, name) for name in self.state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy a state into the own tensors."""
-        for name, own in self.state_dict().items():
-            single = isinstance(own, Tensor)
-            torch._foreach_copy_([own] if single else own, [state[name]] if single else state[name])
-
-
-class Sgd(TensorState):
-    """SGD with momentum and L2 decay.
-
-    m <- mu m + g, then theta <- theta - lr m, or with Nesterov theta <- theta - lr (g + mu m).
-    """
+class Sgd(Optimizer):
+    """SGD with momentum and L2 decay, see `sgd_direction`."""
 
     state = ("buffers",)
 
@@ -76,25 +60,20 @@ class Sgd(TensorState):
         nesterov: bool = True,
         weight_decay: float = 0.0,
     ) -> None:
-        self.parameters = list(parameters)
-        self.lr, self.momentum, self.nesterov = lr, momentum, nesterov
-        self.weight_decay = weight_decay
+        self.parameters, self.lr, self.weight_decay = list(parameters), lr, weight_decay
+        self.momentum, self.nesterov = momentum, nesterov
         self.buffers = zeros_like(self.parameters)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Make one update, or none if any gradient is not finite."""
         ok, g = gated(gradients, self.parameters, self.weight_decay)
-        torch._foreach_mul_(self.buffers, 1 - (1 - self.momentum) * ok)
-        torch._foreach_add_(self.buffers, g)
-        moves = torch._foreach_mul(self.buffers, self.momentum if self.nesterov else 1.0)
-        if self.nesterov:
-            torch._foreach_add_(moves, g)
+        moves = sgd_direction(self.buffers, g, self.momentum, self.nesterov, ok)
         torch._foreach_mul_(moves, self.lr * ok)
         torch._foreach_sub_(self.parameters, moves)
 
 
-class Adam(TensorState):
+class Adam(Optimizer):
     """Adam with L2 decay (Kingma and Ba, ICLR 2015, algorithm 1)."""
 
     state = ("means", "squares", "count")
@@ -103,32 +82,26 @@ class Adam(TensorState):
         self,
         parameters: Sequence[Tensor],
         lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 0.0,
+        betas: tuple[float, float],
+        weight_decay: float,
     ) -> None:
-        self.parameters = list(parameters)
-        self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
+        self.parameters, self.lr, self.weight_decay = list(parameters), lr, weight_decay
+        self.betas, self.count = betas, self.parameters[0].new_zeros(())
         self.means, self.squares = zeros_like(self.parameters), zeros_like(self.parameters)
-        self.count = self.parameters[0].new_zeros(())
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Make one update, or none if any gradient is not finite."""
         ok, g = gated(gradients, self.parameters, self.weight_decay)
         self.count += ok
-        mean, square = self.betas
         steps = self.count.clamp(min=1)
-        update_moments(self.means, self.squares, g, self.betas, ok)
-        scale = torch._foreach_div(self.squares, corrections(square, steps))
-        torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, EPS)
-        moves = torch._foreach_div(self.means, scale)
-        torch._foreach_mul_(moves, self.lr * ok / corrections(mean, steps))
+        moves = adam_direction(self.means, self.squares, g, self.betas, ok, steps)
+        torch._foreach_mul_(moves, self.lr * ok / corrections(self.betas[0], steps))
         torch._foreach_sub_(self.parameters, moves)
 
 
-class PickedAdam(TensorState):
-    """Adam whose every step takes some of the tensors; the others keep moments and count."""
+class PickedAdam(Optimizer):
+    """Adam of which the caller asks directions of some tensors; the others keep their state."""
 
     state = ("means", "squares", "counts")
 
@@ -136,10 +109,6 @@ class PickedAdam(TensorState):
         self.betas = betas
         self.means, self.squares = zeros_like(parameters), zeros_like(parameters)
         self.counts = [torch.zeros_like(p.detach().sum()) for p in parameters]
-
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Refuse: the rates are the caller's, who asks for `directions`."""
-        raise NotImplementedError("the rates are the caller's: use directions")
 
     def directions(
         self, places: Sequence[int], gradients: Sequence[Tensor], ok: Tensor
@@ -153,18 +122,14 @@ class PickedAdam(TensorState):
         gradients, ok
             Of these tensors, see `gated`.
         """
-        mean, square = self.betas
-        means, squares = [self.means[n] for n in places], [self.squares[n] for n in places]
-        counts = [self.counts[n] for n in places]
+        means, squares, counts = (
+            [of_all[n] for n in places] for of_all in (self.means, self.squares, self.counts)
+        )
         torch._foreach_add_(counts, ok)
-        update_moments(means, squares, list(gradients), self.betas, ok)
         steps = torch.stack(counts).clamp(min=1)
-        scale = torch._foreach_div(squares, list(corrections(square, steps).unbind()))
-        torch._foreach_sqrt_(scale)
-        torch._foreach_add_(scale, EPS)
-        directions = torch._foreach_div(means, scale)
-        torch._foreach_div_(directions, list(corrections(mean, steps).unbind()))
-        return list(directions)
+        directions = adam_direction(means, squares, list(gradients), self.betas, ok, steps)
+        torch._foreach_div_(directions, list(corrections(self.betas[0], steps).unbind()))
+        return directions
 
 
 class External(Optimizer):
@@ -223,19 +188,41 @@ def zeros_like(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(t, requires_grad=False) for t in tensors]
 
 
-def update_moments(
+def sgd_direction(
+    buffers: list[Tensor], gradients: list[Tensor], momentum: float, nesterov: bool, ok: Tensor
+) -> list[Tensor]:
+    """Move m <- mu m + g in place and return m, or with Nesterov g + mu m; `ok` as in `gated`."""
+    torch._foreach_mul_(buffers, 1 - (1 - momentum) * ok)
+    torch._foreach_add_(buffers, gradients)
+    direction = torch._foreach_mul(buffers, momentum if nesterov else 1.0)
+    if nesterov:
+        torch._foreach_add_(direction, gradients)
+    return list(direction)
+
+
+def adam_direction(
     means: list[Tensor],
     squares: list[Tensor],
     gradients: list[Tensor],
     betas: tuple[float, float],
     ok: Tensor,
-) -> None:
-    """Move Adam's running means of g and g^2 in place; with `ok` 0 they stay, see `gated`."""
+    steps: Tensor,
+) -> list[Tensor]:
+    """Move the running means m of g and v of g^2 in place; with `ok` 0 they stay, see `gated`.
+
+    Returns m / (sqrt(v) + 1e-8) with v corrected for its start, and m not. `steps` is the number
+    of updates so far, or [n] such numbers.
+    """
     mean, square = betas
     torch._foreach_mul_(means, 1 - (1 - mean) * ok)
     torch._foreach_add_(means, gradients, alpha=1 - mean)
     torch._foreach_mul_(squares, 1 - (1 - square) * ok)
     torch._foreach_addcmul_(squares, gradients, gradients, value=1 - square)
+    correction: Any = corrections(square, steps)
+    scale = torch._foreach_div(squares, list(correction.unbind()) if steps.ndim else correction)
+    torch._foreach_sqrt_(scale)
+    torch._foreach_add_(scale, EPS)
+    return list(torch._foreach_div(means, scale))
 
 
 def corrections(beta: float, steps: Tensor) -> Tensor:

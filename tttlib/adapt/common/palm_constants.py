@@ -23,16 +23,9 @@ without selection; the paper tells no settings: LARS 0.1, Prodigy 1, Adafactor 0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from tttlib.adapt.common.config import (
-    UpdateConfig,
-    ViewConfig,
-    at_least,
-    choose,
-    fraction,
-    positive,
-)
+from tttlib.adapt.common.config import Fraction, NotNegative, Positive, UpdateConfig, ViewConfig
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "released": {},
@@ -54,41 +47,24 @@ PLAIN_LR = {"lars": 0.1, "prodigy": 1.0, "adafactor": 1e-2}
 class PalmConfig(UpdateConfig, ViewConfig):
     """Constants; the switches are explained above."""
 
-    lr: float = 5e-4  # kappa
-    alpha: float = 0.5  # weight of the current sensitivity
-    temperature: float = 50.0  # T
-    threshold: float = 1.0  # eta
-    consistency: float = 0.01  # lambda
-    importance: str = "kl"
-    optimizer: str = "adam"
+    lr: NotNegative = 5e-4  # kappa
+    alpha: Fraction = 0.5  # weight of the current sensitivity
+    temperature: Positive = 50.0  # T
+    threshold: NotNegative = 1.0  # eta
+    consistency: NotNegative = 0.01  # lambda
+    importance: Literal["kl", "pseudo-label"] = "kl"
+    optimizer: Literal["adam", "lars", "prodigy", "adafactor"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     variant: str = "released"
-    kl_direction: str = "u||p"
-    target_scale: str = "ones"
-    lr_granularity: str = "tensor"
-    selection_granularity: str = "tensor"
+    kl_direction: Literal["u||p", "p||u"] = "u||p"
+    target_scale: Literal["ones", "1/C"] = "ones"
+    lr_granularity: Literal["tensor", "element"] = "tensor"
+    selection_granularity: Literal["tensor", "layer"] = "tensor"
     freeze_unselected: bool = False
     persistent_adam: bool = False
     margin: float | None = 0.4
     margin_inclusive: bool = False
     consistency_times_C: bool = True
     detach_target: bool = False
-    entropy_mean: str = "selected"
+    entropy_mean: Literal["selected", "batch"] = "selected"
     reset_sensitivity: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least("threshold", self.threshold, 0)
-        at_least("consistency", self.consistency, 0)
-        fraction("alpha", self.alpha)
-        positive("temperature", self.temperature)
-        for name, legal in (
-            ("importance", ("kl", "pseudo-label")),
-            ("optimizer", ("adam", *PLAIN_LR)),
-            ("kl_direction", ("u||p", "p||u")),
-            ("target_scale", ("ones", "1/C")),
-            ("lr_granularity", ("tensor", "element")),
-            ("selection_granularity", ("tensor", "layer")),
-            ("entropy_mean", ("selected", "batch")),
-        ):
-            choose(name, getattr(self, name), legal)

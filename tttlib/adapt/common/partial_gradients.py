@@ -134,13 +134,11 @@ def select_by_norm(
     judge
         Maps scores [n] to bool [n]; a larger score must never help to be selected.
     """
-    usable = [taps.get(name) for name in parameters]
-    usable = [tap if tap is not None and tap.usable else None for tap in usable]
-    inputs = [
-        p if tap is None else tap.y for tap, p in zip(usable, parameters.values(), strict=True)
-    ]
+    usable = {n: taps[name] for n, name in enumerate(parameters) if name in taps}
+    usable = {n: tap for n, tap in usable.items() if tap.usable}
+    inputs = [usable[n].y if n in usable else p for n, p in enumerate(parameters.values())]
     g = list(torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
-    convolutions = {n: (tap, g[n]) for n, tap in enumerate(usable) if tap is not None}
+    convolutions = {n: (tap, g[n]) for n, tap in usable.items()}
     for n, (tap, dy) in convolutions.items():
         g[n] = tap.gradient(dy, 1.0 if likely[n] else PART)
     tried = [n for n in convolutions if not likely[n]]

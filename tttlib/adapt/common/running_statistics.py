@@ -21,12 +21,8 @@ def moving_statistics(*networks: nn.Module) -> Iterator[None]:
     `spare_single_values`, has its running statistics instead.
     """
     layers = [layer for network in networks for layer in batch_norms(network)]
-    buffers = [
-        buffer
-        for layer in layers
-        for buffer in (layer.running_mean, layer.running_var)
-        if buffer is not None
-    ]
+    pairs = [(layer.running_mean, layer.running_var) for layer in layers]
+    buffers = [buffer for pair in pairs for buffer in pair if buffer is not None]
     before = [buffer.clone() for buffer in buffers]
     try:
         for layer in layers:

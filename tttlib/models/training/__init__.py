@@ -25,12 +25,5 @@ from tttlib.models.training.recipes import RECIPES, Phase, Recipe
 from tttlib.models.training.trainer import train
 
 __all__ = [
-    "RECIPES",
-    "Phase",
-    "Recipe",
-    "augment",
-    "clean_accuracy",
-    "cosine_lr",
-    "shifted",
-    "train",
-]
+    "RECIPES", "Phase", "Recipe", "augment", "clean_accuracy", "cosine_lr", "shifted", "train",
+]  # fmt: skip

@@ -60,9 +60,8 @@ def phase_optimizer(parameters: list[torch.nn.Parameter], phase: Phase) -> torch
     """Return the optimiser of a phase, see the table of the package."""
     fused = True if parameters[0].is_cuda else None  # one kernel in place of one for each tensor
     if phase.loss in ("supervised", "rotation"):
-        return torch.optim.SGD(
-            parameters, phase.lr, 0.9, weight_decay=5e-4, nesterov=True, fused=fused
-        )
+        how: dict[str, Any] = {"weight_decay": 5e-4, "nesterov": True, "fused": fused}
+        return torch.optim.SGD(parameters, phase.lr, 0.9, **how)
     betas, decay = ((0.9, 0.999), 0.2) if phase.loss == "probe" else ((0.9, 0.95), 0.05)
     return torch.optim.AdamW(parameters, lr=phase.lr, betas=betas, weight_decay=decay, fused=fused)
 

@@ -16,9 +16,12 @@ from tttlib.models.training import losses
 from tttlib.models.training.crops import augment, shifted
 from tttlib.models.training.recipes import Recipe
 from tttlib.models.training.state import TrainingState
+from tttlib.models.verify import right_answers
 from tttlib.runtime.devices import bf16_helps
 
 log = logging.getLogger(__name__)
+
+FLOOR = 1e-6  # of the learning rate
 
 
 def run_phase(
@@ -68,7 +71,6 @@ def run_phase(
         if phase.loss != "mae" and (step + 1) % (4 * per_epoch) == 0:
             accuracy = clean_accuracy(model, valid.sample(min(1000, len(valid))))
             log.info("%s step %d: valid %.3f", recipe.name, step + 1, accuracy)
-            model.train()
     bar.close()
     state.save(model, optimizer, number, steps, force=True)
 
@@ -82,34 +84,24 @@ def _on_the_device(images: ImageSet, device: torch.device) -> tuple[Any, Tensor]
     return images.images.to(device), images.labels.to(device)
 
 
-@torch.no_grad()
-def clean_accuracy(model: Any, images: ImageSet, batch_size: int = 500) -> float:
+def clean_accuracy(model: Any, images: ImageSet) -> float:
     """Return the share in [0,1] of right answers on whole, uncorrupted images."""
-    device = model.mean.device
-    model.eval()
-    correct = torch.zeros((), dtype=torch.long, device=device)
-    for start in range(0, len(images), batch_size):
-        x = images.images[start : start + batch_size].to(device).float() / 255
-        y = images.labels[start : start + batch_size].to(device)
-        correct += (model.classify(x).argmax(1) == y).sum()
-    return correct.item() / len(images)
+    return right_answers(model, images) / len(images)
 
 
-def cosine_lr(step: int, steps: int, peak: float, warmup: int, floor: float = 1e-6) -> float:
-    """Return the learning rate of a step: linear warm-up, then a half cosine to `floor`."""
+def cosine_lr(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then a half cosine to 1e-6."""
     if step < warmup:
         return peak * (step + 1) / warmup
     share = (step - warmup) / max(1, steps - warmup)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * share))
+    return FLOOR + (peak - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def batch_index(
-    step: int, per_epoch: int, n: int, batch_size: int, seed: int, phase: int
-) -> Tensor:
+def batch_index(step: int, per_epoch: int, n: int, size: int, seed: int, phase: int) -> Tensor:
     """Return which of n images the batch of a step holds; an epoch shows each image once."""
     epoch, position = divmod(step, per_epoch)
     order = _epoch_order(n, _mix(seed, phase, epoch, 1))
-    return order[position * batch_size : (position + 1) * batch_size]
+    return order[position * size : (position + 1) * size]
 
 
 @functools.lru_cache(maxsize=1)

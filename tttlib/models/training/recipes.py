@@ -19,7 +19,6 @@ class Phase:
     warmup_epochs: float = 0.5
     mask_ratio: float = 0.75
     class_mask_ratio: float = 0.0  # joint only: 0, or the mask_ratio to share the encoder pass
-    dataset: str | None = None  # instead of the recipe's (pretraining needs no labels)
 
     def __post_init__(self) -> None:
         if self.loss not in get_args(Loss):
@@ -56,122 +55,56 @@ class Recipe:
     shift: int = 0  # pixels: instead of the resized crop, the image moved by up to so many
 
 
+_MAE, _LONG_MAE = Phase("mae", 8, 1e-3, 128), Phase("mae", 200, 1.5e-3, 1024, warmup_epochs=10)
+_PHASES: dict[str, tuple[Phase, ...]] = {
+    "mae-scenes": (_MAE, Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2)),
+    "mae-scenes-probed": (_MAE, Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2)),
+    "mae-tiny-imagenet-50": (
+        Phase("joint", 12, 1e-3, 64, warmup_epochs=1, class_mask_ratio=0.75),
+        Phase("joint", 1, 3e-4, 64, warmup_epochs=0.05),
+    ),
+    # For a GPU: all 200 classes, long schedules, both ways to obtain the head.
+    "mae-tiny-imagenet": (_LONG_MAE, Phase("joint", 60, 1e-3, 1024, warmup_epochs=5)),
+    "mae-tiny-imagenet-probed": (_LONG_MAE, Phase("probe", 20, 4e-3, 1024, warmup_epochs=5)),
+    # BatchNorm classifiers: the source models of continual test-time adaptation.
+    "wrn-scenes": (Phase("supervised", 25, 0.1, 128),),
+    "wrn-cifar10-jpeg": (Phase("supervised", 12, 0.2, 128, warmup_epochs=1),),
+    "wrn-tiny-imagenet": (Phase("supervised", 6, 0.2, 128),),
+    "resnext-tiny-imagenet-100": (Phase("supervised", 8, 0.1, 128),),
+    # Class and rotation on a shared trunk: the original TTT.
+    "rot-scenes": (Phase("rotation", 20, 0.1, 128),),
+    # Both at once on one GPU in five minutes, which set the numbers of epochs.
+    "rot-cifar10-jpeg": (Phase("rotation", 28, 0.2, 256, warmup_epochs=2),),
+    "mae-cifar10-jpeg": (
+        Phase("joint", 53, 1e-3, 512, warmup_epochs=5, class_mask_ratio=0.75),
+        Phase("joint", 19, 5e-4, 512, warmup_epochs=1),
+    ),
+}
+
+
+_HALF: dict[str, Any] = {"shift": 8, "architecture": {"stem_stride": 2}}
+_QUARTER: dict[str, Any] = {"shift": 8, "architecture": {"stem": (7, 4)}}
+
+
+def _recipe(name: str, dataset: str, preset: str, **how: Any) -> Recipe:
+    flip = dataset != "scenes"  # whose classes differ from their mirror images
+    return Recipe(name, dataset, preset, _PHASES[name], flip, **how)
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            "mae-scenes",
-            "scenes",
-            "scenes",
-            (Phase("mae", 8, 1e-3, 128), Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2)),
-            flip=False,
-            crop_scale=0.8,
-        ),
-        Recipe(
-            "mae-scenes-probed",
-            "scenes",
-            "scenes",
-            (Phase("mae", 8, 1e-3, 128), Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2)),
-            flip=False,
-            crop_scale=0.8,
-        ),
-        Recipe(
-            "mae-tiny-imagenet-50",
-            "tiny-imagenet-50",
-            "tiny-imagenet",
-            (
-                Phase("joint", 12, 1e-3, 64, warmup_epochs=1, class_mask_ratio=0.75),
-                Phase("joint", 1, 3e-4, 64, warmup_epochs=0.05),
-            ),
-            flip=True,
-            crop_scale=0.6,
-        ),
-        # For a GPU: all 200 classes, long schedules, both ways to obtain the head.
-        Recipe(
-            "mae-tiny-imagenet",
-            "tiny-imagenet",
-            "tiny-imagenet",
-            (
-                Phase("mae", 200, 1.5e-3, 1024, warmup_epochs=10),
-                Phase("joint", 60, 1e-3, 1024, warmup_epochs=5),
-            ),
-            flip=True,
-            crop_scale=0.5,
-        ),
-        Recipe(
-            "mae-tiny-imagenet-probed",
-            "tiny-imagenet",
-            "tiny-imagenet",
-            (
-                Phase("mae", 200, 1.5e-3, 1024, warmup_epochs=10),
-                Phase("probe", 20, 4e-3, 1024, warmup_epochs=5),
-            ),
-            flip=True,
-            crop_scale=0.5,
-        ),
-        # BatchNorm classifiers: the source models of continual test-time adaptation.
-        Recipe(
-            "wrn-scenes",
-            "scenes",
-            "wrn-10-1",
-            (Phase("supervised", 25, 0.1, 128),),
-            flip=False,
-            shift=2,
-        ),
-        # Class and rotation on a shared trunk: the original TTT.
-        Recipe(
-            "rot-scenes",
-            "scenes",
-            "rot-10-1",
-            (Phase("rotation", 20, 0.1, 128),),
-            flip=False,
-            shift=2,
-        ),
-        Recipe(
-            "wrn-cifar10-jpeg",
-            "cifar10-jpeg",
-            "wrn-16-2",
-            (Phase("supervised", 12, 0.2, 128, warmup_epochs=1),),
-            flip=True,
-            shift=4,
-        ),
-        # Both at once on one GPU in five minutes, which set the numbers of epochs.
-        Recipe(
-            "rot-cifar10-jpeg",
-            "cifar10-jpeg",
-            "rot-28-1",
-            (Phase("rotation", 28, 0.2, 256, warmup_epochs=2),),
-            flip=True,
-            shift=4,
-        ),
-        Recipe(
-            "mae-cifar10-jpeg",
-            "cifar10-jpeg",
-            "cifar",
-            (
-                Phase("joint", 53, 1e-3, 512, warmup_epochs=5, class_mask_ratio=0.75),
-                Phase("joint", 19, 5e-4, 512, warmup_epochs=1),
-            ),
-            flip=True,
-            crop_scale=0.7,
-        ),
-        Recipe(
-            "wrn-tiny-imagenet",
-            "tiny-imagenet",
-            "wrn-16-2",
-            (Phase("supervised", 6, 0.2, 128),),
-            flip=True,
-            shift=8,
-            architecture={"stem_stride": 2},
-        ),
-        Recipe(
-            "resnext-tiny-imagenet-100",
-            "tiny-imagenet-100",
-            "resnext-20",
-            (Phase("supervised", 8, 0.1, 128),),
-            flip=True,
-            shift=8,
-            architecture={"stem": (7, 4)},
-        ),
+        _recipe("mae-scenes", "scenes", "scenes", crop_scale=0.8),
+        _recipe("mae-scenes-probed", "scenes", "scenes", crop_scale=0.8),
+        _recipe("mae-tiny-imagenet-50", "tiny-imagenet-50", "tiny-imagenet", crop_scale=0.6),
+        _recipe("mae-tiny-imagenet", "tiny-imagenet", "tiny-imagenet", crop_scale=0.5),
+        _recipe("mae-tiny-imagenet-probed", "tiny-imagenet", "tiny-imagenet", crop_scale=0.5),
+        _recipe("wrn-scenes", "scenes", "wrn-10-1", shift=2),
+        _recipe("rot-scenes", "scenes", "rot-10-1", shift=2),
+        _recipe("wrn-cifar10-jpeg", "cifar10-jpeg", "wrn-16-2", shift=4),
+        _recipe("rot-cifar10-jpeg", "cifar10-jpeg", "rot-28-1", shift=4),
+        _recipe("mae-cifar10-jpeg", "cifar10-jpeg", "cifar", crop_scale=0.7),
+        _recipe("wrn-tiny-imagenet", "tiny-imagenet", "wrn-16-2", **_HALF),
+        _recipe("resnext-tiny-imagenet-100", "tiny-imagenet-100", "resnext-20", **_QUARTER),
     )
 }

@@ -76,25 +76,13 @@ class TrainingState:
         self.losses[phase].append(round(mean, 4))
         return mean
 
-    def save(
-        self,
-        model: Any,
-        optimizer: torch.optim.Optimizer,
-        phase: int,
-        step: int,
-        force: bool = False,
-    ) -> None:
+    def save(self, model: Any, optimizer: Any, phase: int, step: int, force: bool = False) -> None:
         """Write the file when the time has come or `force` says so."""
         if not force and time.monotonic() - self._saved < self.seconds:
             return
-        state = {
-            "recipe": repr(self.recipe),
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "phase": phase,
-            "step": step,
-            "losses": self.losses,
-        }
+        place = {"recipe": repr(self.recipe), "phase": phase, "step": step}
+        learned = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {**place, **learned, "losses": self.losses}
         with atomic_write(self.path) as temporary:
             torch.save(state, temporary)
         self._saved = time.monotonic()

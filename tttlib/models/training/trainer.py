@@ -72,11 +72,8 @@ def train(
     images = train_set or data.load(recipe.dataset, "train", root)
     valid = valid_set or _valid_set(recipe.dataset, root)
     torch.manual_seed(recipe.seed)
-    architecture = {
-        **zoo.PRESETS[recipe.preset],
-        "num_classes": len(images.classes),
-        **recipe.architecture,
-    }
+    sizes = {"num_classes": len(images.classes), **recipe.architecture}
+    architecture = {**zoo.PRESETS[recipe.preset], **sizes}
     model = zoo.build(architecture).to(device)
     if architecture.get("family", "mae") != "mae" and not _group_norm_on_gpu(model, device):
         model.to(memory_format=torch.channels_last)  # grouped convolutions train 1.5 times as fast
@@ -86,10 +83,8 @@ def train(
     state = TrainingState(out / f"{recipe.name}.checkpoint.pt", recipe, checkpoint_seconds)
     first = state.load(model, device) if resume else 0
     for number in range(first, len(recipe.phases)):
-        phase = recipe.phases[number]
-        other = phase.dataset and data.load(phase.dataset, "train", root)
         with _tensor_cores(device):
-            run_phase(model, other or images, valid, recipe, number, state, progress)
+            run_phase(model, images, valid, recipe, number, state, progress)
     card = {
         "name": recipe.name,
         "recipe": asdict(recipe),
