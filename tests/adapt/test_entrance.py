@@ -34,7 +34,11 @@ def expected(net: nn.Module, x: Tensor) -> Tensor:
         return own(x)
 
 
-@pytest.mark.parametrize("family", ["resnet14t", "mobilenetv2_050", "ghostnet_050", "repvgg_a0"])
+FAMILIES = ("resnet14t", "efficientnet_es", "mobilenetv2_050", "regnetx_002", "mnasnet_small",
+            "ghostnet_050", "lcnet_050", "repvgg_a0")  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_bn1_is_the_networks_own_training_mode(family: str) -> None:
     torch.manual_seed(0)
     net = timm.create_model(family, num_classes=7).double().eval()
@@ -49,9 +53,11 @@ def test_bn1_is_the_networks_own_training_mode(family: str) -> None:
     assert list(adapter.model.state_dict()) == list(net.state_dict())
 
 
-def test_a_family_without_batch_norm() -> None:
+@pytest.mark.parametrize("family", ["convnext_atto", "mixer_s32_224"])
+def test_a_family_without_batch_norm(family: str) -> None:
     torch.manual_seed(0)
-    net, x = timm.create_model("convnext_atto", num_classes=7).eval(), small.images(2, size=32)
+    net = timm.create_model(family, num_classes=7).eval()
+    x = small.images(2, size=224 if "224" in family else 32)
     with pytest.raises(ValueError, match="bn1 replaces"):
         adapt.create("bn1", net)
     with torch.no_grad():

@@ -71,8 +71,8 @@ def choose_step(
         larger = [{**c, "lr": float(c["lr"]) * LARGER**tried} for c in candidates]
         options: dict[str, Any] = {"store": store, "progress": False, **settings}
         if steps:
-            ends = {"steps": steps, "evaluate_at": [steps]}
-            parts = [standard(model, stream, **ends, **{**options, **c}) for c in larger]
+            options |= {"steps": steps, "evaluate_at": [steps]}
+            parts = [standard(model, stream, **{**options, **c}) for c in larger]
         else:
             rows = online_together(model, [stream] * len(larger), each=larger, **options)
             length = len(rows) // len(larger)
@@ -83,7 +83,7 @@ def choose_step(
         moved = table["mended"] + table["broken"]
         if moved.any():
             order = pd.DataFrame({"worse": -table["difference"], "moved": moved, "lr": table["lr"]})
-            return table, {**settings, **larger[order.sort_values(list(order)).index[0]]}
+            return table, {**settings, **larger[order.sort_values([*order.columns]).index[0]]}
     raise ValueError(
         f"no candidate moved an answer on {len(fixed)} arrivals, with lr up to "
         f"{table['lr'].max():g}; give larger steps or more images"
