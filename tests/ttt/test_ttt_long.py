@@ -14,7 +14,7 @@ import pytest
 
 from tttlib import results
 
-UNITS, IMAGES, DOMAINS = 6, 5, ["contrast", "fog"]
+UNITS, IMAGES, DOMAINS = 6, 3, ["contrast", "fog"]
 WORK = f"""
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ images = data.load("scenes", "valid", n={UNITS * IMAGES})
 print("ready", flush=True)
 evaluate.test_time_training(
     zoo.load("mae-scenes"), images, {DOMAINS}, store=results.Store(sys.argv[1]), steps=4,
-    batch_size=8, lr=1e-3, optimizer="sgd",
+    batch_size=4, lr=1e-3, optimizer="sgd",
 )
 """
 
