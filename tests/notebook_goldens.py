@@ -1,8 +1,8 @@
 """Numbers that the notebooks must give again at tiny size, in tests/goldens/notebooks.json.
 
 Made by `python tests/notebook_goldens.py RUN`, with RUN a folder in which the notebooks
-`test_notebooks.EXECUTED` ran with the parameters of `test_notebooks.TINY`. One run, so tolerances are those of rounding
-(see `tttlib.results.goldens`).
+`test_notebooks.EXECUTED` ran with the parameters of `test_notebooks.TINY`. One run, so tolerances
+are those of rounding (see `tttlib.results.goldens`).
 """
 
 from __future__ import annotations
