@@ -52,6 +52,7 @@ TINY = {
         "n_stream": {"rot-scenes": 10, "mae-scenes": 8},
         "n_standard": {"rot-scenes": 3, "mae-scenes": 3},
         "n_blur": {"rot-scenes": 6, "mae-scenes": 4},
+        "n_growing": {"rot-scenes": 6, "mae-scenes": 5},
         "n_calm": 4,
         "n_heldout": 4,
         "n_tuning": 4,
