@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_mae import SIZES as MAE
 from torch import Tensor
+from torch.nn import functional as F
 
 from tttlib.data import cifar10_jpeg
 from tttlib.models import CheckpointError, checkpoints, key_names, presets, zoo
@@ -299,10 +300,41 @@ def hugging_face(state: State, depth: int, decoder_depth: int) -> State:
     return {k: v.contiguous() for k, v in found.items()} | {k: state[v] for k, v in names.items()}
 
 
-def test_hugging_face_weights_are_ours_with_a_probed_head_or_without(tmp_path: Path) -> None:
+def hugging_face_encoder(w: State, x: Tensor, depth: int, heads: int) -> Tensor:
+    """ViTMAE's encoder on whole normalised images, from its own keys: tokens [B,1+L,D]."""
+
+    def linear(x: Tensor, at: str) -> Tensor:
+        return x @ w[f"{at}.weight"].T + w[f"{at}.bias"]
+
+    def norm(x: Tensor, at: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        return scaled * w[f"{at}.weight"] + w[f"{at}.bias"]
+
+    at = "vit.embeddings"
+    kernel = w[f"{at}.patch_embeddings.projection.weight"]
+    x = F.conv2d(x, kernel, w[f"{at}.patch_embeddings.projection.bias"], stride=kernel.shape[-1])
+    x = x.flatten(2).transpose(1, 2)  # [B,L,D]
+    x = torch.cat([w[f"{at}.cls_token"].expand(len(x), -1, -1), x], 1)
+    x = x + w[f"{at}.position_embeddings"]
+    for i in range(depth):
+        at = f"vit.encoder.layer.{i}"
+        y = norm(x, f"{at}.layernorm_before")
+        parts = [linear(y, f"{at}.attention.attention.{n}") for n in ("query", "key", "value")]
+        out = []
+        for q, k, v in zip(*(p.chunk(heads, -1) for p in parts), strict=True):  # one head each
+            out.append((q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1) @ v)
+        x = x + linear(torch.cat(out, -1), f"{at}.attention.output.dense")
+        y = F.gelu(linear(norm(x, f"{at}.layernorm_after"), f"{at}.intermediate.dense"))
+        x = x + linear(y, f"{at}.output.dense")
+    return norm(x, "vit.layernorm")
+
+
+def test_hugging_face_weights_give_identical_outputs(tmp_path: Path) -> None:
     state, _, head = mae_files(tmp_path)
     path = tmp_path / "model.safetensors"
-    save_file(hugging_face(state, depth=2, decoder_depth=1), path)
+    theirs = hugging_face(state, depth=2, decoder_depth=1)
+    save_file(theirs, path)
     net = zoo.load(path, preset="large", head=head, **MAE)
     bare = zoo.load(path, preset="base", **MAE)
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
@@ -313,6 +345,10 @@ def test_hugging_face_weights_are_ours_with_a_probed_head_or_without(tmp_path: P
     assert torch.equal(bare.encode(x), expected.encode(x))
     loss = bare.reconstruction_loss(x, order=order)
     assert torch.equal(loss, expected.reconstruction_loss(x, order=order))
+    slow = hugging_face_encoder(
+        {k: v.double() for k, v in theirs.items()}, bare.double().normalize(x.double()), 2, 2
+    )
+    torch.testing.assert_close(bare.tokens(x.double()), slow, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("preset", ["base", "large", "huge"])
