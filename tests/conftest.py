@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,16 @@ def data_root() -> Path:
 def oracles_root() -> Path:
     """Folder with recorded outputs of the released implementations."""
     return _folder("TTTLIB_ORACLES")
+
+
+@pytest.fixture(autouse=True)
+def levels_of_logging() -> Iterator[None]:
+    """A command that ran in this process does not make later tests talkative."""
+    loggers = [logging.getLogger(name) for name in ("", "tttlib")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
