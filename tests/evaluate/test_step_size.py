@@ -31,7 +31,9 @@ def test_the_best_candidate_is_chosen_whatever_the_order(
     assert again[1] == chosen
 
 
-def test_steps_that_move_no_answer_are_raised(tmp_path: Path, stream: streams.Stream) -> None:
+def test_steps_that_move_no_answer_are_raised(
+    tmp_path: Path, stream: streams.Stream, caplog: pytest.LogCaptureFixture
+) -> None:
     net, store = zoo.load("rot-scenes"), results.Store(tmp_path)
     table, chosen = evaluate.choose_step(
         net, stream, [{"lr": 0.3}, {"lr": 1e-12}], store=store, steps=2, **SETTINGS
@@ -39,6 +41,7 @@ def test_steps_that_move_no_answer_are_raised(tmp_path: Path, stream: streams.St
     assert table["lr"].max() == 0.3 and (table["mended"] + table["broken"]).max() > 0
     with pytest.raises(ValueError, match=r"no candidate moved an answer on 24 arrivals.*2\.43e-10"):
         evaluate.choose_step(net, stream, [{"lr": 1e-12}], store=store, **SETTINGS)
+    assert caplog.text.count("no candidate moved an answer") == 6
     with pytest.raises(ValueError, match="no candidates"):
         evaluate.choose_step(net, stream, [], store=store)
     assert chosen["lr"] in (0.3, 1e-12)

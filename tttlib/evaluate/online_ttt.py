@@ -64,14 +64,8 @@ def online(
         adapted to before), block, domain, severity, id, label, step, prediction, correct, loss
         (before the first update of the image), failed, the clusters, and the settings.
     """
-    _, run, _ = engine(model)
     work = _Work(model, stream, heldout, evaluate_every, settings)
-
-    def adapt() -> pd.DataFrame:
-        net = copy.deepcopy(model).to(best_device())
-        return work.rows(run(net, **work.arguments(), online=True, progress=progress))
-
-    return store.run(work.unit, adapt, protocol=work.protocol)
+    return work.run(model, store, progress)
 
 
 def online_together(
@@ -139,16 +133,7 @@ def online_together(
         for i, result in results:
             rows = partial(todo[i].rows, result)
             store.run(todo[i].unit, rows, protocol=todo[i].protocol)
-    return pd.concat(
-        [
-            online(
-                model, one.stream, store=store, heldout=one.heldout,
-                evaluate_every=evaluate_every, progress=progress, **one.settings,
-            )
-            for one in work
-        ],
-        ignore_index=True,
-    )  # fmt: skip
+    return pd.concat([one.run(model, store, progress) for one in work], ignore_index=True)
 
 
 class _Work:
@@ -177,6 +162,16 @@ class _Work:
             "seed": stream.seed,
             **self.settings,
         }
+
+    def run(self, model: TrainableAtTest, store: Store, progress: bool) -> pd.DataFrame:
+        """Return the rows that the store has, or adapt along this stream alone."""
+
+        def adapt() -> pd.DataFrame:
+            net = copy.deepcopy(model).to(best_device())
+            adapted = engine(model)[1](net, **self.arguments(), online=True, progress=progress)
+            return self.rows(adapted)
+
+        return store.run(self.unit, adapt, protocol=self.protocol)
 
     def arguments(self) -> dict[str, Any]:
         """Return what the test-time training of the network takes after the network."""

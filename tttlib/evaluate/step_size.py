@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from tttlib.evaluate.matching_ttt import TrainableAtTest
 from tttlib.evaluate.online_ttt import online_together
 from tttlib.evaluate.standard_ttt import source, standard
 from tttlib.results import Store
+
+log = logging.getLogger(__name__)
 
 LARGER = 3.0
 """By how much every step grows when none of them moves an answer."""
@@ -31,8 +34,9 @@ def choose_step(
     """Try candidates on a stream and choose the one that is right most often.
 
     When no candidate changes an answer, nothing has been learned about them: their learning rates
-    are then raised by `LARGER`, up to `ROUNDS` times. Among equally good candidates the one that
-    changes fewest answers is chosen; their order plays no part.
+    are then raised by `LARGER`, up to `ROUNDS` times, with a warning. Among equally good candidates
+    the one that changes fewest answers is chosen; their order plays no part. When all do harm, the
+    one that harms least is chosen: see `table`.
 
     Parameters
     ----------
@@ -84,6 +88,7 @@ def choose_step(
         if moved.any():
             order = pd.DataFrame({"worse": -table["difference"], "moved": moved, "lr": table["lr"]})
             return table, {**settings, **larger[order.sort_values([*order.columns]).index[0]]}
+        log.warning("no candidate moved an answer; their lr is raised %g times", LARGER)
     raise ValueError(
         f"no candidate moved an answer on {len(fixed)} arrivals, with lr up to "
         f"{table['lr'].max():g}; give larger steps or more images"

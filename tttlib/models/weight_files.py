@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import hashlib
 import logging
 import pickle
 import re
@@ -24,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from tttlib.models import file_kinds, key_names
+from tttlib.runtime.files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +125,4 @@ def tensors(path: Path, average: bool | None = None) -> key_names.Weights:
 
 def weights_hash(*paths: Path) -> str:
     """Return 16 hex digits of the files' sha256: what result rows are traced to."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256(*paths)[:16]

@@ -80,8 +80,10 @@ def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame
 
 
 def _cell(row: pd.Series) -> str:
-    """Write "**supported** +0.177 [+0.126, +0.242], 80 images"; no number where it is NaN."""
+    """Write "**supported** +0.177 [+0.126, +0.242], 80 images"; nothing where a number is NaN."""
     if math.isnan(row["estimate"]):
         return f"**{row['verdict']}**, {row['n']} {row['unit']}"
-    number = f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    number = f"{row['estimate']:+.3f}"
+    if not math.isnan(row["low"]):
+        number += f" [{row['low']:+.3f}, {row['high']:+.3f}]"
     return f"**{row['verdict']}** {number}, {row['n']} {row['unit']}"
