@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -202,6 +203,29 @@ def test_the_full_gradual_streams_have_the_published_numbers_of_blocks() -> None
         assert stream.plan["block"].nunique() == blocks
     first = stream.plan[stream.plan["domain"] == "gaussian_noise"]["severity"]
     assert first.tolist() == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("make", [streams.continual, streams.gradual])
+def test_blocks_of_distinct_images_share_none(make: Callable[..., streams.Stream]) -> None:
+    dataset, cells = scenes(62), {streams.continual: 3, streams.gradual: 27}[make]
+    stream = make(dataset, DOMAINS, batch_size=2, distinct=True)
+    plan = stream.plan
+    assert plan["index"].is_unique and plan["block"].nunique() == cells
+    assert set(plan.groupby("block").size()) == {62 // cells}
+    assert stream.name.endswith(", distinct")
+    cell = plan[plan["block"] == 1].iloc[0]
+    whole = make(dataset, DOMAINS, batch_size=62).plan
+    of_block = ["domain", "severity"]
+    assert (cell[of_block] == whole[whole["block"] == 1].iloc[0][of_block]).all()
+    with pytest.raises(ValueError, match=f"{cells} blocks of distinct images need at least"):
+        make(dataset.subset(range(2)), DOMAINS, batch_size=2, distinct=True)
+
+
+def test_sorted_images_of_distinct_blocks_are_shuffled_first() -> None:
+    dataset = labelled([0] * 8 + [1] * 8)
+    stream = streams.continual(dataset, ("fog", "snow"), batch_size=4, distinct=True)
+    first = stream.dataset.labels[stream.plan["index"].tolist()[:8]]
+    assert set(first.tolist()) == {0, 1} and stream.order == "shuffled by the seed"
 
 
 def test_random_orders_start_with_the_given_one_and_differ() -> None:

@@ -38,6 +38,7 @@ from tttlib.data.scenes_sources import (
 
 VERSION = 1  # raise it whenever any pixel, label or box changes
 SIZE = 32  # height = width of an image, pixels
+TILE = 16  # height = width of the parts of a photograph, pixels
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEFAULT_N = {"train": 50_000, "valid": 5_000, "test": 10_000}
 
@@ -245,11 +246,12 @@ def _place(
 
 
 def _tile(which: np.ndarray, level: np.ndarray, top: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Return the part of the photograph, int64 [B]: squares as large as an image, at each level.
+    """Return the part of the photograph, int64 [B]: squares of `TILE` pixels, at each level.
 
-    An image belongs to the square that holds its centre, so images of one part share content.
+    An image belongs to the square that holds its centre, so images of one part share most of their
+    background.
     """
-    row, column = ((start + SIZE // 2) // SIZE for start in (top, left))
+    row, column = ((start + SIZE // 2) // TILE for start in (top, left))
     return ((which * len(LEVELS) + level) * 100 + row) * 100 + column
 
 

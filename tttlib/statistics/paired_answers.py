@@ -124,7 +124,7 @@ def design_effect(differences: ArrayLike, factors: Sequence[NDArray]) -> float:
     n, spread = len(d), d - d.mean()
     variance = float((spread**2).mean()) / n
     sizes = [np.bincount(codes) for codes in factors]
-    largest = max(float((size**2).sum()) / n for size in sizes)  # n over the number of clusters
+    largest = n / min(len(size) for size in sizes)  # rows of a cluster of the smallest factor
     estimate = 1.0
     if variance <= 1e-15 or min(len(size) for size in sizes) < 2:
         return largest

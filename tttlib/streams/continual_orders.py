@@ -31,6 +31,7 @@ def continual(
     batch_size: int,
     seed: int = 0,
     order: str | None = None,
+    distinct: bool = False,
 ) -> Stream:
     """Show all images under one domain after the other.
 
@@ -52,15 +53,20 @@ def continual(
         The order of the images in every block: "as stored" or "shuffled" by the seed. By default
         they are shuffled if the dataset is stored class after class, as image folders are: batches
         of a few classes would spoil the statistics of every method.
+    distinct
+        Whether every block shows other images: the images are dealt out to the blocks evenly, a
+        remainder is left out. The published streams show all images in every block; as many
+        arrivals of distinct images tell more, because arrivals of one image depend on each other.
 
     Raises
     ------
     ValueError
-        If the order is unknown.
+        If the order is unknown, or there are fewer images than blocks of distinct ones.
     """
     check_cells(dataset, domains)
     cells = [(domain, severity) for domain in domains]
-    return _every_image(dataset, cells, order, seed, batch_size=batch_size, name="continual")
+    how = {"batch_size": batch_size, "name": "continual"}
+    return _every_image(dataset, cells, order, seed, distinct, **how)
 
 
 def gradual(
@@ -71,6 +77,7 @@ def gradual(
     batch_size: int,
     seed: int = 0,
     order: str | None = None,
+    distinct: bool = False,
 ) -> Stream:
     """Let every corruption rise and fall in severity (GTTA), with all images at each severity.
 
@@ -82,39 +89,53 @@ def gradual(
     schedule
         "released" (the code of PALM and LAW: 1 to 5 to 1, 135 blocks for 15 corruptions) or
         "cotta" (the code of CoTTA: the first corruption starts at 5, 131 blocks).
-    dataset, domains, batch_size, seed, order
+    dataset, domains, batch_size, seed, order, distinct
         As in `continual`.
 
     Raises
     ------
     ValueError
-        If the schedule or the order is unknown.
+        If the schedule or the order is unknown, or there are fewer images than blocks of distinct
+        ones.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; known are {', '.join(SCHEDULES)}")
     first, later = SCHEDULES[schedule]
     check_cells(dataset, domains)
     cells = [(d, float(s)) for i, d in enumerate(domains) for s in (later if i else first)]
-    name = f"gradual, {schedule}"
-    return _every_image(dataset, cells, order, seed, batch_size=batch_size, name=name)
+    how = {"batch_size": batch_size, "name": f"gradual, {schedule}"}
+    return _every_image(dataset, cells, order, seed, distinct, **how)
 
 
 def _every_image(
-    dataset: ImageSet, cells: Sequence[tuple[str, float]], order: str | None, seed: int, **how: Any
-) -> Stream:
-    """Return a stream of all images in one cell (domain, severity) after the other."""
+    dataset: ImageSet, cells: Sequence[tuple[str, float]], order: str | None, seed: int,
+    distinct: bool, *, name: str, **how: Any,
+) -> Stream:  # fmt: skip
+    """Return a stream of all images (or its own) in one cell (domain, severity) after the other."""
     if order not in (None, *ORDERS):
         raise ValueError(f"unknown order {order!r}; known are {', '.join(ORDERS)}")
     n = len(dataset)
     index, shuffled = np.arange(n), order == "shuffled"
     if shuffled or (order is None and _class_after_class(dataset.labels.numpy())):
         index, shuffled = np.random.default_rng([seed, n, 7]).permutation(n), True
-    domains, severities = zip(*cells, strict=True)
-    plan = pd.DataFrame({"index": np.tile(index, len(cells)), "domain": np.repeat(domains, n)})
+    if distinct:
+        n //= len(cells)  # images of a block
+        if not n:
+            raise ValueError(
+                f"{len(cells)} blocks of distinct images need at least {len(cells)} images, not "
+                f"{len(dataset)}; take more, or let all images appear in every block"
+            )
+        index, name = index[: n * len(cells)], f"{name}, distinct"
+    else:
+        index = np.tile(index, len(cells))
+    domains, severities = (np.repeat(of_cell, n) for of_cell in zip(*cells, strict=True))
     blocks = np.repeat(np.arange(len(cells)), n)
-    plan = plan.assign(severity=np.repeat(severities, n), block=blocks)
-    record = "shuffled by the seed, alike in every block" if shuffled else None
-    return Stream(dataset, plan, seed=seed, order=record, **how)
+    plan = pd.DataFrame(
+        {"index": index, "domain": domains, "severity": severities, "block": blocks}
+    )
+    record = "shuffled by the seed" if shuffled else None
+    record = f"{record}, alike in every block" if record and not distinct else record
+    return Stream(dataset, plan, seed=seed, order=record, name=name, **how)
 
 
 def _class_after_class(labels: np.ndarray) -> bool:
