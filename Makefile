@@ -9,8 +9,8 @@ PYTHON ?= python3
 # options of JupyterLab: make lab LAB='--no-browser --port 9999'
 LAB    ?=
 BIN    := .venv/bin
-# Notebooks with their own defaults; stored outputs are compared where a cell says so.
-NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider notebooks
+# Stored outputs are compared where a cell says so.
+NBVAL  := --nbval-lax --nbval-cell-timeout 600 -p no:cacheprovider
 # Two processes of one thread each: faster here than one of two, and as `make study` runs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -33,14 +33,17 @@ help:
 study: .venv
 	$(BIN)/python -m tttlib study
 
+# The notebooks' starts as they are, and whole ones at small size: tests/notebook_copies.py
 test: lint
-	$(PYTEST) tests $(NBVAL)
+	$(BIN)/python tests/notebook_copies.py runs/nbval
+	$(PYTEST) tests $(NBVAL) runs/nbval
 
 unit: .venv
 	$(PYTEST) tests
 
+# The whole notebooks with their own defaults: about as long as `make study`.
 nbval: .venv
-	$(PYTEST) $(NBVAL)
+	$(PYTEST) $(NBVAL) notebooks
 
 # What depends on whether bfloat16 pays, as on a processor with such units and on one without.
 bf16: .venv
@@ -49,7 +52,7 @@ bf16: .venv
 
 test-all: .venv lint
 	$(BIN)/python -m pytest -m ''
-	$(BIN)/python -m pytest $(NBVAL)
+	$(BIN)/python -m pytest $(NBVAL) notebooks
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -23,8 +23,8 @@ def _folder(variable: str) -> Path:
 
 # What starts processes and runs notebooks takes longest. It goes first, so that no process is left
 # with a long file while the others are done.
-LONGEST = ("tests/test_notebooks", "notebooks/", "tests/test_", "tests/sweep/", "tests/commands/",
-           "tests/bench/", "tests/evaluate/")  # fmt: skip
+LONGEST = ("tests/test_notebooks", "notebooks/", "runs/nbval/whole_", "tests/test_", "tests/sweep/",
+           "tests/commands/", "tests/bench/", "tests/evaluate/")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

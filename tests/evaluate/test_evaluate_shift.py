@@ -183,6 +183,19 @@ def test_the_paths_start_where_nothing_was_adapted(found: dict[str, pd.DataFrame
     assert rows[["explained1", "explained2"]].nunique().tolist() == [1, 1]
 
 
+def test_each_domain_is_left_out_in_turn(tmp_path: Path) -> None:
+    how = {"store": results.Store(tmp_path), "severity": 4}
+    three = [*DOMAINS, "gaussian_noise"]
+    rows = evaluate.latent_variance_without(model(), images(), three, **how)
+    assert rows["without"].unique().tolist() == three
+    latents, points = evaluate.latents(model(), images(), DOMAINS, severity=4)
+    expected = statistics.variance_shares(latents, points, resamples=2)["share"]
+    got = rows[rows["without"] == "gaussian_noise"]["share"]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="three domains or more"):
+        evaluate.latent_variance_without(model(), images(), DOMAINS, **how)
+
+
 def test_variance_has_every_severity_layer_and_factor(found: dict[str, pd.DataFrame]) -> None:
     rows = found["variance"]
     assert rows.groupby(["severity", "layer"], sort=False).size().to_dict() == {

@@ -68,6 +68,16 @@ def test_bars_are_shares_with_their_chance() -> None:
     assert [round(bar.get_height()) for bar in axis.patches] == [90, 60]
 
 
+def test_every_image_stands_below_its_title() -> None:
+    pictures = {name: torch.rand(3, 8, 8) for name in ("clean", "zoom_blur", "fog")}
+    figure = plots.titled_images(pictures, columns=2)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [*map(plots.pretty, pictures), ""]
+    for axis, picture in zip(figure.axes, pictures.values(), strict=False):
+        shown = torch.as_tensor(axis.images[0].get_array()).permute(2, 0, 1)
+        torch.testing.assert_close(shown, picture)
+
+
 def test_image_grid_and_network() -> None:
     pictures = torch.rand(2, 3, 8, 8)
     figure = plots.image_grid({"input": pictures, "after": pictures}, ["zoom_blur", "contrast"])

@@ -61,7 +61,9 @@ def test_states_are_named_once() -> None:
     assert found.groupby("shown", sort=False).size().tolist() == [2, 4, 4, 4]
 
 
-def verdicts(low: float, high: float, silhouette: float) -> pd.DataFrame:
+def verdicts(
+    low: float, high: float, silhouette: float, without: pd.DataFrame | None = None
+) -> pd.DataFrame:
     rows = [
         {
             "severity": s,
@@ -83,21 +85,33 @@ def verdicts(low: float, high: float, silhouette: float) -> pd.DataFrame:
          "high": [9, silhouette + 0.1], "n": [12, 12]}
     )  # fmt: skip
     read = shift_tables.reading(map_rows())
-    found = shift_tables.verdicts(variance, read, change, shift_tables.states(adapted()))
+    found = shift_tables.verdicts(variance, read, change, shift_tables.states(adapted()), without)
     return pd.DataFrame([vars(claim) for claim in found])
 
 
 def test_verdicts_follow_the_intervals() -> None:
     table = verdicts(0.05, 0.2, -0.3)
-    assert table["claim"].tolist() == [shift_tables.DOMINATES] * 4 + [shift_tables.SEPARATE] * 4
+    names = [shift_tables.DOMINATES] * 4 + [shift_tables.SEPARATE] * 4 + [shift_tables.RAISES] * 3
+    assert table["claim"].tolist() == names
     assert table["verdict"].tolist() == [
-        "supported", "contradicted", "supported", "supported", "contradicted", *["supported"] * 3,
+        "supported", "contradicted", "supported", "supported", "contradicted", *["supported"] * 6,
     ]  # fmt: skip
     assert [m[-10:] for m in table["measure"][:2]] == ["severity 5", "severity 1"]
-    assert table["n"].tolist() == [30] * 4 + [12] * 4
+    assert table["n"].tolist() == [30] * 4 + [12] * 7
     assert table["estimate"].iloc[4] == -0.3 and "10 steps" in table["measure"].iloc[4]
-    assert verdicts(-0.05, 0.2, 0.0)["verdict"].tolist()[::4] == ["undecided"] * 2
-    assert verdicts(-0.2, -0.1, 0.3)["verdict"].tolist()[::4] == ["contradicted", "supported"]
+    assert verdicts(-0.05, 0.2, 0.0)["verdict"].tolist()[:8:4] == ["undecided"] * 2
+    assert verdicts(-0.2, -0.1, 0.3)["verdict"].tolist()[:8:4] == ["contradicted", "supported"]
+
+
+def test_the_corruption_that_carries_the_share_is_left_out() -> None:
+    without = pd.DataFrame(
+        {"without": ["fog", "contrast", "fog"], "share": [0.2, 0.1, 0.0], "low": [0.1, -0.1, 0.0],
+         "high": [0.3, 0.2, 0.0], "n": 30, "factor": ["corruption - class"] * 2 + ["class"]}
+    )  # fmt: skip
+    found = verdicts(0.05, 0.2, -0.3, without)
+    row = found[found["measure"].str.contains("without")].iloc[0]
+    assert (row["measure"][-16:], row["estimate"]) == ("without contrast", 0.1)
+    assert row["claim"] == shift_tables.DOMINATES and row["verdict"] == "undecided"
 
 
 def test_explained_are_the_two_components() -> None:

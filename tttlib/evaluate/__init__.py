@@ -17,6 +17,7 @@ from tttlib.evaluate.latent_shift import (
     latent_separability,
     latent_variance,
     latent_variance_adapted,
+    latent_variance_without,
 )
 from tttlib.evaluate.object_boxes import (
     annotations_of,
@@ -52,6 +53,7 @@ __all__ = [
     "latent_trajectories",
     "latent_variance",
     "latent_variance_adapted",
+    "latent_variance_without",
     "latents",
     "layer_latents",
     "layer_names",

@@ -215,6 +215,53 @@ def latent_variance(
     return pd.concat(parts, ignore_index=True)
 
 
+def latent_variance_without(
+    model: MaskedAutoencoder,
+    dataset: ImageSet,
+    domains: Sequence[str],
+    *,
+    store: Store,
+    severity: float = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the shares of the variance of the last latents, leaving out each domain in turn.
+
+    A share over all domains may rest on one of them.
+
+    Parameters
+    ----------
+    model, dataset, domains, severity, seed
+        As in `latents`; three domains or more, so that two are left.
+    store
+        Keeps the rows.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `statistics.variance_shares` and without, the domain that is left out.
+
+    Raises
+    ------
+    ValueError
+        For fewer than three domains.
+    """
+    if len(domains) < 3:
+        raise ValueError(f"leaving one out needs three domains or more, not {list(domains)}")
+
+    def compute() -> pd.DataFrame:
+        points, rows = latents(model, dataset, domains, severity=severity, seed=seed)
+        how: dict[str, Any] = {"clusters": dataset.factors(), "seed": seed}
+        parts = []
+        for domain in domains:
+            left = (rows["domain"] != domain).to_numpy()
+            shares = statistics.variance_shares(points[left], rows[left], **how)
+            parts.append(shares.assign(without=domain))
+        return pd.concat(parts, ignore_index=True)
+
+    what = {"domains": list(domains), "severity": severity, "seed": seed}
+    return _unit(store, "latent_variance_without", model, dataset, what, compute)
+
+
 def latent_variance_adapted(
     model: MaskedAutoencoder,
     dataset: ImageSet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import torch
 from matplotlib import pyplot as plt
@@ -27,6 +28,19 @@ def image_grid(columns: Mapping[str, Tensor], row_titles: Sequence[str] = ()) ->
             draw(axes[i, j], images[i])
     for axis, title in zip(axes[:, 0], row_titles, strict=False):
         axis.set_ylabel(pretty(title), fontsize=8)
+    return figure
+
+
+def titled_images(images: Mapping[str, Tensor], columns: int = 8) -> Figure:
+    """Draw images [3,H,W] in [0,1], each below its own title, in rows of `columns`."""
+    rows = -(-len(images) // columns)
+    size = (1.05 * columns, 1.25 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis, title in zip_longest(axes.flat, images):
+        without_frame(axis)
+        if title is not None:
+            draw(axis, images[title])
+            axis.set_title(pretty(title), fontsize=7, loc="center")
     return figure
 
 

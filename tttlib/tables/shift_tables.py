@@ -15,6 +15,7 @@ READ = "read by a line, above chance"
 SILHOUETTE = "silhouette"
 DOMINATES = "shift dominates class"
 SEPARATE = "classes separate along the steps"
+RAISES = "TTT raises the corruption's share of the variance"
 
 
 def reading(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
@@ -62,8 +63,9 @@ def verdicts(
     read: pd.DataFrame,
     silhouettes: pd.DataFrame,
     adapted: pd.DataFrame,
+    without: pd.DataFrame | None = None,
 ) -> list[Claim]:
-    """Return the two claims of the report; each number decides for itself.
+    """Return the claims of the report and what its pictures show; each number decides for itself.
 
     Parameters
     ----------
@@ -76,7 +78,10 @@ def verdicts(
         Change of the silhouette by class against step 0, of `results.paired_difference`; the last
         row counts.
     adapted
-        The rows of `states`: the changes of the share of the class count.
+        The rows of `states`: the changes of the shares of class and corruption count.
+    without
+        Rows of `evaluate.latent_variance_without`, or None: the corruption counts without which the
+        difference is smallest.
     """
     differences = variance[(variance["layer"] == LAST) & (variance["factor"] == DIFFERENCE)]
     decided = []
@@ -85,15 +90,21 @@ def verdicts(
         measure = f"share of variance, {DIFFERENCE}, severity {severity:g}"
         decided.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
     images = decided[0].n
+    if without is not None:
+        rest = without[without["factor"] == DIFFERENCE]
+        row = rest.loc[rest["share"].idxmin()]
+        measure = f"share of variance, {DIFFERENCE}, without {row['without']}"
+        decided.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
     for _, row in read[read["factor"] == DIFFERENCE].iterrows():
         decided.append(_claim(DOMINATES, row, "mean", images, f"{row['measure']}, {DIFFERENCE}"))
     row = silhouettes.iloc[-1]
     measure = f"silhouette by class, {row['step']:.0f} steps minus 0"
     decided.append(_claim(SEPARATE, row, "difference", int(row["n"]), measure))
-    changes = adapted[(adapted["kind"] == "change") & (adapted["factor"] == "class")]
-    for _, row in changes.iterrows():
-        measure = f"share of variance of the class, {row['shown']} minus before"
-        decided.append(_claim(SEPARATE, row, "share", int(row["n"]), measure))
+    for claim, factor in ((SEPARATE, "class"), (RAISES, "corruption")):
+        changes = adapted[(adapted["kind"] == "change") & (adapted["factor"] == factor)]
+        for _, row in changes.iterrows():
+            measure = f"share of variance of the {factor}, {row['shown']} minus before"
+            decided.append(_claim(claim, row, "share", int(row["n"]), measure))
     return decided
 
 
