@@ -121,6 +121,20 @@ def test_every_notebook_has_small_parameters() -> None:
     assert {path.stem for path in sweep.notebooks_folder().glob("0*.ipynb")} == set(TINY)
 
 
+def test_every_notebook_is_under_nbval_or_executed_here(tmp_path: Path) -> None:
+    import notebook_copies
+
+    notebook_copies.write(tmp_path / "copies")
+    copies = {p.stem: nbformat.read(p, 4) for p in (tmp_path / "copies").glob("*.ipynb")}
+    wanted = {f"start_{name}" for name in TINY} | {f"whole_{n}" for n in TINY if n not in EXECUTED}
+    assert set(copies) == wanted
+    for name, copy in copies.items():
+        compared = [notebook_copies.COMPARED in cell.source for cell in copy.cells]
+        injected = ["injected-parameters" in c.metadata.get("tags", []) for c in copy.cells]
+        whole = name.startswith("whole_")
+        assert (compared[-1], any(compared), any(injected)) == (not whole, not whole, whole)
+
+
 def test_committed_notebooks_show_their_outputs() -> None:
     for path in sweep.notebooks_folder().glob("0*.ipynb"):
         cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]

@@ -78,7 +78,9 @@ def test_makefile_has_the_promised_targets() -> None:
     assert named <= targets
     for target in (*sorted(named - {".venv", "test", "clean"}), "lint", "unit", "nbval"):
         assert re.search(rf"^{target}:.*\.venv", text, flags=re.MULTILINE), target
-    assert re.search(r"^test: lint\n\t\$\(PYTEST\) tests \$\(NBVAL\)$", text, flags=re.MULTILINE)
+    copies = r"\t\$\(BIN\)/python tests/notebook_copies\.py runs/nbval"
+    tests = r"\t\$\(PYTEST\) tests \$\(NBVAL\) runs/nbval"
+    assert re.search(rf"^test: lint\n{copies}\n{tests}$", text, flags=re.MULTILINE)
 
 
 def test_nothing_private_is_in_the_repository() -> None:
@@ -162,11 +164,10 @@ def test_ci_names_the_folders_beside_the_checkout(checkout: Path) -> None:
         (beside / name).mkdir(parents=True)
     done = _ci(checkout, "== 12 passed in 3 s ==")
     assert done.returncode == 0
-    said = "== 12 passed in 3 s =="
-    assert done.stdout.splitlines() == [
-        f"make test {beside / 'data'} {beside / 'oracles'}",
-        said,
-    ]
+    lines = []
+    for target in ("test", "bf16"):
+        lines += [f"make {target} {beside / 'data'} {beside / 'oracles'}", "== 12 passed in 3 s =="]
+    assert done.stdout.splitlines() == lines
 
 
 def test_ci_fails_with_the_tests_and_for_skipped_ones(checkout: Path) -> None:
