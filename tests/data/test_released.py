@@ -9,8 +9,12 @@ import numpy as np
 import official
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 from tttlib import corruptions, data, evaluate, results, streams
+from tttlib.data import imagenet
 from tttlib.models import zoo
 
 
@@ -70,3 +74,43 @@ def test_without_files_the_corruption_is_made(root: Path) -> None:
     images = data.load("cifar10", "test", root)
     expected = corruptions.corrupt(images.images[:2], "fog", 5, ids=images.ids[:2], seed=0)
     assert torch.equal(streams.corrupted(images, [0, 1], "fog", 5), expected)
+
+
+# Clean photographs and released files have preprocessings of their own, as the two papers do it.
+@pytest.mark.parametrize(
+    ("preprocess", "clean", "corrupted"),
+    [
+        ("", "resize256-bicubic", "to_tensor"),  # PALM
+        ("resize256-bicubic", "resize256-bicubic", "resize256-bicubic"),  # TTT-MAE
+        ("resize256-bilinear+to_tensor", "resize256-bilinear", "to_tensor"),
+        ("resize256-bicubic+resize256-bilinear", "resize256-bicubic", "resize256-bilinear"),
+    ],
+)
+def test_both_halves_are_preprocessed_as_told(
+    preprocess: str, clean: str, corrupted: str, tmp_path: Path
+) -> None:
+    made = official.write_imagenet_c(tmp_path, {3: 2, 7: 1})
+    for path, label in made:
+        place = tmp_path / "ImageNet" / "val" / imagenet.wnids()[label] / path.name
+        official.write_jpeg(place, label, (300, 260))
+    both = data.load("imagenet+imagenet-c", "valid", tmp_path, preprocess=preprocess)
+
+    for images, how, paths in (
+        (both.images[:], clean, both.images.paths),
+        (streams.corrupted(both, [0, 1, 2], "fog", 5), corrupted, [path for path, _ in made]),
+    ):
+        for image, path in zip(images, paths, strict=True):
+            steps = []
+            if how != "to_tensor":
+                kind = InterpolationMode[how.removeprefix("resize256-").upper()]
+                steps = [transforms.Resize(256, kind), transforms.CenterCrop(224)]
+            with Image.open(path) as opened:
+                expected = transforms.Compose([*steps, transforms.PILToTensor()])(opened)
+            assert torch.equal(image, expected)
+    told = evaluate.unit_rows.protocol_of(both, {})["corruption"]
+    assert told == f"the files of imagenet-c, {corrupted}; clean images {clean}"
+
+
+def test_sets_of_one_size_have_no_preprocessing(root: Path) -> None:
+    with pytest.raises(ValueError, match="cifar10 has no option 'preprocess'"):
+        data.load("cifar10+cifar10-c", "test", root, preprocess="resize256-bicubic")

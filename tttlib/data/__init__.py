@@ -60,7 +60,10 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
     **options
         Of the family's own loader: `n=` and `seed=` of scenes, `corruption=` and `severity=` of the
         sets that end in -c, `subset=` of imagenet, `preprocess=` of imagenet and folders ("" or
-        None: the loader's own) …
+        None: the loader's own) … The preprocessing of "A+B" is that of both halves, or
+        "OF A+OF B": PALM takes the files of ImageNet-C as they are
+        ("resize256-bicubic+to_tensor", the default), TTT-MAE resizes and crops them once more
+        ("resize256-bicubic").
 
     Raises
     ------
@@ -82,16 +85,24 @@ def load(name: str, split: str, root: str | Path | None = None, **options: Any) 
         raise ValueError(f"unknown dataset {name!r}; known are {', '.join(NAMES)}")
     loader = _LOADERS[name]
     _check_options(name, loader, options)
+    given, of_files = options.get("preprocess"), {}
+    if plus and given:
+        options["preprocess"], both, corrupted = given.partition("+")
+        of_files = {"preprocess": corrupted if both else given}
     clean = loader(split, data_root(root), **options)
-    return clean if not plus or clean.split == "train" else _with_released(clean, files, root)
+    if not plus or clean.split == "train":
+        return clean
+    return _with_released(clean, files, root, of_files)
 
 
-def _with_released(clean: ImageSet, name: str, root: str | Path | None) -> ImageSet:
+def _with_released(
+    clean: ImageSet, name: str, root: str | Path | None, options: dict[str, Any]
+) -> ImageSet:
     known = [one for one in NAMES if one.endswith("-c")]
     if name not in known:
         raise ValueError(f"unknown corrupted files {name!r}; known are {', '.join(known)}")
-
-    return Released(name, partial(load, name, "test", root)).checked(clean, "fog", 5)
+    load_files = partial(load, name, "test", root, **options)
+    return Released(name, load_files).checked(clean, "fog", 5)
 
 
 def _check_options(name: str, loader: Callable[..., ImageSet], options: dict[str, Any]) -> None:

@@ -27,10 +27,16 @@ class Released:
         Name of the dataset of corrupted files.
     load
         Returns the `ImageSet` of one `corruption` and `severity`; the last few stay open.
+
+    Attributes
+    ----------
+    preprocess
+        How the files are resized, see `image_files`; "" for sets that are served as stored. Known
+        once `checked` has opened one.
     """
 
     def __init__(self, name: str, load: Callable[..., ImageSet]) -> None:
-        self.name = name
+        self.name, self.preprocess = name, ""
         self._opened = lru_cache(16)(lambda c, s: _indexed(load(corruption=c, severity=s)))
 
     def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
@@ -54,6 +60,7 @@ class Released:
         loader raises.
         """
         files, at = self._opened(corruption, severity)
+        self.preprocess = getattr(files.images, "preprocess", "")
         if not torch.equal(files.labels[_places(files, at, clean.ids)], clean.labels):
             raise ValueError(
                 f"{self.name} has other labels than {clean.name} for images of the same number: "

@@ -54,6 +54,9 @@ def protocol_of(
     made = "made in memory, not passed through JPEG"
     if dataset.released is not None:
         made = f"the files of {dataset.released.name}"
+        clean, corrupted = getattr(dataset.images, "preprocess", ""), dataset.released.preprocess
+        if corrupted:
+            made += f", {corrupted}; clean images {clean}"
     return {**protocol, "corruption": made, **({"order": order} if order else {})}
 
 
