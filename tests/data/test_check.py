@@ -64,6 +64,13 @@ def imagenet_folders(root: Path) -> Path:
     return path
 
 
+def photographs(root: Path) -> Path:
+    for label in (3, 998):
+        name = f"{imagenet.wnids()[label]}_name.JPEG"
+        path = official.write_jpeg(root / "imagenet-sample-images" / name, label, (256, 280))
+    return path
+
+
 def imagenet_c(root: Path) -> Path:
     official.write_imagenet_c(root, {7: 1}, "fog/1")
     return official.write_imagenet_c(root, {7: 2, 998: 1}, "fog/5")[1][0]
@@ -87,6 +94,7 @@ SETS: dict[str, tuple[Callable[[Path], Path], dict[str, int]]] = {
     "cifar100-c": (lambda root: arrays(root, 100), {"fog": 4, "saturate": 4}),
     "imagenet": (imagenet_folders, {"valid": 4}),
     "imagenet-sample": (imagenet_folders, {"valid": 4}),
+    "imagenet-1000": (photographs, {"valid": 2}),
     "imagenet-c": (imagenet_c, {"fog severity 1": 1, "fog severity 5": 3}),
     "tiny-imagenet-c": (
         lambda root: official.write_tiny_c(root, "snow/2")[1][0],

@@ -43,11 +43,14 @@ cifar10-c         | test        | cifar10's test set under 19 corruptions | CIFA
 cifar100-c        | test        | cifar100's test set under 19 corruptions | CIFAR-100-C/
 imagenet          | valid       | ILSVRC 2012 validation, 1000 classes | ImageNet/val/, ILSVRC2012/val/, val/ …
 imagenet-sample   | valid       | 5,000 of them: the published list, else 5 a class | as imagenet, and imagenet_test_image_ids.txt
+imagenet-1000     | valid       | a sample: one photograph of each class | imagenet-sample-1000.parquet or imagenet-sample-images/
 imagenet-c        | test        | imagenet under 19 corruptions, 224x224 | ImageNet-C/
 tiny-imagenet-c   | test        | tiny-imagenet under 15 corruptions, 64x64 | Tiny-ImageNet-C/
 """  # noqa: E501
 _TINY = ("tiny-imagenet-*.parquet", "tiny-imagenet-200/wnids.txt", "wnids.txt")
 _IMAGENET = ("ImageNet/val", "imagenet/val", "ILSVRC2012/val", "val", "ILSVRC2012_img_val")
+_SAMPLE = ("imagenet-sample-1000.parquet", "imagenet-sample-images/n*_*", "imagenet-sample/n*_*",
+           "n????????_*.JPEG")  # fmt: skip
 _PLACES = {
     "scenes": (),
     "tiny-imagenet": _TINY,
@@ -55,7 +58,8 @@ _PLACES = {
     "tiny-imagenet-50": _TINY,
     "cifar10-jpeg": ("cifar10-jpeg-*.parquet",),
     "imagenet": _IMAGENET,
-    "imagenet-sample": _IMAGENET,
+    "imagenet-sample": (*_IMAGENET, *_SAMPLE),
+    "imagenet-1000": _SAMPLE,
 }  # the others: the folder that is looked for
 
 

@@ -8,7 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tttlib.data import cifar, cifar10_jpeg, cifar_c, imagenet, imagenet_c, scenes, tiny_imagenet
+from tttlib.data import (
+    cifar,
+    cifar10_jpeg,
+    cifar_c,
+    imagenet,
+    imagenet_c,
+    imagenet_sample,
+    scenes,
+    tiny_imagenet,
+)
 from tttlib.data.imageset import ImageSet
 from tttlib.data.own_images import folder, of_split, parquet
 from tttlib.data.released import Released
@@ -37,7 +46,8 @@ _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "cifar10-c": cifar_c.load_10,
     "cifar100-c": cifar_c.load_100,
     "imagenet": imagenet.load,
-    "imagenet-sample": imagenet.load_sample,
+    "imagenet-sample": imagenet_sample.load_any,
+    "imagenet-1000": imagenet_sample.load,
     "imagenet-c": imagenet_c.load,
     "tiny-imagenet-c": imagenet_c.load_tiny,
 }

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from tttlib.data import contents, mapped, rgb
+from tttlib.data import contents, image_files, mapped, rgb
 from tttlib.data.imageset import ImageSet
 from tttlib.runtime.errors import DamagedDataError
 from tttlib.runtime.files import atomic_write
@@ -60,6 +60,8 @@ class Source:
         Formats in which the images may be stored.
     upright
         Whether to turn images as their EXIF orientation says.
+    preprocess
+        One of `tttlib.boxes.PREPROCESS`, see `image_files`.
     """
 
     dataset: str
@@ -71,10 +73,12 @@ class Source:
     images: Callable[[], Sequence[Path]] = list
     formats: Sequence[str] = rgb.FORMATS
     upright: bool = False
+    preprocess: str = "to_tensor"
 
     def fingerprint(self, *, reread: bool = False) -> str:
         """Identify everything that is served, see `contents.fingerprint`."""
         key = f"{self.dataset} {_VERSION} {rgb.VERSION} {self.size} {self.classes()}"
+        key += f" {self.preprocess}" if self.preprocess != "to_tensor" else ""
         files = [*self.files, *self.images()]
         return contents.fingerprint(key, files, self.remedy, reread=reread, allow_empty=True)
 
@@ -88,10 +92,13 @@ class Source:
         Raises DamagedDataError, which begins with `where`, for one that cannot be decoded or has
         another size.
         """
-        stream, size = io.BytesIO(file), self.size
+        as_it_is = self.preprocess == "to_tensor"
         image = rgb.decode(
-            stream, where, self.remedy, size=size, formats=self.formats, upright=self.upright
-        )
+            io.BytesIO(file), where, self.remedy, size=self.size if as_it_is else None,
+            formats=self.formats, upright=self.upright,
+        )  # fmt: skip
+        if not as_it_is:
+            image = image_files.central(image, image_files.FILTERS[self.preprocess])
         return np.asarray(image).transpose(2, 0, 1).tobytes()
 
 

@@ -27,7 +27,7 @@ from tttlib.data import contents, rgb
 from tttlib.data.contents import READERS
 from tttlib.data.lazy import Lazy
 
-_FILTERS = {
+FILTERS = {
     "resize256-bilinear": Image.Resampling.BILINEAR,
     "resize256-bicubic": Image.Resampling.BICUBIC,
 }
@@ -101,11 +101,11 @@ class FileImages(Lazy):
 
     def _decode(self, path: Path) -> Tensor:
         if self.preprocess == "to_tensor":
-            remedy = f"{self.remedy}, or choose another preprocess ({', '.join(_FILTERS)})"
+            remedy = f"{self.remedy}, or choose another preprocess ({', '.join(FILTERS)})"
             image = rgb.decode(path, str(path), remedy, size=self.size, upright=self.upright)
         else:
             image = rgb.decode(path, str(path), self.remedy, upright=self.upright)
-            image = central(image, _FILTERS[self.preprocess])
+            image = central(image, FILTERS[self.preprocess])
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # [H,W,3] -> [3,H,W]
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sized
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,6 @@ def load(
     made = class_folders.image_set(name, split, files, class_names(), name, **how)
     places = [root, folder.parent, folder]
     return with_boxes(made, files, places, [preprocess]) if boxes else made
-
-
-load_sample = partial(load, name="imagenet-sample", subset="5000")
 
 
 def with_boxes(made: ImageSet, files: Labelled, places: list[Path], steps: list[str]) -> ImageSet:
@@ -159,7 +157,7 @@ def choose(
     return counted(dataset, chosen, _A_CLASS * len(wnids()), "5 a class"), chosen
 
 
-def counted(dataset: str, files: Labelled, n: int, *notes: str) -> str:
+def counted(dataset: str, files: Sized, n: int, *notes: str) -> str:
     """Return the set's name with notes, one of them that it lacks images if it has not `n`."""
     if len(files) != n:
         notes += (f"{len(files)} of {n} images",)

@@ -23,6 +23,7 @@ from tttlib.data import (
     decoded,
     imagenet,
     imagenet_c,
+    imagenet_sample,
     scenes,
     tiny_imagenet,
 )
@@ -147,6 +148,21 @@ def _files(report: Report) -> None:
         _list(report, imagenet.load, "valid")
 
 
+def _photographs(report: Report) -> None:
+    """Check the sample of one photograph a class."""
+    if (report.root / imagenet_sample.FILE).is_file():
+        _encoded(report, source=imagenet_sample.find_source, expected={"valid": 1000})
+    else:
+        _part(report, "valid", imagenet_sample.load, "valid", 1000)
+
+
+def _sample(report: Report) -> None:
+    """Check what `imagenet-sample` would serve."""
+    whole = any((report.root / place).is_dir() for place in imagenet.FOLDERS)
+    photographs = not whole and imagenet_sample.is_there(report.root)
+    _same_files(report, of="imagenet-1000" if photographs else "imagenet")
+
+
 def _grid(report: Report, *, load: Loader, expected: int, names: tuple[str, ...]) -> None:
     """Check ImageNet-C and its like: a folder for each corruption and severity."""
     first: dict[str, Any] = {}
@@ -240,7 +256,8 @@ _CHECKS: dict[str, Callable[[Report], None]] = {
     "cifar10-c": partial(_arrays, load=cifar_c.load_10, expected=10_000),
     "cifar100-c": partial(_arrays, load=cifar_c.load_100, expected=10_000),
     "imagenet": _files,
-    "imagenet-sample": partial(_same_files, of="imagenet"),
+    "imagenet-sample": _sample,
+    "imagenet-1000": _photographs,
     "imagenet-c": partial(
         _grid, load=imagenet_c.load, expected=imagenet.N_IMAGES, names=c_options.NAMES
     ),
