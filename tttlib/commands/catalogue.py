@@ -43,7 +43,7 @@ cifar10-c         | test        | cifar10's test set under 19 corruptions | CIFA
 cifar100-c        | test        | cifar100's test set under 19 corruptions | CIFAR-100-C/
 imagenet          | valid       | ILSVRC 2012 validation, 1000 classes | ImageNet/val/, ILSVRC2012/val/, val/ …
 imagenet-sample   | valid       | 5,000 of them: the published list, else 5 a class | as imagenet, and imagenet_test_image_ids.txt
-imagenet-1000     | valid       | a sample: one photograph of each class | imagenet-sample-1000.parquet or imagenet-sample-images/
+imagenet-1000     | valid       | a sample: one photograph of each class | imagenet-sample*.parquet, imagenet-sample-images/
 imagenet-c        | test        | imagenet under 19 corruptions, 224x224 | ImageNet-C/
 tiny-imagenet-c   | test        | tiny-imagenet under 15 corruptions, 64x64 | Tiny-ImageNet-C/
 """  # noqa: E501
