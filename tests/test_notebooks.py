@@ -74,7 +74,10 @@ TINY = {
         "n_gradual": 2,
         "n_mixed": 2,
         "n_ablation": 2,
+        "ablated": {"eta x": [10]},
+        "n_streams": 2,
         "n_mae": 2,
+        "mae_step": {"batch_size": 2, "masks": 1},
     },
     "06_beyond": {
         "corruptions_shown": ["gaussian_noise", "contrast"],

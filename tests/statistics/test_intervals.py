@@ -105,3 +105,12 @@ def test_paired_uses_that_the_same_images_were_seen(rng: np.random.Generator) ->
 def test_bootstrap_refuses(values: list, clusters: list, options: dict) -> None:
     with pytest.raises(ValueError):
         statistics.bootstrap(values, clusters, **options)
+
+
+def test_the_difference_of_independent_means_joins_their_distances() -> None:
+    first = statistics.Interval(0.2, 0.1, 0.5, 30)
+    second = statistics.Interval(0.6, 0.2, 0.8, 50)
+    found = statistics.difference_of_means(first, second)
+    assert found.mean == pytest.approx(0.4) and found.n == 80
+    assert found.low == pytest.approx(0.4 - np.hypot(0.4, 0.3))
+    assert found.high == pytest.approx(0.4 + np.hypot(0.2, 0.1))

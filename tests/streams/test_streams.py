@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from tttlib import corruptions, data, streams
 from tttlib.data import ImageSet
 from tttlib.streams import Batch
+from tttlib.streams import stream as stream_module
 
 DOMAINS = ("gaussian_noise", "clean", "contrast")
 
@@ -153,6 +155,28 @@ def test_correlated_sorts_by_class_or_chunks() -> None:
         return int((labels.diff() != 0).sum())
 
     assert 10 < runs(0.01) < runs(1) < runs(1000) < 200
+
+
+def test_small_streams_make_their_images_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pixels(kept: int) -> tuple[list[torch.Tensor], int]:
+        calls: list[str] = []
+        monkeypatch.setattr(stream_module, "KEPT_BYTES", kept)
+        stream = streams.continual(scenes(4), ["fog"], batch_size=2)
+        made = stream_module.corrupted
+
+        def counted(*arguments: Any, **options: Any) -> torch.Tensor:
+            calls.append("")
+            return made(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stream_module, "corrupted", counted)
+            seen = [batch.images for _ in range(2) for batch in stream]
+        seen[0].zero_()  # what a caller does to its batch changes no other
+        return [*seen[1:], stream.batch(0).images], len(calls)
+
+    (kept, once), (anew, twice) = pixels(2**20), pixels(0)
+    assert all(torch.equal(a, b) for a, b in zip(kept, anew, strict=True))
+    assert (once, twice) == (2, 4)
 
 
 def test_thinning_keeps_the_order_and_the_pixels() -> None:

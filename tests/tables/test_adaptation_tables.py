@@ -61,6 +61,19 @@ def test_accumulation_is_not_being_worse() -> None:
     assert back["difference"] == pytest.approx(-0.25) and back["high"] < 0
 
 
+def test_accumulation_over_other_images_in_every_block() -> None:
+    domains = ["fog", "snow", "frost", "brightness", "contrast", "pixelate", "clean"]
+    fixed = rows("bn1", dict.fromkeys(domains, 0.25), n=200)
+    growing = dict(zip(domains, [0.25, 0.25, 0.3, 0.3, 0.5, 0.5, 1], strict=True))
+    both = pd.concat([fixed, rows("tent", growing, n=200)])
+    both = both.assign(id=200 * both["block"] + both["id"])
+    found = tables.accumulation(both, "tent", "bn1")
+    assert found["difference"] == pytest.approx(0.25) and found["n"] == 800
+    assert 0.15 < found["low"] < 0.25 < found["high"] < 0.35
+    flat = tables.accumulation(both.assign(error=0.0), "tent", "bn1")
+    assert flat["difference"] == 0 and flat["low"] < 0 < flat["high"]  # as wide as n allows
+
+
 def test_gradual_averages() -> None:
     stream = streams.gradual(data.load("scenes", "test", n=4), ["fog", "snow"], batch_size=4)
     seen = stream.rows()

@@ -3,7 +3,13 @@
 from tttlib.statistics.class_gains import ClassTest, class_intervals, class_test, lowest
 from tttlib.statistics.correlation import Correlation, correlate, reliability
 from tttlib.statistics.covariance import StreamingCovariance
-from tttlib.statistics.intervals import Interval, bootstrap, mean_of_few, paired
+from tttlib.statistics.intervals import (
+    Interval,
+    bootstrap,
+    difference_of_means,
+    mean_of_few,
+    paired,
+)
 from tttlib.statistics.logistic_regression import logistic
 from tttlib.statistics.moving_averages import Fluctuation, fluctuation, moving_average
 from tttlib.statistics.multiplicity import benjamini_hochberg, corrected, holm
@@ -42,6 +48,7 @@ __all__ = [
     "class_test",
     "corrected",
     "correlate",
+    "difference_of_means",
     "fluctuation",
     "holm",
     "images_needed",

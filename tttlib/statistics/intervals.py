@@ -124,6 +124,24 @@ def mean_of_few(
     return Interval(mean, mean - half, mean + half, n)
 
 
+def difference_of_means(first: Interval, second: Interval) -> Interval:
+    """Return the mean of `second` minus that of `first`, which rest on independent values.
+
+    The distances from each mean to its own bounds are joined as root of their sum of squares, so
+    intervals that are not symmetric, or wide for a reason of their own, stay so. `n` counts both.
+
+    References
+    ----------
+    Zou and Donner, Statistics in Medicine 27, 2008, equation 2 (MOVER); Newcombe, Statistics in
+    Medicine 17, 1998, method 10, is its case of two proportions.
+    """
+    change = second.mean - first.mean
+    below = np.hypot(second.mean - second.low, first.high - first.mean)
+    above = np.hypot(second.high - second.mean, first.mean - first.low)
+    bounds = float(change - below), float(change + above)
+    return Interval(change, *bounds, first.n + second.n)
+
+
 def cluster_codes(n: int, clusters: Sequence[ArrayLike]) -> list[NDArray[np.int64]]:
     """Return the labels of each factor as codes 0 … k-1, shape [n].
 

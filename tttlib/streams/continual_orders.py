@@ -65,7 +65,7 @@ def continual(
     """
     check_cells(dataset, domains)
     cells = [(domain, severity) for domain in domains]
-    how = {"batch_size": batch_size, "name": "continual"}
+    how: dict[str, Any] = {"batch_size": batch_size, "name": "continual"}
     return _every_image(dataset, cells, order, seed, distinct, **how)
 
 
@@ -103,7 +103,7 @@ def gradual(
     first, later = SCHEDULES[schedule]
     check_cells(dataset, domains)
     cells = [(d, float(s)) for i, d in enumerate(domains) for s in (later if i else first)]
-    how = {"batch_size": batch_size, "name": f"gradual, {schedule}"}
+    how: dict[str, Any] = {"batch_size": batch_size, "name": f"gradual, {schedule}"}
     return _every_image(dataset, cells, order, seed, distinct, **how)
 
 

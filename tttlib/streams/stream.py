@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ CLEAN = "clean"
 
 MIXED = "mixed"
 """The domain of a batch whose images have several."""
+
+KEPT_BYTES = 64 * 2**20
+"""A stream no larger than this keeps its batches, which several methods then share."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Stream(Iterator[Batch]):
                 corrupted(dataset, [0], str(domain), extreme, seed=seed)
         self._spans = list(_spans(self.plan["block"].to_numpy(), batch_size))
         self._next = 0
+        self._keeps = len(self.plan) * prod(dataset.images.shape[1:]) <= KEPT_BYTES
+        self._kept: dict[int, Tensor] = {}  # uint8 images of the batches made so far
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -122,10 +128,13 @@ class Stream(Iterator[Batch]):
     def batch(self, number: int) -> Batch:
         """Return batch `number` of the stream, counted from 0."""
         rows = self.plan.iloc[slice(*self._spans[number])]
+        levels = self._kept[number] if number in self._kept else self._levels(rows)
+        if self._keeps:
+            self._kept[number] = levels
         index = torch.tensor(rows["index"].to_numpy())
         domains, severities = rows["domain"].unique(), rows["severity"].unique()
         return Batch(
-            images=self.images_of(rows),
+            images=levels.float() / 255,
             labels=self.dataset.labels[index],
             domain=str(domains[0]) if len(domains) == 1 else MIXED,
             severity=float(severities[0]) if len(severities) == 1 else float("nan"),
@@ -149,6 +158,10 @@ class Stream(Iterator[Batch]):
 
     def images_of(self, plan: pd.DataFrame) -> Tensor:
         """Return the images of some rows of the plan, float32 [B,3,H,W] in [0,1]."""
+        return self._levels(plan).float() / 255
+
+    def _levels(self, plan: pd.DataFrame) -> Tensor:
+        """Return the images of some rows of the plan on their grey levels, uint8 [B,3,H,W]."""
         levels = torch.empty((len(plan), *self.dataset.images.shape[1:]), dtype=torch.uint8)
         plan = plan.reset_index(drop=True)
         for _, part in plan.groupby(["domain", "severity"], sort=False):
@@ -156,7 +169,7 @@ class Stream(Iterator[Batch]):
             index = part["index"].to_list()
             rows = torch.tensor(part.index.to_numpy())
             levels[rows] = corrupted(self.dataset, index, name, severity, seed=self.seed)
-        return levels.float() / 255
+        return levels
 
     def rows(self) -> pd.DataFrame:
         """Return the plan with position, id, label and the dataset's clusters of every arrival."""

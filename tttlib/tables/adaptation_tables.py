@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from tttlib import corruptions, results, streams
+from tttlib import corruptions, results, statistics, streams
 
 PAIR = ("seed", "order", "block", "domain", "severity", "id")
 """The columns that identify one arrival for every method."""
@@ -67,13 +67,23 @@ def accumulation(
     """Return how much more `method` exceeds `baseline` at the end of a stream than at its begin.
 
     The excess is error minus the baseline's over the same arrivals. That of the last third of the
-    corrupted blocks minus that of the first third, of the same images: above zero, the method falls
-    behind along the stream, whatever it is worth in the mean. One row of
-    `results.paired_difference` (n counts images; of several orders, images in an order).
+    corrupted blocks minus that of the first third: above zero, the method falls behind along the
+    stream, whatever it is worth in the mean. A row with difference, low, high and n. If every block
+    shows the same images, an image is compared with itself and n counts images (of several orders,
+    images in an order); if blocks show other images, the thirds are independent and n counts those
+    of both.
     """
     rows = rows[(rows["domain"] != streams.CLEAN) & rows["method"].isin([method, baseline])]
     third = pd.qcut(rows["block"].rank(method="dense"), [0, 1 / 3, 2 / 3, 1], labels=False)
     rows = rows.assign(third=third)[third != 1]
+    if set(rows.loc[rows["third"] == 0, "id"]).isdisjoint(rows.loc[rows["third"] == 2, "id"]):
+        excesses = against(rows, baseline, groups=["third"], clusters=clusters).set_index("third")
+        first, last = (
+            statistics.Interval(*excesses.loc[k, ["difference", "low", "high", "n"]])
+            for k in (0, 2)
+        )
+        change = statistics.difference_of_means(first, last)._asdict()
+        return pd.Series({"difference": change.pop("mean"), **change})
     # Two thirds hold different corruptions, so an image is compared by its mean in each.
     image = ["third", "method", *(c for c in ("seed", "order") if c in rows), "id", *clusters]
     image = list(dict.fromkeys(image))
