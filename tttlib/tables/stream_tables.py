@@ -68,6 +68,17 @@ def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataF
     ).drop(columns="when")
 
 
+def heldout_at_end(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of the last weights of each stream on its corrupted held-out images.
+
+    `rows` are those of `evaluate.online` with the columns stream and seed; streams without held-out
+    images are left out.
+    """
+    held = rows[(rows["part"] == "held-out") & (rows["domain"] != "clean")]
+    end = held.groupby(["stream", "seed"])["position"].transform("max")
+    return held[held["position"] == end]
+
+
 def moving_averages(
     rows: pd.DataFrame, window: int, *, by: Sequence[str] = ("method",)
 ) -> pd.DataFrame:
