@@ -59,9 +59,8 @@ TINY = {
         "standard_lrs": {"rot-scenes": [0.03], "mae-scenes": [0.03]},
         "standard_steps": [1, 2],
         "brakes": {"pull": {"pull": 0.02}},
-        "evaluations": 2,
+        "evaluations": {"stream": 2, "blur": 2, "growing": 1, "calm": 1},
         "window": 4,
-        "noise_window": 2,
     },
     "05_palm_continual_adaptation": {
         "methods": ["source", "bn1", "tent", "ecotta", "palm"],
