@@ -181,7 +181,12 @@ def along(
 
 
 def fluctuations(
-    rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
+    rows: pd.DataFrame,
+    source: pd.DataFrame,
+    window: int,
+    *,
+    permutations: int = 2000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Test the moving average of a method, of the source, and of their difference for drift.
 
@@ -194,6 +199,8 @@ def fluctuations(
         Rows of `arrivals`, one stream each, with the same arrivals.
     window
         Length of the moving average.
+    permutations
+        Number of random orders.
     seed
         Of the permutations.
 
@@ -215,7 +222,8 @@ def fluctuations(
     sequences = {"adapted": adapted, "source": fixed, "adapted - source": adapted - fixed}
     records = []
     for name, values in sequences.items():
-        test = statistics.fluctuation(values, window, seed=seed) if np.ptp(values) else None
+        drawn = {"permutations": permutations, "seed": seed}
+        test = statistics.fluctuation(values, window, **drawn) if np.ptp(values) else None
         record = {"sequence": name, "n": len(values), "window": window}
         tested = {k: getattr(test, k, float("nan")) for k in ("ratio", "low", "high", "p")}
         records.append(record | tested)
@@ -223,17 +231,17 @@ def fluctuations(
 
 
 def fluctuations_of_streams(
-    rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
+    rows: pd.DataFrame, source: pd.DataFrame, window: int, **options: int
 ) -> pd.DataFrame:
     """Return `fluctuations` of each stream and seed, with the columns stream and seed.
 
     A stream shorter than four windows gets a quarter of its length as its window. `source` may hold
-    other streams besides.
+    other streams besides; options are those of `fluctuations`.
     """
     parts = []
     for (stream, s), part in rows.groupby(["stream", "seed"], sort=False):
         same = source[(source["stream"] == stream) & (source["seed"] == s)]
-        test = fluctuations(part, same, min(window, max(1, len(part) // 4)), seed=seed)
+        test = fluctuations(part, same, min(window, max(1, len(part) // 4)), **options)
         parts.append(test.assign(stream=stream, seed=s))
     return pd.concat(parts, ignore_index=True)
 
