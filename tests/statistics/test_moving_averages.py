@@ -53,3 +53,24 @@ def test_the_expected_variance_is_that_of_windows_of_independent_values() -> Non
 def test_what_cannot_fluctuate_is_refused(values: np.ndarray) -> None:
     with pytest.raises(ValueError, match="at least two windows"):
         statistics.fluctuation(values, 5)
+
+
+def test_longest_window_keeps_its_power() -> None:
+    n, streams = 2400, 12
+    window = statistics.longest_window(n, 0.2, streams=streams)
+    assert window == 7
+    random = np.random.default_rng(0)
+    inside = []
+    for _ in range(60):
+        values = random.choice([-1.0, 0.0, 1.0], (streams, n // streams), p=[0.05, 0.9, 0.05])
+        ratios = [statistics.fluctuation(v, window, permutations=50).ratio for v in values]
+        _, low, high, _ = statistics.mean_of_few(ratios)
+        inside.append(low > 0.8 and high < 1.2)
+    assert 0.65 < np.mean(inside) < 0.95
+
+
+def test_longest_window_grows_with_the_values() -> None:
+    windows = [statistics.longest_window(n, 0.1, streams=20) for n in (10, 10_000, 100_000)]
+    assert windows[0] == 2 and windows == sorted(windows)
+    with pytest.raises(ValueError, match="streams >= 2"):
+        statistics.longest_window(100, 0.1, streams=1)

@@ -89,3 +89,12 @@ def test_the_smallest_margin_is_the_inverse() -> None:
 def test_images_needed_refuses(margin: float, flips: float, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         statistics.images_needed(margin, flips, **options)
+
+
+def test_power_table_has_a_row_for_each_comparison() -> None:
+    table = statistics.power_table({"few": 100, "many": 4000}, 0.05, margin=0.02)
+    assert table["difference"].tolist() == ["few", "many"]
+    assert table["images"].tolist() == [100, 4000]
+    known = [statistics.smallest_margin(n, 0.05) for n in (100, 4000)]
+    assert table["smallest effect"].tolist() == known
+    assert set(table["images for 0.02"]) == {statistics.images_needed(0.02, 0.05).images}

@@ -102,3 +102,52 @@ def test_heldout_change_is_end_minus_start() -> None:
     assert table.loc["clean", ["n", "difference"]].tolist() == [4, -0.5]
     with pytest.raises(ValueError, match="no held-out rows"):
         stream_tables.heldout_change(rows[rows["part"] == "stream"])
+
+
+def streams_of_rows(*answers: list[int]) -> pd.DataFrame:
+    parts = [online_rows(a).assign(stream=f"stream {i}") for i, a in enumerate(answers)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_side_by_side_has_what_all_have_seen() -> None:
+    online = stream_tables.arrivals(online_rows([1, 1, 0, 1]), "online")
+    source = online.assign(method="", correct=False)
+    few = online[online["id"].isin([0, 2])]
+    standard = pd.concat([few.assign(step=k, correct=bool(k)) for k in (0, 1, 5)])
+    table = stream_tables.side_by_side(source, standard, online)
+    counts = table.groupby("method", sort=False)["correct"].agg(["size", "sum"])
+    assert counts.index.tolist() == ["source", "standard, 1", "standard, 5", "online"]
+    assert counts["size"].tolist() == [2] * 4 and counts["sum"].tolist() == [0, 2, 2, 1]
+
+
+def test_names_of_streams_are_split() -> None:
+    rows = pd.DataFrame({"stream": ["levels, rising", "levels, shuffled"], "method": "online"})
+    split = stream_tables.split_names(pd.concat([rows, rows.assign(method="source")]))
+    assert split["stream"].tolist() == ["levels"] * 4
+    assert split["method"].tolist() == ["rising", "shuffled", "source", "source"]
+
+
+def test_accuracies_on_arrivals_and_of_the_last_weights() -> None:
+    rows = streams_of_rows([1, 0, 1, 1], [1, 1]).assign(method="online")
+    held = rows["part"] == "held-out"
+    rows.loc[held & rows["position"].isin([1, 3]), "correct"] = True  # the last of each stream
+    rows.loc[held & (rows["id"] == 0), "domain"] = "clean"
+    assert stream_tables.heldout_at_end(rows)["position"].tolist() == [3, 1]
+    table = stream_tables.accuracies(stream_tables.arrivals(rows, "online"), rows, ["method"])
+    assert table["images"].tolist() == ["arrivals", "held-out"]
+    assert table["n"].tolist() == [6, 2] and table["mean"].tolist() == pytest.approx([5 / 6, 1.0])
+
+
+def test_fluctuations_of_several_streams() -> None:
+    random = np.random.default_rng(0)
+    answers = random.integers(0, 2, (3, 40)).tolist()
+    rows = stream_tables.arrivals(streams_of_rows(*answers), "online")
+    source = rows.assign(correct=rows["correct"].where(rows["stream"] == "stream 2", False))
+    table = stream_tables.fluctuations_of_streams(rows, source, 20)
+    assert len(table) == 9 and set(table["window"]) == {10}
+    one = stream_tables.fluctuations(*(t[t["stream"] == "stream 1"] for t in (rows, source)), 10)
+    pd.testing.assert_frame_equal(table.iloc[3:6][one.columns].reset_index(drop=True), one)
+    means = stream_tables.mean_ratios(table, ["sequence"]).set_index("sequence")
+    assert means["n"].to_dict() == {"adapted": 3, "adapted - source": 2, "source": 1}
+    known = table[table["sequence"] == "adapted"]["ratio"].mean()
+    assert means.loc["adapted", "mean"] == pytest.approx(known)

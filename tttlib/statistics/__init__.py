@@ -11,12 +11,18 @@ from tttlib.statistics.intervals import (
     paired,
 )
 from tttlib.statistics.logistic_regression import logistic
-from tttlib.statistics.moving_averages import Fluctuation, fluctuation, moving_average
+from tttlib.statistics.moving_averages import (
+    Fluctuation,
+    fluctuation,
+    longest_window,
+    moving_average,
+)
 from tttlib.statistics.multiplicity import benjamini_hochberg, corrected, holm
 from tttlib.statistics.paired_answers import PairedAnswers, paired_answers
 from tttlib.statistics.power import (
     SampleSize,
     images_needed,
+    power_table,
     smallest_correlation,
     smallest_difference,
     smallest_margin,
@@ -54,12 +60,14 @@ __all__ = [
     "images_needed",
     "linear_hits",
     "logistic",
+    "longest_window",
     "lowest",
     "mean_of_few",
     "moving_average",
     "paired",
     "paired_answers",
     "pca",
+    "power_table",
     "reliability",
     "separability",
     "separability_table",

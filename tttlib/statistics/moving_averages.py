@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 
 class Fluctuation(NamedTuple):
@@ -44,6 +45,49 @@ def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:
         raise ValueError(f"a window of {window} does not fit values of shape {x.shape}")
     sums = np.cumsum(np.concatenate([[0.0], x]))
     return (sums[window:] - sums[:-window]) / window
+
+
+def longest_window(
+    n: int, margin: float, *, streams: int, power: float = 0.8, level: float = 0.95
+) -> int:
+    """Return the longest window whose `fluctuation` ratio `n` values tell within `margin` of 1.
+
+    The ratio of a window w is 1 plus twice the sum over lags k < w of (1 - k/w) times the
+    autocorrelation at lag k. Without fluctuation that has the variance 1 / n, so the ratio has the
+    variance 2 (w - 1) (2 w - 1) / (3 w n). The result is 2 or more.
+
+    Parameters
+    ----------
+    n
+        Number of values, of all independent streams together.
+    margin
+        Of the ratio, above 0.
+    streams
+        How many streams give a ratio each, 2 or more: the interval of their mean is Student's t.
+    power
+        Probability that the interval lies within the margin when nothing fluctuates.
+    level
+        Coverage of the interval.
+
+    Raises
+    ------
+    ValueError
+        For a margin, a number of streams, a power or a level out of range.
+
+    References
+    ----------
+    Lo and MacKinlay, Review of Financial Studies 1(1), 1988 (variance ratios of overlapping sums).
+    """
+    if not margin > 0 or streams < 2 or not 0 < power < 1 or not 0 < level < 1:
+        raise ValueError(
+            "need margin > 0, streams >= 2, power and level between 0 and 1, not "
+            f"{margin}, {streams}, {power} and {level}"
+        )
+    errors = stats.t.ppf((1 + level) / 2, streams - 1) + stats.norm.ppf((1 + power) / 2)
+    most, window = n * (margin / errors) ** 2, 2
+    while 2 * window * (2 * window + 1) / (3 * (window + 1)) <= most:
+        window += 1
+    return window
 
 
 def fluctuation(

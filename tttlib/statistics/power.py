@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from tttlib.statistics.paired_answers import bonett_price, with_doubt
@@ -95,6 +96,28 @@ def smallest_margin(
 
     steps = _smallest(enough, first=1, most=10_000)
     return steps / 10_000 if enough(steps) else float("nan")
+
+
+def power_table(
+    sizes: Mapping[str, int], flip_rate: float, *, margin: float = 0.01
+) -> pd.DataFrame:
+    """Return what each comparison can decide, when a share `flip_rate` of its answers changes.
+
+    `sizes` are the numbers of independent images by the comparison's name. Columns: difference (the
+    name), images, answers changed (a share), smallest effect (see `smallest_margin`), and images
+    for the margin (see `images_needed`).
+    """
+    needed = images_needed(margin, flip_rate).images
+    return pd.DataFrame(
+        {
+            "difference": name,
+            "images": n,
+            "answers changed": flip_rate,
+            "smallest effect": smallest_margin(n, flip_rate),
+            f"images for {margin:g}": needed,
+        }
+        for name, n in sizes.items()
+    )
 
 
 def _chance(

@@ -36,6 +36,43 @@ def on_pairs(rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
+def side_by_side(
+    source: pd.DataFrame, standard: pd.DataFrame, online: pd.DataFrame
+) -> pd.DataFrame:
+    """Return source, standard TTT after each number of steps, and online TTT on the same arrivals.
+
+    Parameters
+    ----------
+    source, online
+        Rows of `arrivals`.
+    standard
+        Rows of `evaluate.standard` on all or some of them, with those of step 0.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the arrivals that all have seen, with method "source", "standard, k" for each
+        number of steps k, or that of `online`.
+    """
+    same = standard[standard["step"] == 0]
+    steps = [k for k in sorted(standard["step"].unique()) if k]
+    return pd.concat(
+        [on_pairs(source, same).assign(method="source")]
+        + [standard[standard["step"] == k].assign(method=f"standard, {k}") for k in steps]
+        + [on_pairs(online, same)]
+    )
+
+
+def split_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """Split names of streams such as "levels, rising" into stream and method.
+
+    Rows of the method "source" keep it: the order in which images arrive does not change them.
+    """
+    parts = rows["stream"].str.split(", ")
+    order = parts.str[1].mask(rows["method"] == "source", "source")
+    return rows.assign(stream=parts.str[0], method=order)
+
+
 def mean_over(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return one row per pair, with `correct` as its mean over the values of `column`."""
     keys = [*PAIR, *(["seed"] if "seed" in rows else [])]
@@ -66,6 +103,34 @@ def heldout_change(rows: pd.DataFrame, clusters: Sequence[str] = ()) -> pd.DataF
         match=("seed", *PAIR),
         clusters=clusters,
     ).drop(columns="when")
+
+
+def heldout_at_end(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers of the last weights of each stream on its corrupted held-out images.
+
+    `rows` are those of `evaluate.online` with the columns stream and seed; streams without held-out
+    images are left out.
+    """
+    held = rows[(rows["part"] == "held-out") & (rows["domain"] != "clean")]
+    keys = [name for name in ("network", "stream", "seed") if name in held]
+    end = held.groupby(keys)["position"].transform("max")
+    return held[held["position"] == end]
+
+
+def accuracies(
+    arrived: pd.DataFrame, online: pd.DataFrame, by: Sequence[str], clusters: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the accuracy on what arrives and, of the last weights, on held-out images.
+
+    Columns: those of `by`, n, mean, low, high (fractions) and images ("arrivals" or "held-out").
+    `arrived` are rows of `arrivals`, `online` those of `evaluate.online`; both have the columns of
+    `by`.
+    """
+    parts = {"arrivals": arrived, "held-out": heldout_at_end(online)}
+    return pd.concat(
+        results.summarise(rows, by, clusters=clusters).assign(images=images)
+        for images, rows in parts.items()
+    )
 
 
 def moving_averages(
@@ -116,7 +181,12 @@ def along(
 
 
 def fluctuations(
-    rows: pd.DataFrame, source: pd.DataFrame, window: int, *, seed: int = 0
+    rows: pd.DataFrame,
+    source: pd.DataFrame,
+    window: int,
+    *,
+    permutations: int = 2000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Test the moving average of a method, of the source, and of their difference for drift.
 
@@ -129,6 +199,8 @@ def fluctuations(
         Rows of `arrivals`, one stream each, with the same arrivals.
     window
         Length of the moving average.
+    permutations
+        Number of random orders.
     seed
         Of the permutations.
 
@@ -150,8 +222,37 @@ def fluctuations(
     sequences = {"adapted": adapted, "source": fixed, "adapted - source": adapted - fixed}
     records = []
     for name, values in sequences.items():
-        test = statistics.fluctuation(values, window, seed=seed) if np.ptp(values) else None
+        drawn = {"permutations": permutations, "seed": seed}
+        test = statistics.fluctuation(values, window, **drawn) if np.ptp(values) else None
         record = {"sequence": name, "n": len(values), "window": window}
         tested = {k: getattr(test, k, float("nan")) for k in ("ratio", "low", "high", "p")}
         records.append(record | tested)
     return pd.DataFrame(records)
+
+
+def fluctuations_of_streams(
+    rows: pd.DataFrame, source: pd.DataFrame, window: int, **options: int
+) -> pd.DataFrame:
+    """Return `fluctuations` of each stream and seed, with the columns stream and seed.
+
+    A stream shorter than four windows gets a quarter of its length as its window. `source` may hold
+    other streams besides; options are those of `fluctuations`.
+    """
+    parts = []
+    for (stream, s), part in rows.groupby(["stream", "seed"], sort=False):
+        same = source[(source["stream"] == stream) & (source["seed"] == s)]
+        test = fluctuations(part, same, min(window, max(1, len(part) // 4)), **options)
+        parts.append(test.assign(stream=stream, seed=s))
+    return pd.concat(parts, ignore_index=True)
+
+
+def mean_ratios(tested: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the mean ratio of `fluctuations_of_streams` for each group, with Student's t.
+
+    Columns: those of `by`, mean, low, high and n, the number of streams that fluctuate at all.
+    """
+    tested = tested.dropna(subset=["ratio"])
+    return pd.DataFrame(
+        {**dict(zip(by, key, strict=True)), **statistics.mean_of_few(part["ratio"])._asdict()}
+        for key, part in tested.groupby(list(by), sort=False)
+    )
