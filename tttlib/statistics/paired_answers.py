@@ -50,8 +50,9 @@ def paired_answers(
 ) -> PairedAnswers:
     """Return the change from `before` to `after` with its interval.
 
-    The interval is the cluster bootstrap's, but never narrower than Bonett and Price's adjusted
-    Wald interval at the effective number of independent images, with Student's t for few clusters.
+    The interval is that of the cluster bootstrap (of the widest factor; the adjusted Wald interval
+    has the dependence of all), but never narrower than Bonett and Price's adjusted Wald interval at
+    the effective number of independent images, with Student's t for few clusters.
     So images without a change do not look certain, and many rows of few images do not count as many
     images: without any change the effective number is that of the clusters of the smallest factor.
 
@@ -92,8 +93,10 @@ def paired_answers(
     effective, df = n / design_effect(d, factors), degrees(factors)
     share = effective / n
     floor = bonett_price(mended * share, broken * share, effective, df=df, level=level)
-    drawn = bootstrap(d, clusters, level=level, resamples=resamples, seed=seed)
-    low, high = min(float(floor[0]), drawn.low), max(float(floor[1]), drawn.high)
+    of_factors = [[labels] for labels in clusters] or [[]]
+    drawn = [bootstrap(d, f, level=level, resamples=resamples, seed=seed) for f in of_factors]
+    low = min(float(floor[0]), *(one.low for one in drawn))
+    high = max(float(floor[1]), *(one.high for one in drawn))
     return PairedAnswers(float(d.mean()), low, high, n, mended, broken, effective, df)
 
 
