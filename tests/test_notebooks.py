@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from tttlib import results, sweep
+from tttlib.corruptions import EXTRA_NAMES
 from tttlib.results import goldens
 from tttlib.tables.claims import VERDICTS
 
@@ -36,11 +37,23 @@ TINY = {
     },
     "02_mae_ttt_replication": {
         "n_images": 6,
+        "n_rotation": 4,
+        "n_probed": 3,
+        "n_clean": 5,
+        "n_released": 2,
+        "n_tuning": 8,
         "n_ablation": 4,
+        "n_aligned": 3,
         "steps": 2,
-        "optimizer_steps": 2,
-        "batch_sizes": [1, 2],
+        "rotation_steps": 2,
+        "rotation": {"batch_size": 2, "shift": 2, "flip": False, "border": "mirror"},
         "batch_size": 2,
+        "lrs": [0.1],
+        "rotation_lrs": [0.03, 0.1],
+        "released": {"steps": 2, "batch_size": 3, "blr": 0.01},
+        "batch_sizes": [1, 2],
+        "optimizer_stops": [1, 2],
+        "adamw_lrs": [0.001],
     },
     "03_online_vs_standard_ttt": {
         "corruptions_shown": ["zoom_blur", "contrast"],
@@ -84,13 +97,19 @@ TINY = {
         "corruptions_shown": ["gaussian_noise", "contrast"],
         "n_stream": 8,
         "n_standard": 3,
+        "n_mixture": 8,
+        "n_compute": 3,
+        "n_tuning": 8,
+        "n_tuning_rotation": 12,
         "n_grid": 2,
         "n_heldout": 4,
-        "steps": 2,
+        "n_aligned": 3,
+        "steps": {"reconstruction": 2, "rotation": 2},
         "batch_size": 2,
         "online_candidates": [["sgd", 0.03]],
-        "rotation_lrs": [0.003],
-        "n_views": 2,
+        "standard_lrs": [0.1],
+        "rotation_lrs": {"online": [0.03], "standard": [0.03]},
+        "n_views": {"online": 2, "standard": 2},
         "adamw_lrs": [0.0001, 0.001],
         "weight_decays": [0.0],
         "stops": [1, 2],
@@ -151,12 +170,20 @@ def test_committed_notebooks_show_their_outputs() -> None:
 def test_rows_of_the_replication_are_complete(run: Path) -> None:
     rows = results.load(run / "results")
     rows = rows[(rows["experiment"] == "ttt") & (rows["images"] == 6)]
-    # 2 models, 6 domains, 6 images, steps 0 to 2
-    assert len(rows) == 2 * 6 * 6 * 3
+    # 5 corruptions, 6 images under each, steps 0 to 2; no image under two corruptions
+    assert len(rows) == 5 * 6 * 3 and rows["id"].nunique() == 5 * 6
     assert not rows.duplicated(["model", "domain", "id", "step"]).any()
     assert rows["correct"].isin([True, False]).all() and not rows["failed"].any()
     assert rows.loc[rows["step"] < 2, "loss"].notna().all()
     assert rows.loc[rows["step"] == 2, "loss"].isna().all()
+
+
+def test_the_replication_chooses_its_step_elsewhere(run: Path) -> None:
+    rows = results.load(run / "results")
+    rows = rows[(rows["experiment"] == "ttt") & (rows["split"] == "valid")]
+    assert set(rows["domain"]) <= set(EXTRA_NAMES)
+    claims = pd.read_csv(run / "tables" / "02_claims.csv")
+    assert claims["claim"].str.startswith("rotation: ").sum() == 2 and len(claims) == 7
 
 
 def test_provenance_names_weights_data_and_protocol(run: Path) -> None:
@@ -176,8 +203,9 @@ def test_tables_and_figures_of_both_notebooks_are_there(run: Path) -> None:
             assert (run / folder / name).stat().st_size > 50
             assert (run / folder / name).with_suffix(".txt").read_text().strip()
     table = pd.read_csv(run / "tables" / "02_headline.csv")
-    assert set(table["model"]) == {"mae-scenes", "mae-scenes-probed"}
-    assert (table["domain"] == "mean of corruptions").sum() == 2
+    networks = {"mae-scenes", "mae-scenes-probed", "rot-scenes", "mae-scenes, released setting"}
+    assert set(table["model"]) == networks
+    assert (table["domain"] == "mean of corruptions").sum() == len(networks)
 
 
 def test_beyond_compares_both_tasks_on_the_same_images(run: Path) -> None:

@@ -37,7 +37,7 @@ TYPED = {
     "export TTTLIB_DATA=/path/to/that/folder": "test_lookup.py",
     ".venv/bin/tttlib data list": "here",
     ".venv/bin/tttlib run 02 --parameters notebooks/parameters/tiny-imagenet.yaml": "here, checked",
-    ".venv/bin/tttlib run 02 -p batch_size 32 -p blr 0.1": "here, checked",
+    ".venv/bin/tttlib run 02 -p batch_size 32 -p steps 10": "here, checked",
     ".venv/bin/tttlib sweep notebooks/grids/demo.yaml --dry-run": "here, slow",
     ".venv/bin/tttlib sweep notebooks/grids/demo.yaml": "here, slow",
     ".venv/bin/tttlib results runs/sweeps/demo": "here, slow",
@@ -122,7 +122,7 @@ def test_the_runs_take_their_parameters() -> None:
     assert parameter_files.of_notebook(notebook, read)["dataset"] == "tiny-imagenet-50"
     pairs = [changed[i + 1 : i + 3] for i, word in enumerate(changed) if word == "-p"]
     given = {name: sweep.parse_value(value) for name, value in pairs}
-    assert parameter_files.of_notebook(notebook, given) == {"batch_size": 32, "blr": 0.1}
+    assert parameter_files.of_notebook(notebook, given) == {"batch_size": 32, "steps": 10}
 
 
 def test_the_datasets_are_listed() -> None:

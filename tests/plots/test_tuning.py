@@ -41,5 +41,19 @@ def test_gains_along() -> None:
     np.testing.assert_allclose(across, np.square([1.0, 64]))
 
 
+def test_step_sizes() -> None:
+    table = pd.DataFrame({"model": ["a", "a", "b"], "lr": [0.1, 0.01, 0.03], "n": 50})
+    table = table.assign(difference=[-0.1, 0.02, 0.0], mended=[1, 2, 0], broken=[6, 1, 0])
+    table = table.assign(low=table["difference"] - 0.01, high=table["difference"] + 0.01)
+    marks = {"a": {"released": 0.005, "chosen": 0.01}}
+    top, other, below, _ = plots.step_sizes(table, panel="model", marks=marks).axes
+    assert [axis.get_title("left") for axis in (top, other)] == ["a", "b"]
+    np.testing.assert_allclose(_floats(top.containers[0].lines[0].get_ydata()), [2, -10])
+    mended, broken = below.lines[:2]
+    np.testing.assert_allclose(_floats(mended.get_ydata()), [4, 2])
+    np.testing.assert_allclose(_floats(broken.get_ydata()), [2, 12])
+    assert [line.get_xdata()[0] for line in below.lines[2:]] == [0.005, 0.01]
+
+
 def _floats(values: object) -> np.ndarray:
     return np.asarray(values, dtype=float)

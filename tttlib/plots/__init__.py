@@ -22,7 +22,7 @@ from tttlib.plots.saving import save, save_table
 from tttlib.plots.stream_curves import along_stream, cost
 from tttlib.plots.style import COLUMN, DOMAIN_COLORS, PAGE, PALETTE, pretty, use_style
 from tttlib.plots.training_curves import training_curves
-from tttlib.plots.tuning import early_stopping_grid, gains_along
+from tttlib.plots.tuning import early_stopping_grid, gains_along, step_sizes
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [
@@ -31,6 +31,6 @@ __all__ = [
     "class_scatter", "corruption_gallery", "corruption_map", "cost", "early_stopping_grid",
     "error_by_block", "forest", "gains", "gains_along", "image_grid", "importance_by_stage",
     "latent_scatter", "object_examples", "pretty", "save", "save_animation", "save_table",
-    "selection_by_size", "shares", "titled_images", "training_curves", "trajectories",
+    "selection_by_size", "shares", "step_sizes", "titled_images", "training_curves", "trajectories",
     "trajectory_animation", "use_style", "variance_lines", "variance_points", "y_network",
 ]  # fmt: skip

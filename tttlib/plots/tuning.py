@@ -1,6 +1,8 @@
-"""A grid of settings with early stopping, and gains along one setting."""
+"""A grid of settings with early stopping, and gains along one setting or the size of a step."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -85,6 +87,48 @@ def gains_along(table: pd.DataFrame, *, x: str, line: str, label: str) -> Figure
     axis.minorticks_off()
     axis.set(xlabel=label, ylabel="gain, points")
     axis.legend(**ASIDE)
+    return figure
+
+
+def step_sizes(
+    table: pd.DataFrame, *, panel: str, marks: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Draw gain and share of changed answers over the learning rate, a column for each network.
+
+    Parameters
+    ----------
+    table
+        Columns `panel`, lr, n, difference, low, high (fractions), mended and broken: that of
+        `evaluate.choose_step`.
+    panel
+        The column that names a column of the figure.
+    marks
+        For each column of the figure the learning rates to mark, by their names.
+    """
+    names = list(dict.fromkeys(table[panel]))
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(PAGE, 3.6), sharex="col", sharey="row", squeeze=False,
+        height_ratios=[3, 2],
+    )  # fmt: skip
+    for (top, below), name in zip(axes.T, names, strict=True):
+        curve = table[table[panel] == name].sort_values("lr")
+        top.axhline(0, color="black", linewidth=0.8)
+        look: Look = {"fmt": "o-", "capsize": 2, "color": PALETTE[0]}
+        intervals(top, curve, "difference", curve["lr"], **look)
+        for i, kind in enumerate(("mended", "broken"), 1):
+            share = 100 * curve[kind] / curve["n"]
+            below.plot(curve["lr"], share, "o-", color=PALETTE[i], label=kind)
+        for i, (label, lr) in enumerate(marks.get(name, {}).items()):
+            style = ("dotted", "dashed")[i % 2]
+            for axis in (top, below):
+                axis.axvline(lr, color="0.4", linestyle=style, linewidth=1, label=label)
+        top.set(xscale="log", title=str(name))
+        below.set_xlabel("learning rate")
+        if name in marks:
+            top.legend(fontsize=7)
+    axes[0, 0].set_ylabel("gain, points")
+    axes[1, 0].set_ylabel("answers, %")
+    axes[1, 0].legend(axes[1, 0].lines[:2], ["mended", "broken"], fontsize=7)
     return figure
 
 
