@@ -66,6 +66,7 @@ lab: .venv
 notebooks: .venv
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/0*.ipynb
+	$(BIN)/python docs/smaller_pictures.py notebooks/0*.ipynb
 
 bench: .venv
 	$(BIN)/python -m tttlib bench
