@@ -41,6 +41,7 @@ class CorruptedFiles(Protocol):
     """Where the corrupted versions of a set's images are looked up."""
 
     name: str
+    preprocess: str
 
     def images(self, corruption: str, severity: float, ids: Tensor) -> Tensor:
         """Return the images of these ids [B], uint8 [B,3,H,W]."""

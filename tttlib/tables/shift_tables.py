@@ -92,7 +92,7 @@ def verdicts(
     images = decided[0].n
     if without is not None:
         rest = without[without["factor"] == DIFFERENCE]
-        row = rest.loc[rest["share"].idxmin()]
+        row = rest.iloc[int(rest["share"].argmin())]
         measure = f"share of variance, {DIFFERENCE}, without {row['without']}"
         decided.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
     for _, row in read[read["factor"] == DIFFERENCE].iterrows():

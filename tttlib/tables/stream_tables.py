@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -242,7 +243,8 @@ def fluctuations_of_streams(
     for (stream, s), part in rows.groupby(["stream", "seed"], sort=False):
         same = source[(source["stream"] == stream) & (source["seed"] == s)]
         test = fluctuations(part, same, min(window, max(1, len(part) // 4)), **options)
-        parts.append(test.assign(stream=stream, seed=s))
+        names: dict[str, Any] = {"stream": stream, "seed": s}
+        parts.append(test.assign(**names))
     return pd.concat(parts, ignore_index=True)
 
 
