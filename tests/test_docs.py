@@ -6,6 +6,8 @@ That every public name has a docstring, and its style, ruff checks.
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urldefrag
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "tttlib").rglob("*.py"))
@@ -152,3 +156,18 @@ def test_the_reference_builds_and_its_links_hold(tmp_path: Path) -> None:
             assert file in pages, f"{path.name}: {link}"
             anchor = anchor.removesuffix(".__init__")  # inherited ones have no place of their own
             assert not anchor or not target or anchor in ids[file], f"{path.name}: {link}"
+
+
+def test_stored_pictures_get_few_colours_and_never_grow() -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    import smaller_pictures
+
+    levels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    for picture in (Image.fromarray(levels), Image.new("RGB", (4, 4), "white")):
+        made = io.BytesIO()
+        picture.save(made, "PNG")
+        before = base64.b64encode(made.getvalue()).decode()
+        after = smaller_pictures.smaller(before)
+        assert len(after) <= len(before)
+        with Image.open(io.BytesIO(base64.b64decode(after))) as shown:
+            assert shown.size == picture.size and len(shown.convert("RGB").getcolors(9999)) <= 64
