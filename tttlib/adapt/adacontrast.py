@@ -76,6 +76,7 @@ class AdaContrast(Adapter, name="adacontrast"):
     """Diagnostics: loss and its parts loss_class, loss_instance, loss_diversity."""
 
     answer: ClassVar = "of the adapting network, after this batch's update, with running statistics"
+    needs = ("several images", "last linear layer")
     presets: ClassVar = everywhere(AdaContrastConfig())
 
     def configure(self) -> list[str]:

@@ -36,6 +36,7 @@ class BN1Config(Config):
 class BN1(Adapter, name="bn1"):
     """Train nothing; there are no diagnostics."""
 
+    needs = ("BatchNorm", "several images")
     presets = everywhere(BN1Config())
 
     def configure(self) -> list[str]:

@@ -109,6 +109,7 @@ class EcottaConfig(TrainingConfig):
 class Ecotta(Adapter, name="ecotta"):
     """Train `model.meta`. Diagnostics: loss, reliable (number of images), distance [K]."""
 
+    needs = ("source images",)
     presets: ClassVar = {
         "cifar10-c": EcottaConfig(),
         "cifar100-c": EcottaConfig(),

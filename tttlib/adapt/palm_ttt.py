@@ -113,6 +113,7 @@ class PalmTtt(Adapter, name="palm_ttt"):
     """
 
     answer: ClassVar = "of the adapting network, after this batch's update unless predict_first"
+    needs = ("self-supervision",)
     presets: ClassVar = {
         "cifar10-c": PalmTttConfig(),
         "cifar100-c": PalmTttConfig(alpha=0.9, temperature=100.0, threshold=0.025),

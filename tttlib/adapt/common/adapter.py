@@ -23,10 +23,14 @@ from tttlib.adapt.common.networks import memory_format, snapshot, taken_over
 from tttlib.adapt.common.optimizers import Optimizer, make
 from tttlib.runtime.images import check_images
 
-__all__ = ["METHODS", "Adapter", "Config", "TrainingConfig", "UpdateConfig", "ViewConfig"]
+__all__ = ["METHODS", "NEEDS", "Adapter", "Config", "TrainingConfig", "UpdateConfig", "ViewConfig"]
 
 METHODS: dict[str, type[Adapter]] = {}
 """Every method that has been imported, by name."""
+
+NEEDS = ("several images", "BatchNorm", "source images", "last linear layer", "self-supervision")
+"""What a method may need: several images at a time to have a meaning, BatchNorm layers, images of
+the source, a network that ends in a linear layer, a network with a self-supervised task."""
 
 
 def everywhere(constants: Config) -> dict[str, Config]:
@@ -66,6 +70,8 @@ class Adapter(ABC):
         What the method trains, in words; empty if nothing.
     answer
         Where the logits come from, in words, for records.
+    needs
+        What the method needs besides a network and one image, each one of `NEEDS`.
 
     Raises
     ------
@@ -77,6 +83,7 @@ class Adapter(ABC):
     presets: ClassVar[Mapping[str, Any]]
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     trains: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
     answer: ClassVar[str] = "of the adapting network, before this batch's update"
     layers: tuple[str, ...] = ()
 
@@ -84,6 +91,8 @@ class Adapter(ABC):
         super().__init_subclass__(**others)
         if name is not None:
             cls.name = name
+            if unknown := set(cls.needs) - set(NEEDS):
+                raise ValueError(f"{name} needs {unknown}; known are {', '.join(NEEDS)}")
             METHODS[name] = cls
 
     def __init__(self, model: nn.Module, config: Any) -> None:
