@@ -5,7 +5,12 @@ read the next. Accuracies enter as fractions in [0,1] and are drawn in per cent.
 """
 
 from tttlib.plots.accuracy import accuracy_by_step, accuracy_curves, gains
-from tttlib.plots.adaptation import error_by_block, importance_by_stage, selection_by_size
+from tttlib.plots.adaptation import (  # fmt: skip
+    error_by_block,
+    error_by_constant,
+    importance_by_stage,
+    selection_by_size,
+)
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
@@ -29,7 +34,8 @@ __all__ = [
     "COLUMN", "DOMAIN_COLORS", "FACTOR_COLORS", "FAMILIES", "PAGE", "PALETTE",
     "accuracy_by_size", "accuracy_by_step", "accuracy_curves", "along_stream", "class_gains",
     "class_scatter", "corruption_gallery", "corruption_map", "cost", "early_stopping_grid",
-    "error_by_block", "forest", "gains", "gains_along", "image_grid", "importance_by_stage",
+    "error_by_block", "error_by_constant", "forest", "gains", "gains_along", "image_grid",
+    "importance_by_stage",
     "latent_scatter", "object_examples", "pretty", "save", "save_animation", "save_table",
     "selection_by_size", "shares", "step_sizes", "titled_images", "training_curves", "trajectories",
     "trajectory_animation", "use_style", "variance_lines", "variance_points", "y_network",

@@ -75,22 +75,10 @@ def gains(
     layout.name_rows(axis, [pretty(str(r)) for r in rows])
     axis.set_xlabel(label)
     if linear_within is not None:
-        _logarithmic_beyond(axis, linear_within)
+        layout.logarithmic_beyond(axis, linear_within)
     if len(hues) > 1:
         axis.legend(**layout.ASIDE)
     return figure
-
-
-def _logarithmic_beyond(axis: Axes, linear: float) -> None:
-    """Make the x axis linear within +-`linear`, with a tick for each factor of ten beyond."""
-    left, right = (1.5 * limit if abs(limit) > linear else limit for limit in axis.get_xlim())
-    axis.set_xscale("symlog", linthresh=linear, linscale=1.5)
-    axis.set_xlim(left, right)
-    beside = [linear / 2, *(linear * 10.0**k for k in range(4))]
-    ticks = [t for t in (*(-t for t in reversed(beside)), 0, *beside) if left <= t <= right]
-    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axis.set_xticks([], minor=True)
-    axis.set_xlabel(f"{axis.get_xlabel()} (logarithmic beyond {linear:g})")
 
 
 def _curves(axis: Axes, summary: pd.DataFrame, line: str) -> None:

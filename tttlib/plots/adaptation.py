@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tttlib.plots.layout import legend_below, panels
+from tttlib.plots.layout import intervals, legend_below, logarithmic_beyond, panels
 from tttlib.plots.style import MARKERS, PAGE, PALETTE, pretty
 
 
@@ -17,8 +17,8 @@ def error_by_block(errors: pd.DataFrame) -> Figure:
     ----------
     errors
         Columns method, block, domain, error (fractions).
-        A second panel shows the other methods' error minus BN-1's, where there is one. It ends
-        where few points lie beyond, so lines that leave it are much worse.
+        A second panel shows the other methods' error minus BN-1's, where there is one. Its axis is
+        logarithmic beyond the differences that most points have, so nothing is cut off.
     """
     reference, minus = "source", "bn1"
     table = 100 * errors.pivot_table(index="block", columns="method", values="error", sort=False)
@@ -26,7 +26,8 @@ def error_by_block(errors: pd.DataFrame) -> Figure:
     size = (PAGE, 2.6 + 2.2 * below)
     figure, axes = plt.subplots(1 + below, 1, figsize=size, sharex=True, squeeze=False)
     for i, name in enumerate(table):
-        look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "marker": MARKERS[i], "ms": 4}
+        look = {"color": PALETTE[i % len(PALETTE)], "lw": 1.2, "ms": 4}
+        look["marker"] = MARKERS[i % len(MARKERS)]
         if name == reference:
             look = {"color": "0.75", "lw": 4}
         axes[0, 0].plot(table.index, table[name], label=str(name), **look)
@@ -35,14 +36,50 @@ def error_by_block(errors: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("error, %")
     if below:
         others = table.drop(columns=[minus, reference], errors="ignore").sub(table[minus], axis=0)
-        limit = 1.5 * others.abs().stack().quantile(0.8)
         axes[1, 0].axhline(0, color="black", lw=0.8)
-        axes[1, 0].set(ylim=(-limit, limit), ylabel=f"minus {minus}'s, points")
+        axes[1, 0].set_ylabel(f"minus {minus}'s, points")
+        linear = _round_up(others.abs().stack().quantile(0.8))
+        if others.abs().max(axis=None) > 1.5 * linear:
+            logarithmic_beyond(axes[1, 0], linear, "y")
     domains = errors.drop_duplicates("block").set_index("block")["domain"][table.index]
     axis = axes[-1, 0]
     axis.set_xticks(table.index, [pretty(d) for d in domains], rotation=45, ha="right")
     axis.tick_params(axis="x", labelsize=7)
     figure.legend(loc="outside right center", fontsize=7)
+    return figure
+
+
+def _round_up(value: float) -> float:
+    """Return the next of 1, 2, 5, 10, 20 … points."""
+    steps = [factor * 10**k for k in range(3) for factor in (1, 2, 5)]
+    return next((step for step in steps if step >= value), 1000)
+
+
+def error_by_constant(changes: pd.DataFrame) -> Figure:
+    """Draw what other values of a constant change, a panel for each constant (PALM's figure 3).
+
+    Parameters
+    ----------
+    changes
+        Columns constant, value, difference (of the error, fractions), low, high. Values stand side
+        by side in rising order, as in the paper; the one with a difference of exactly 0 and no
+        interval is the one that was used.
+    """
+    names = list(dict.fromkeys(changes["constant"]))
+    figure, axes = panels(len(names), len(names), 2.4, sharey=True)
+    for axis, name in zip(axes.flat, names, strict=True):
+        part = changes[changes["constant"] == name].sort_values("value").reset_index(drop=True)
+        axis.axhline(0, color="black", lw=0.8)
+        axis.plot(part.index, 100 * part["difference"], color=PALETTE[0], lw=1)
+        intervals(axis, part, "difference", part.index, color=PALETTE[0])
+        used = part[part["low"].isna()]
+        axis.plot(used.index, 100 * used["difference"], "o", ms=8, mfc="none", color=PALETTE[1])
+        axis.set_xticks(part.index, [f"{value:g}" for value in part["value"]])
+        axis.set_xlabel(pretty(str(name)))
+    most = 100 * changes[["difference", "low", "high"]].abs().max(axis=None)
+    axes[0, 0].set_ylabel("error minus as used, points")
+    if most > 5:
+        logarithmic_beyond(axes[0, 0], 1, "y")
     return figure
 
 

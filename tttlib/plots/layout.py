@@ -106,3 +106,29 @@ def name_rows(axis: Axes, names: list[str], **options: Any) -> None:
     axis.set_yticks(range(len(names)), names, **options)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
+
+
+def logarithmic_beyond(axis: Axes, linear: float, which: str = "x") -> None:
+    """Make an axis linear within +-`linear`, with a tick for each factor of ten beyond.
+
+    Parameters
+    ----------
+    axis
+        Its label gets a remark.
+    linear
+        In points.
+    which
+        "x" or "y".
+    """
+    get = axis.properties()
+    low, high = (1.5 * limit if abs(limit) > linear else limit for limit in get[f"{which}lim"])
+    ticks = [linear / 2, *(linear * 10.0**k for k in range(4))]
+    ticks = [t for t in (*(-t for t in reversed(ticks)), 0, *ticks) if low <= t <= high]
+    gap = "\n" if which == "y" else " "
+    label = f"{get[f'{which}label']}{gap}(logarithmic beyond {linear:g})"
+    change = {f"{which}lim": (low, high), f"{which}label": label}
+    scale, place = getattr(axis, f"set_{which}scale"), getattr(axis, f"set_{which}ticks")
+    scale("symlog", linthresh=linear, linscale=1.5)
+    place([], minor=True)
+    place(ticks, [f"{t:g}" for t in ticks])
+    axis.set(**change)
