@@ -1,5 +1,6 @@
 """The only loops over streams: what a model predicts while it adapts, as result rows."""
 
+from tttlib.evaluate.adaptation_cost import forward_equivalents
 from tttlib.evaluate.alignment import gradient_alignment
 from tttlib.evaluate.before_and_after import before_after, examples
 from tttlib.evaluate.cls_latents import (
@@ -45,6 +46,7 @@ __all__ = [
     "coverage",
     "describe",
     "examples",
+    "forward_equivalents",
     "gradient_alignment",
     "hidden_by_masks",
     "latent_map",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -38,8 +39,9 @@ def error_by_block(errors: pd.DataFrame) -> Figure:
         others = table.drop(columns=[minus, reference], errors="ignore").sub(table[minus], axis=0)
         axes[1, 0].axhline(0, color="black", lw=0.8)
         axes[1, 0].set_ylabel(f"minus {minus}'s, points")
-        linear = _round_up(others.abs().stack().quantile(0.8))
-        if others.abs().max(axis=None) > 1.5 * linear:
+        sizes = np.abs(others.to_numpy(float))
+        linear = _round_up(float(np.nanquantile(sizes, 0.8)))
+        if np.nanmax(sizes) > 1.5 * linear:
             logarithmic_beyond(axes[1, 0], linear, "y")
     domains = errors.drop_duplicates("block").set_index("block")["domain"][table.index]
     axis = axes[-1, 0]
@@ -76,7 +78,7 @@ def error_by_constant(changes: pd.DataFrame) -> Figure:
         axis.plot(used.index, 100 * used["difference"], "o", ms=8, mfc="none", color=PALETTE[1])
         axis.set_xticks(part.index, [f"{value:g}" for value in part["value"]])
         axis.set_xlabel(pretty(str(name)))
-    most = 100 * changes[["difference", "low", "high"]].abs().max(axis=None)
+    most = 100 * np.nanmax(np.abs(changes[["difference", "low", "high"]].to_numpy(float)))
     axes[0, 0].set_ylabel("error minus as used, points")
     if most > 5:
         logarithmic_beyond(axes[0, 0], 1, "y")
