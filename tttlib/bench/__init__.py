@@ -16,6 +16,7 @@ from tttlib.bench import (
     corruption_speed,
     decoding_speed,
     device_speed,
+    growth,
     ttt_speed,
 )
 from tttlib.runtime import environment
@@ -28,6 +29,7 @@ _RUN: dict[str, Callable[[Path], object]] = {
     "memory": lambda out: adaptation_memory.report(adaptation_memory.bench_memory(), out),
     "corruptions": lambda _: corruption_speed.report(corruption_speed.bench_corruptions()),
     "data": lambda _: decoding_speed.report(decoding_speed.bench_data()),
+    "growth": lambda out: growth.report(growth.bench_growth(), out),
     "device": lambda out: device_speed.bench_device(out),
 }
 TARGETS = tuple(_RUN)
@@ -41,8 +43,8 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     what
         One of `TARGETS`.
     out
-        The folder into which "ttt", "palm", "memory" and "device" also write their tables and
-        figures.
+        The folder into which "ttt", "palm", "memory", "growth" and "device" also write their
+        tables and figures.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from tttlib.plots.adaptation import (  # fmt: skip
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
+from tttlib.plots.growth_curves import growth
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.objects import (  # fmt: skip
     accuracy_by_size,
@@ -34,7 +35,7 @@ __all__ = [
     "COLUMN", "DOMAIN_COLORS", "FACTOR_COLORS", "FAMILIES", "PAGE", "PALETTE",
     "accuracy_by_size", "accuracy_by_step", "accuracy_curves", "along_stream", "class_gains",
     "class_scatter", "corruption_gallery", "corruption_map", "cost", "early_stopping_grid",
-    "error_by_block", "error_by_constant", "forest", "gains", "gains_along", "image_grid",
+    "error_by_block", "error_by_constant", "forest", "gains", "gains_along", "growth", "image_grid",
     "importance_by_stage",
     "latent_scatter", "object_examples", "pretty", "save", "save_animation", "save_table",
     "selection_by_size", "shares", "step_sizes", "titled_images", "training_curves", "trajectories",
