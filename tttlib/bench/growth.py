@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def _ttt(
     side = round(given["pixels"] ** 0.5)
     model = zoo.create("scenes", img_size=side).to(device).eval()
     batch = torch.rand(given["images"], 3, side, side, device=device)
-    how = {"lr": 1e-3, "parallel": 4, "evaluate_at": (given["steps"],)}
+    how: dict[str, Any] = {"lr": 1e-3, "parallel": 4, "evaluate_at": (given["steps"],)}
     return partial(ttt.run, model, batch, steps=given["steps"], batch_size=given["masks"], **how)
 
 
