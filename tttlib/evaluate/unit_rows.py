@@ -43,6 +43,7 @@ def describe(model: nn.Module, dataset: ImageSet) -> dict[str, Any]:
         "corruptions_version": corruptions.VERSION,
         "model": card.get("name", "unnamed"),
         "weights_sha256": weights_of(model),
+        **{key: card[key] for key in ("resized", "outputs") if key in card},
         **doubt,
     }
 

