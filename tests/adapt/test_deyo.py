@@ -22,7 +22,9 @@ def create(**overrides: Any) -> Any:
     return adapt.create("deyo", small.Golden(), **{**how, **overrides})
 
 
-def plain(batches: int, destroyed: Any) -> tuple[list[Tensor], list[Tensor], list[int]]:
+def plain(
+    batches: int, destroyed: Any, threshold: float
+) -> tuple[list[Tensor], list[Tensor], list[int]]:
     """Answers, trained tensors and numbers of selected images."""
     net = small.batch_statistics(small.Golden())
     trained = [p for n, p in net.named_parameters() if "bn" in n]
@@ -40,7 +42,7 @@ def plain(batches: int, destroyed: Any) -> tuple[list[Tensor], list[Tensor], lis
                 after = net(torch.stack([destroyed(x[b]) for b in reliable])).softmax(1)
             for b, row in zip(reliable, after, strict=True):
                 y = p[b].argmax()
-                if (p[b, y] - row[y]) > THRESHOLD:
+                if (p[b, y] - row[y]) > threshold:
                     selected.append(b)
                     drops.append(p[b, y] - row[y])
         numbers.append(len(selected))
@@ -79,13 +81,13 @@ def pixels_by_loops(image: Tensor) -> Tensor:
     ("overrides", "destroyed"),
     [
         ({"permutation": ORDER}, patches_by_loops),
-        ({"destroy": "occlusion", "occlusion": (1, 2, 5)}, square_by_loops),
+        ({"destroy": "occlusion", "occlusion": (1, 2, 5), "threshold": 0.1}, square_by_loops),
         ({"destroy": "pixel", "permutation": range(63, -1, -1)}, pixels_by_loops),
     ],
 )
 def test_equal_to_the_plain_form(overrides: dict, destroyed: Any) -> None:
     adapter = create(**overrides)
-    answers, trained, numbers = plain(8, destroyed)
+    answers, trained, numbers = plain(8, destroyed, adapter.config.threshold)
     assert max(numbers) > 1 and (0 in numbers or destroyed is patches_by_loops)
     for t, expected in enumerate(answers):
         got = adapter(small.golden_batch(t))
