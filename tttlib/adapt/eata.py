@@ -55,7 +55,7 @@ class EataConfig(SelectedEntropyConfig):
 
 
 class Eata(SelectedEntropy, name="eata"):
-    """Diagnostics: loss; reliable and selected, numbers of images; penalty, equation 5."""
+    """Diagnostics: loss, L with equation 5; reliable and selected, numbers of images."""
 
     needs = ("source images",)
     presets: ClassVar = {
@@ -67,18 +67,11 @@ class Eata(SelectedEntropy, name="eata"):
     }
 
     def make_optimizer(self) -> Optimizer | None:
-        """Prepare the memory: Fisher information and the values that it is about."""
+        """Prepare the memory: Fisher information, and theta_0."""
         wanted = self.config.source is not None and self.config.fisher_weight > 0
         self.memory["fisher"] = self._fisher() if wanted else []
         self.memory["source"] = [p.detach().clone() for p in self.parameters] if wanted else []
         return super().make_optimizer()
-
-    def step(self, images: Tensor) -> Tensor:
-        """Answer a batch and follow the entropy of its selected images, near the source."""
-        self._penalty = self.sizes.new_zeros(())
-        logits = super().step(images)
-        self.diagnostics["penalty"] = self._penalty
-        return logits
 
     def penalty(self) -> Tensor | float:
         """Return the distance from the source (equation 5)."""
@@ -86,9 +79,8 @@ class Eata(SelectedEntropy, name="eata"):
         if not fisher:
             return 0.0
         moved = zip(fisher, self.parameters, source, strict=True)
-        total = torch.stack([(f * (p - s) ** 2).sum() for f, p, s in moved]).sum()
-        self._penalty = self.config.fisher_weight * total.detach()
-        return self.config.fisher_weight * total
+        terms = [(f * (p - s) ** 2).sum() for f, p, s in moved]
+        return self.config.fisher_weight * torch.stack(terms).sum()
 
     def _fisher(self) -> list[Tensor]:
         """Return F_n of every trained tensor (equation 6)."""
