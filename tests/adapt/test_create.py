@@ -63,9 +63,17 @@ def test_trained_sizes(
     assert len(parameters.all_weights(net)) == len(sizes)
 
 
+# Methods that choose images: of a network with random weights all are chosen.
+ANY: dict[str, dict[str, float]] = {
+    **{name: {"margin": 9.0} for name in ("eata", "eta", "rdumb", "sar")},
+    "deyo": {"margin": 9.0, "threshold": -1.0},
+}
+
+
 @pytest.mark.parametrize("name", [n for n in adapt.NAMES if n not in ("bn1", "ecotta", "palm_ttt")])
 def test_a_transformer_adapts_what_its_logits_depend_on(name: str) -> None:
-    adapter = adapt.create(name, small.autoencoder(), **({} if name == "source" else {"lr": 0.01}))
+    constants = {} if name == "source" else {"lr": 0.01, **ANY.get(name, {})}
+    adapter = adapt.create(name, small.autoencoder(), **constants)
     before = small.parameters(adapter)
     for t in range(2):
         logits = adapter(small.images(seed=t))
@@ -91,7 +99,7 @@ def test_bn1_needs_batch_norm() -> None:
     torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own
 
 
-@pytest.mark.parametrize("name", ["tent", "law", "autolr", "palm", "surgical"])
+@pytest.mark.parametrize("name", ["tent", "law", "autolr", "palm", "surgical", *ANY])
 def test_a_network_without_anything_to_train_is_refused(name: str) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
     with pytest.raises(ValueError, match=f"{name} trains"):
@@ -121,6 +129,11 @@ WRONG: dict[str, dict[str, list[Any]]] = {
     "ecotta": {"regularisation": [-1]},
     "palm_ttt": {"rates": ["free"], "alpha": [2], "temperature": [0], "finetune": ["head"]},
 }
+WRONG["tent"] |= {"loss": ["evidence"], "mass": [0, -1]}
+WRONG["eata"] = {"redundancy": [-1], "fisher_weight": [-1], "source_batch": [0], "loss": ["h"]}
+WRONG["sar"] = {"rho": [-1], "reset_below": [-1], "mass": [0], "optimizer": ["adam"]}
+WRONG["deyo"] = {"destroy": ["colour"], "patches": [0], "optimizer": ["rmsprop"]}
+WRONG["rdumb"] = {"reset_every": [0], "steps": [0], "redundancy": [float("nan")]}
 WRONG["palm"] |= {"optimizer": ["sgd"], "importance": ["labels"], "steps": [0]}
 WRONG["palm"] |= {"selection_granularity": ["element"], "kl_direction": ["p"]}
 

@@ -25,6 +25,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "ecotta": {"source": lambda epoch: SOURCE, "warm_up": WarmUp(epochs=2)},
     "adacontrast": {"memory_size": 20, "refine_after": 6, "neighbours": 3},
     "palm_ttt": {"masks": 2},
+    # A network with random weights is sure of nothing: everything counts as reliable.
+    "eata": {"source": [small.images(8, seed=50)] * 2, "margin": 9.0, "redundancy": 2.0},
+    "eta": {"margin": 9.0, "redundancy": 2.0},
+    "rdumb": {"margin": 9.0, "redundancy": 2.0, "reset_every": 4},
+    "sar": {"margin": 9.0},
+    "deyo": {"margin": 9.0, "threshold": -1.0},
 }
 NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder}
 SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]

@@ -77,3 +77,15 @@ def test_lars_is_that_of_mae() -> None:
             p.sub_(0.5 * buffer)
         for a, b in zip(ours, expected, strict=True):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lars", "prodigy", "adafactor"])
+def test_a_step_that_is_not_wanted_changes_nothing(name: str) -> None:
+    """Nor does it count: momentum does not move anything, and Adam's corrections stay."""
+    one, other = tensors(0), tensors(0)
+    asked, without = (optimizers.make(p, config(name)) for p in (one, other))
+    for t in range(1, 4):
+        asked.step(tensors(t), torch.tensor(True))
+        asked.step(tensors(9), torch.tensor(False))
+        without.step(tensors(t))
+    assert all(map(torch.equal, one, other))

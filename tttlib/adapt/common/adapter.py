@@ -176,8 +176,16 @@ class Adapter(ABC):
             torch.autograd.grad(loss, inputs, retain_graph=keep_graph, materialize_grads=True)
         )
 
-    def learn(self, loss: Tensor) -> None:
+    def learn(self, loss: Tensor, *, when: Tensor | None = None) -> None:
         """Move the trained parameters by one step of the optimiser down the gradient of `loss`.
+
+        Parameters
+        ----------
+        loss
+            Scalar.
+        when
+            bool []: without it there is no step, and momentum does not move anything either. The
+            device is not waited for. None is always.
 
         Raises
         ------
@@ -186,7 +194,7 @@ class Adapter(ABC):
         """
         if self.optimizer is None:
             raise RuntimeError(f"{self.name} has no optimizer to learn with")
-        self.optimizer.step(self.gradients(loss))
+        self.optimizer.step(self.gradients(loss), when)
 
     # -- what callers use ------------------------------------------------------------------------
 

@@ -106,6 +106,22 @@ class TrainingConfig(UpdateConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EntropyConfig(Config):
+    """Constants of a method that follows how uncertain the network is.
+
+    Attributes
+    ----------
+    loss
+        What is meant by that: "entropy" of the predictions, or "come", see `losses.come`.
+    mass
+        K of "come", the weight of not knowing; None is C. The released code has 1000 whatever C is.
+    """
+
+    loss: Literal["entropy", "come"] = "entropy"
+    mass: Positive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewConfig(Config):
     """Constants of a method that looks at random views of the images.
 

@@ -23,8 +23,8 @@ class Optimizer:
 
     state: ClassVar[tuple[str, ...]] = ()
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Make one update, or none if any gradient is not finite."""
+    def step(self, gradients: Sequence[Tensor], when: Tensor | None = None) -> None:
+        """Make one update, or none if any gradient is not finite or `when`, bool [], is false."""
         raise NotImplementedError(f"{type(self).__name__} makes no updates by itself")
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class Sgd(Optimizer):
         self.buffers = zeros_like(self.parameters)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Make one update, or none if any gradient is not finite."""
-        ok, g = gated(gradients, self.parameters, self.weight_decay)
+    def step(self, gradients: Sequence[Tensor], when: Tensor | None = None) -> None:
+        """Make one update, or none if any gradient is not finite or `when`, bool [], is false."""
+        ok, g = gated(gradients, self.parameters, self.weight_decay, when)
         moves = sgd_direction(self.buffers, g, self.momentum, self.nesterov, ok)
         torch._foreach_mul_(moves, self.lr * ok)
         torch._foreach_sub_(self.parameters, moves)
@@ -90,9 +90,9 @@ class Adam(Optimizer):
         self.means, self.squares = zeros_like(self.parameters), zeros_like(self.parameters)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Make one update, or none if any gradient is not finite."""
-        ok, g = gated(gradients, self.parameters, self.weight_decay)
+    def step(self, gradients: Sequence[Tensor], when: Tensor | None = None) -> None:
+        """Make one update, or none if any gradient is not finite or `when`, bool [], is false."""
+        ok, g = gated(gradients, self.parameters, self.weight_decay, when)
         self.count += ok
         steps = self.count.clamp(min=1)
         moves = adam_direction(self.means, self.squares, g, self.betas, ok, steps)
@@ -139,9 +139,9 @@ class External(Optimizer):
         self.optimizer = optimizer
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Make one update, or none if any gradient is not finite."""
-        if not finite(gradients):
+    def step(self, gradients: Sequence[Tensor], when: Tensor | None = None) -> None:
+        """Make one update, or none if any gradient is not finite or `when`, bool [], is false."""
+        if not finite(gradients) or (when is not None and not when):
             return
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -237,13 +237,17 @@ def finite(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def gated(
-    gradients: Sequence[Tensor], parameters: Sequence[Tensor] = (), weight_decay: float = 0.0
+    gradients: Sequence[Tensor],
+    parameters: Sequence[Tensor] = (),
+    weight_decay: float = 0.0,
+    when: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return 1 and the gradients with L2 decay, or 0 and zeros if any of them is not finite.
 
-    The first is a scalar tensor: the device is not waited for.
+    The latter also if `when`, bool [], is false. The first is a scalar tensor: the device is not
+    waited for.
     """
-    good = finite(gradients)
+    good = finite(gradients) if when is None else finite(gradients) & when
     if weight_decay:
         gradients = torch._foreach_add(list(gradients), list(parameters), alpha=weight_decay)
     kept = [torch.where(good, g, 0) for g in gradients]

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tttlib.models.mae import MaskedAutoencoder
 
 _FIRST = re.compile(r"(^|\.)(layer1|block1|stage_1|blocks\.0)(\.|$)")
+_LAST = re.compile(r"layer4|blocks\.9|blocks\.10|blocks\.11|norm\.|^norm$")
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -28,6 +29,16 @@ def all_weights(model: nn.Module) -> list[str]:
 def norm_affine(model: nn.Module) -> list[str]:
     """Return the names of weights and biases of the normalisation layers."""
     return _names(model, lambda name, module: isinstance(module, NORMS))
+
+
+def lower_norms(model: nn.Module) -> list[str]:
+    """Return the names of weights and biases of the normalisation layers before the last stage.
+
+    A rule about names, that of SAR's and DeYO's codes: `layer4` is left out, and so are the blocks
+    9, 10 and 11 of timm's transformers, however many there are, and their last layer, `norm`.
+    Nothing is left out of a WRN (`block3`), a ResNeXt-29 (`stage_3`) or torchvision's transformers.
+    """
+    return _names(model, lambda name, module: isinstance(module, NORMS) and not _LAST.search(name))
 
 
 def convolutions_and_norms(model: nn.Module) -> list[str]:
