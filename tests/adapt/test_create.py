@@ -63,7 +63,9 @@ def test_trained_sizes(
     assert len(parameters.all_weights(net)) == len(sizes)
 
 
-@pytest.mark.parametrize("name", [n for n in adapt.NAMES if n not in ("bn1", "ecotta", "palm_ttt")])
+@pytest.mark.parametrize(
+    "name", [n for n in adapt.NAMES if n not in ("bn1", "ecotta", "palm_ttt", "shot")]
+)
 def test_a_transformer_adapts_what_its_logits_depend_on(name: str) -> None:
     adapter = adapt.create(name, small.autoencoder(), **({} if name == "source" else {"lr": 0.01}))
     before = small.parameters(adapter)

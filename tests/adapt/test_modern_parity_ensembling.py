@@ -7,7 +7,7 @@ from pathlib import Path
 import modern_oracle
 import pytest
 
-CASES = ("roid", "roid_ln", "cmf", "rotta")
+CASES = ("roid", "roid_ln", "cmf", "rotta", "memo", "shot")
 
 
 @pytest.mark.oracles
