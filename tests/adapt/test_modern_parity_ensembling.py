@@ -1,4 +1,4 @@
-"""Parity of ROID, CMF, RoTTA, MEMO and SHOT-IM with the recorded outputs of the released classes."""
+"""Parity of ROID, CMF, RoTTA, MEMO and SHOT-IM with outputs of the released classes."""
 
 from __future__ import annotations
 

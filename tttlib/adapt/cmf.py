@@ -79,6 +79,6 @@ class Cmf(WeightEnsembling, name="cmf"):
         v = config.alpha**2 * self.memory["variance"] + q
         b = ((1 - q) / (v + 1 - q)).clamp(min=LEAST)
         b = torch.where(b < MOST, b, 1)
-        self.memory["variance"] = torch.where(moved, b * v, self.memory["variance"])
+        self.memory["variance"] = torch.where(moved > 0, b * v, self.memory["variance"])
         pull(h, self.parameters, (1 - b) * moved)
         pull(self.parameters, h, (1 - config.gamma) * moved)

@@ -26,9 +26,8 @@ from tttlib.adapt.common.augmentation import in_full_precision
 from tttlib.adapt.common.image_views import flipped
 
 CHAINS, LONGEST = 3, 3
-OPERATIONS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-OPERATIONS += ("autocontrast", "equalize", "solarize", "posterize")
-_MOVES = 5  # the first of them
+_MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+OPERATIONS = (*_MOVES, "autocontrast", "equalize", "solarize", "posterize")
 SHIFT = 1 / 8  # of "shift": 4 pixels of 32
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of "zoom": share of the area, width / height
 
@@ -75,11 +74,11 @@ def applied(images: Tensor, which: Tensor, strength: Tensor) -> Tensor:
     theta = _moves(images, which, level, torch.where(strength[:, 1] < 0.5, -1.0, 1.0))
     above = ((256 - (level * 25.6).int()) / 255).to(images)
     grey = (_autocontrast, _equalize, lambda x, rows: _solarize(x, above[rows]), _posterize)
-    moves = ((which >= 0) & (which < _MOVES)).nonzero()[:, 0]
+    moves = ((which >= 0) & (which < len(_MOVES))).nonzero()[:, 0]
     if len(moves):
         rows = moves.to(images.device)
         images = images.index_copy(0, rows, _moved(images[rows], theta[moves].to(images)))
-    for number, change in enumerate(grey, _MOVES):
+    for number, change in enumerate(grey, len(_MOVES)):
         if len(some := (which == number).nonzero()[:, 0]):
             rows = some.to(images.device)
             images = images.index_copy(0, rows, change(_levels(images[rows]), rows))
@@ -95,7 +94,7 @@ def _moves(images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor
     angle = torch.deg2rad((level * 3).int() * sign)  # up to 30 degrees at severity 10
     shear = level * 0.03 * sign
     across, down = ((level * (side / 3) / 10).int() * sign for side in (width, height))
-    name = {operation: which == n for n, operation in enumerate(OPERATIONS[:_MOVES])}
+    name = {operation: which == n for n, operation in enumerate(_MOVES)}
     theta = torch.eye(2, 3, dtype=level.dtype).repeat(len(level), 1, 1)
     cos, sin = angle.cos(), angle.sin()
     turned = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)  # [n,2,2]
@@ -155,7 +154,9 @@ def _zoomed(images: Tensor, u: Tensor) -> Tensor:
         place = torch.minimum(torch.maximum(place, first[:, None]), (first + length - 1)[:, None])
         axes.append((2 * place + 1) / side - 1)  # in half images from the centre
     x, y = axes
-    grid = torch.stack([x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], 3)
+    grid = torch.stack(
+        [x[:, None, :].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], 3
+    )
     return F.grid_sample(images, grid.to(images), "bilinear", "border", align_corners=False)
 
 

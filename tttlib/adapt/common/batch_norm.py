@@ -118,9 +118,7 @@ def use_batch_statistics(
     return count
 
 
-def _convert(
-    layer: _BatchNorm, prior: float = 0.0, kind: type[BatchStatistics] = BatchStatistics
-) -> None:
+def _convert(layer: _BatchNorm, prior: float = 0.0, kind: Any = BatchStatistics) -> None:
     converted: Any = layer
     layer_class: Any = type(layer)
     converted.__class__ = _extended(kind, layer_class)
@@ -128,7 +126,7 @@ def _convert(
 
 
 @functools.cache
-def _extended(kind: type[BatchStatistics], layer_class: type[Any]) -> type[Any]:
+def _extended(kind: type[Any], layer_class: type[Any]) -> type[Any]:
     return type(layer_class.__name__, (kind, layer_class), {})
 
 

@@ -67,7 +67,7 @@ class WeightEnsembling(Adapter):
     kept
         Number of images outside D.
     moved
-        Whether there was an update.
+        1 if there was an update, or 0.
     logits
         [B,C], the answer without the factor pi~.
     """
@@ -83,7 +83,7 @@ class WeightEnsembling(Adapter):
 
     @abstractmethod
     def ensemble(self, moved: Tensor) -> None:
-        """Bring the source's weights in; nothing may happen where `moved`, a bool [], is false."""
+        """Bring the source's weights in; with `moved` 0, not 1, nothing may happen."""
 
     def augment(self, images: Tensor) -> Tensor:
         """Return a view of the images."""
@@ -113,7 +113,7 @@ class WeightEnsembling(Adapter):
         g = self.gradients(loss * torch.where(usable, 1.0, torch.nan))
         assert self.optimizer is not None
         self.optimizer.step(g)
-        moved = finite(g)
+        moved = finite(g).to(g[0].dtype)
         self.ensemble(moved)
         self.diagnostics = {
             "loss": loss.detach(),
