@@ -31,8 +31,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "rdumb": {"margin": 9.0, "redundancy": 2.0, "reset_every": 4},
     "sar": {"margin": 9.0},
     "deyo": {"margin": 9.0, "threshold": -1.0},
+    "rotta": {"capacity": 6, "update_every": 4},
+    "memo": {"n_views": 3},
 }
 NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder}
+EPISODIC = ("memo",)  # back at the source's weights after every image
 SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]
 
 pytestmark = pytest.mark.parametrize("name", adapt.NAMES)
@@ -96,7 +99,8 @@ def test_a_state_of_another_method_or_architecture_is_refused(name: str) -> None
 
 
 def test_without_a_learning_rate_nothing_is_learned(name: str) -> None:
-    adapter = create(name, lr=0.0, augment=small.flip, restore=0.0)
+    # RoTTA's statistics and SHOT-IM's move without one
+    adapter = create(name, lr=0.0, augment=small.flip, restore=0.0, bn_momentum=0.0)
     before = parameters(adapter)
     for t in range(3):
         x = small.images(seed=t)
@@ -112,7 +116,7 @@ def test_only_declared_parameters_move(name: str) -> None:
     run(adapter, range(3))
     moved = {n for n, value in parameters(adapter).items() if not torch.equal(value, before[n])}
     assert moved <= set(adapter.trained)
-    assert bool(moved) == bool(adapter.trained)
+    assert bool(moved) == (bool(adapter.trained) and name not in EPISODIC)
 
 
 def test_the_callers_network_is_untouched(name: str) -> None:
@@ -179,7 +183,8 @@ def test_logits_that_are_not_finite_teach_nothing(name: str) -> None:
     run(adapter, range(2))
 
     def overflow(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        return inputs[0] * 3e38 * torch.tensor([1, -1]).repeat(3).view(6, 1, 1, 1)
+        n = len(inputs[0])  # of the batch, or of what the method makes of it
+        return inputs[0] * 3e38 * torch.tensor([1, -1]).repeat(n)[:n].view(n, 1, 1, 1)
 
     with contextlib.ExitStack() as stack:
         for net in adapter.networks.values():

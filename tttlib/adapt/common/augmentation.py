@@ -9,6 +9,8 @@ The code pads the image to twice its size by its edge, moves, blurs and crops it
 crop keeps is computed: a sample outside the image takes the nearest edge pixel, which is the same.
 Constants of geometry are relative to the image's size (4 pixels of 32, 28 of 224).
 `tttlib.reference.palm.plain_view` does the steps one by one; read it first.
+
+ROID and CMF take the view without blur and noise, of an image that is padded by reflection.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -92,13 +94,33 @@ def in_full_precision(view: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @in_full_precision
-def cotta_view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return one random view of images [B,3,H,W] in [0,1]; `generator` is on the CPU."""
+def cotta_view(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    blur_and_noise: bool = True,
+    outside: Literal["edge", "reflect"] = "edge",
+) -> Tensor:
+    """Return one random view of images [B,3,H,W] in [0,1].
+
+    Parameters
+    ----------
+    images
+        Floating point.
+    generator
+        On the CPU; the switches do not change its draws.
+    blur_and_noise
+        Whether there are the blur and the noise.
+    outside
+        What lies beyond the image: its edge, or its reflection in the outermost pixels.
+    """
     view = draw(images.shape[-1], generator)
     x = jittered(images.clamp(0, 1), view.jitter)
-    x = moved_and_blurred(x, view)
+    x = (moved_and_blurred if blur_and_noise else moved)(x, view, outside=outside)
     if view.flip:
         x = x.flip(-1)
+    if not blur_and_noise:
+        return x.clamp_(0, 1)
     random = torch.Generator(x.device).manual_seed(view.seed)
     noise = torch.empty_like(x).normal_(0, NOISE, generator=random)
     return noise.add_(x).clamp_(0, 1)
@@ -116,10 +138,13 @@ def jittered(images: Tensor, operations: tuple[tuple[str, float], ...]) -> Tenso
     return images
 
 
-def moved_and_blurred(images: Tensor, view: View) -> Tensor:
-    """Rotate, shift and scale images [B,3,H,W] about the centre, bilinearly; blur them (5x5)."""
+def moved(images: Tensor, view: View, *, outside: str = "edge", margin: int = 0) -> Tensor:
+    """Rotate, shift and scale images [B,3,H,W] about the centre, bilinearly.
+
+    `margin` is how many more pixels to give on each side.
+    """
     height, width = images.shape[-2:]
-    tall, wide = height + 2 * _RADIUS, width + 2 * _RADIUS  # what the blur sees of the crop
+    tall, wide = height + 2 * margin, width + 2 * margin
     sin, cos = math.sin(math.radians(view.degrees)), math.cos(math.radians(view.degrees))
     # From a pixel of the output to where it comes from, both from the centre, in half images
     to_source = torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float64) / view.scale
@@ -130,15 +155,24 @@ def moved_and_blurred(images: Tensor, view: View) -> Tensor:
     constant = -(to_source @ shift) / half_in  # [2]
     theta = _beside(torch.cat([linear, constant[:, None]], 1)[None], images)  # [1,2,3]
     grid = F.affine_grid(theta, [1, 1, tall, wide], align_corners=False)
-    grid = grid.expand(len(images), -1, -1, -1)
-    moved = F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+    grid = grid.expand(len(images), -1, -1, -1)  # [B,tall,wide,2]
+    if outside == "edge":
+        return F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+    # The same places in units in which -1 and 1 are the outermost pixels' centres, the mirrors
+    grid = grid * _beside(half_in / (half_in - 0.5).clamp(min=0.5), images)
+    return F.grid_sample(images, grid, "bilinear", "reflection", align_corners=True)
+
+
+def moved_and_blurred(images: Tensor, view: View, *, outside: str = "edge") -> Tensor:
+    """Rotate, shift and scale images [B,3,H,W] about the centre, bilinearly; blur them (5x5)."""
+    x = moved(images, view, outside=outside, margin=_RADIUS)  # all that the blur sees of the crop
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / view.sigma) ** 2)
     weights = _beside(weights / weights.sum(), images)
-    channels = moved.shape[1]
+    channels = x.shape[1]
     rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     columns = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    return F.conv2d(F.conv2d(moved, rows, groups=channels), columns, groups=channels)
+    return F.conv2d(F.conv2d(x, rows, groups=channels), columns, groups=channels)
 
 
 def _beside(x: Tensor, images: Tensor) -> Tensor:

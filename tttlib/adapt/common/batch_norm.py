@@ -81,10 +81,21 @@ class BatchStatistics(_BatchNorm):
             self.running_mean, self.running_var, self.track_running_stats = own
 
 
-def use_batch_statistics(model: nn.Module, *, prior: float = 0.0) -> int:
+def use_batch_statistics(
+    model: nn.Module, *, prior: float = 0.0, kind: type[BatchStatistics] = BatchStatistics
+) -> int:
     """Let the BatchNorm layers of `model` use the statistics of the batch (in place).
 
     Layers that do not use them even in training mode (frozen ones) stay as they are.
+
+    Parameters
+    ----------
+    model
+        The network.
+    prior
+        See `BatchStatistics`.
+    kind
+        What is mixed into the classes of the layers: another way to use these statistics.
 
     Returns
     -------
@@ -102,21 +113,21 @@ def use_batch_statistics(model: nn.Module, *, prior: float = 0.0) -> int:
             continue
         plain = type(layer) in _PLAIN and not {"forward", "train"} & set(vars(layer))
         if plain or _uses_batch_statistics(layer, name):
-            _convert(layer, prior)
+            _convert(layer, prior, kind)
             count += 1
     return count
 
 
-def _convert(layer: _BatchNorm, prior: float = 0.0) -> None:
+def _convert(layer: _BatchNorm, prior: float = 0.0, kind: Any = BatchStatistics) -> None:
     converted: Any = layer
     layer_class: Any = type(layer)
-    converted.__class__ = _extended(layer_class)
+    converted.__class__ = _extended(kind, layer_class)
     converted.prior, converted.views = prior, 1
 
 
 @functools.cache
-def _extended(layer_class: type[Any]) -> type[Any]:
-    return type(layer_class.__name__, (BatchStatistics, layer_class), {})
+def _extended(kind: type[Any], layer_class: type[Any]) -> type[Any]:
+    return type(layer_class.__name__, (kind, layer_class), {})
 
 
 @torch.no_grad()

@@ -54,9 +54,14 @@ def mean_over(values: Tensor, chosen: Tensor) -> Tensor:
     return (values * chosen).sum(-1) / chosen.sum().clamp(min=1)
 
 
+def cross_entropies(target: Tensor, logits: Tensor) -> Tensor:
+    """Return -sum_c softmax(a) log softmax(b) of each image, [B]; gradients reach both."""
+    return -(target.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
 def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
     """Return CE(a||b) = -mean_b sum_c softmax(a) log softmax(b); gradients reach both."""
-    return -(target.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+    return cross_entropies(target, logits).mean()
 
 
 def reliable_entropy(

@@ -1,7 +1,8 @@
 """Which parameters a method trains.
 
-A parameter is considered if its own name is `weight` or `bias` (class tokens and position
-embeddings are not) and if the logits depend on it (the decoder of a masked autoencoder is not).
+But for `everything`, a parameter is considered if its own name is `weight` or `bias` (class tokens
+and position embeddings are not) and if the logits depend on it (the decoder of a masked autoencoder
+is not).
 Names come in the order of `named_parameters`.
 """
 
@@ -24,6 +25,22 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def all_weights(model: nn.Module) -> list[str]:
     """Return the names of all weights and biases."""
     return _names(model, lambda name, module: True)
+
+
+def everything(model: nn.Module) -> list[str]:
+    """Return the names of all parameters, tokens and embeddings included.
+
+    Of a masked autoencoder these are those of its encoder and head without the position embeddings,
+    which are no learned ones.
+    """
+    masked = isinstance(model, MaskedAutoencoder)
+    fixed = re.compile(r"decoder_|mask_token$|(classifier_)?pos_embed$")
+    return [n for n, _ in model.named_parameters() if not (masked and fixed.match(n))]
+
+
+def batch_norm_affine(model: nn.Module) -> list[str]:
+    """Return the names of weights and biases of BatchNorm layers."""
+    return _names(model, lambda name, module: isinstance(module, _BatchNorm))
 
 
 def norm_affine(model: nn.Module) -> list[str]:
