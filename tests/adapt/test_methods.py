@@ -25,8 +25,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "ecotta": {"source": lambda epoch: SOURCE, "warm_up": WarmUp(epochs=2)},
     "adacontrast": {"memory_size": 20, "refine_after": 6, "neighbours": 3},
     "palm_ttt": {"masks": 2},
+    "t3a": {"keep": 1},  # its memory is full at once
+    "actmad": {"source": [small.images(8, seed=50)]},
+    "rotation": {"n_views": 2},
 }
-NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder}
+NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder, "rotation": small.rotation_net}
 SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]
 
 pytestmark = pytest.mark.parametrize("name", adapt.NAMES)
