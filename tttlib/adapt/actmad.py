@@ -11,8 +11,9 @@ before every batch, as standard test-time training does.
 Written from memory: neither paper nor code was at hand. Remembered are the location-aware moments,
 the L1 distance, all layers, all parameters, source statistics without augmentation, the answer after
 the update. Own choices: the plain sum over layers, means over places (a sum would weigh large maps
-more), unbiased variances, BatchNorm with the source's statistics (with the batch's, the shift that
-is to be matched would be hidden), and all constants, which are no published ones. Class tokens and
+more), unbiased variances, and BatchNorm with the source's statistics: with the batch's, the shift
+that is to be matched would be hidden. Constants are no published ones: SGD at 1e-2 is a starting
+point, without momentum, which would carry one corruption's step into the next. Class tokens and
 position embeddings are not trained.
 Traps: images need the size of the source images; a batch of one has no variance, so only its means
 count; timm's BatchNormAct2d is matched after its activation.
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig
-from tttlib.adapt.common.config import AdamOrSgd, Count
+from tttlib.adapt.common.config import AdamOrSgd, Count, NotNegative
 from tttlib.data import ImageSet
 
 
@@ -52,7 +53,9 @@ class ActmadConfig(TrainingConfig):
         Of the choice of source images.
     """
 
+    lr: NotNegative = 1e-2
     optimizer: AdamOrSgd = "sgd"
+    momentum: NotNegative = 0.0
     nesterov: bool = False
     source: Any = None
     source_images: Count = 2000
@@ -91,7 +94,7 @@ class Actmad(Adapter, name="actmad"):
     presets: ClassVar = {
         "cifar10-c": ActmadConfig(),
         "cifar100-c": ActmadConfig(),
-        "imagenet-c": ActmadConfig(lr=2.5e-4, source_batch=64),
+        "imagenet-c": ActmadConfig(source_batch=64),
     }
 
     def configure(self) -> list[str]:
