@@ -12,7 +12,7 @@ from tiny_mae import tiny_mae
 from torch import Tensor, nn
 
 from tttlib import adapt
-from tttlib.models import MaskedAutoencoder, zoo
+from tttlib.models import MaskedAutoencoder, RotationNet, zoo
 from tttlib.models.wide_resnet import WideResNet
 
 CLASSES = 4  # of the networks in float64; the others have 5
@@ -40,6 +40,12 @@ def autoencoder(
     shape = {"img_size": size, "patch_size": size // 4, "embed_dim": size, "num_classes": 5}
     head = {"head_type": head_type, "classifier_embed_dim": 8, "classifier_num_heads": 2}
     return tiny_mae(seed, torch.float32, **{**shape, **head, **changes})
+
+
+def rotation_net(seed: int = 0) -> RotationNet:
+    """Ten layers, random weights."""
+    torch.manual_seed(seed)
+    return RotationNet(depth=10, width=1, num_classes=5).eval()
 
 
 def images(n: int = 6, *, seed: int = 0, size: int = 16) -> Tensor:

@@ -33,8 +33,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "deyo": {"margin": 9.0, "threshold": -1.0},
     "rotta": {"capacity": 6, "update_every": 4},
     "memo": {"n_views": 3},
+    "t3a": {"keep": 1},  # its memory is full at once
+    "actmad": {"source": [small.images(8, seed=50)]},
+    "rotation": {"n_views": 2},
 }
-NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder}
+NETWORKS: dict[str, Any] = {"palm_ttt": small.autoencoder, "rotation": small.rotation_net}
 EPISODIC = ("memo",)  # back at the source's weights after every image
 SOURCE = [(small.images(8, seed=50 + n), torch.arange(8) % 5) for n in range(2)]
 

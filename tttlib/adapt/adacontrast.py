@@ -35,6 +35,7 @@ from tttlib.adapt.common import parameters, ring
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig, ViewConfig, everywhere
 from tttlib.adapt.common.config import AdamOrSgd, Count, Fraction, NotNegative, Positive
 from tttlib.adapt.common.image_views import random_flip, random_view
+from tttlib.adapt.common.last_layer import LastLayer
 from tttlib.adapt.common.networks import copy_of
 from tttlib.adapt.common.running_statistics import moving_statistics, spare_single_values
 
@@ -75,25 +76,19 @@ class AdaContrastConfig(TrainingConfig, ViewConfig):
 class AdaContrast(Adapter, name="adacontrast"):
     """Diagnostics: loss and its parts loss_class, loss_instance, loss_diversity."""
 
+    trains: ClassVar = "weights and biases"
     answer: ClassVar = "of the adapting network, after this batch's update, with running statistics"
     needs = ("several images", "last linear layer")
     presets: ClassVar = everywhere(AdaContrastConfig())
 
     def configure(self) -> list[str]:
         """Make the momentum copy, the ring and the bank; all weights and biases are trained."""
-        linear = [n for n, m in parameters.classifying(self.model) if isinstance(m, nn.Linear)]
-        if not linear:
-            raise ValueError(
-                "adacontrast compares the features before the last linear layer, and this model "
-                "has no linear layer"
-            )
-        self._head = linear[-1]
+        self._last = LastLayer(self.model, self.name)
         spare_single_values(self.model)
         self.momentum = self.networks["momentum"] = copy_of(self.model)
         names = parameters.all_weights(self.model)
         self._followers: list[Tensor] = [self.momentum.get_parameter(name) for name in names]
-        head = self.model.get_submodule(self._head)
-        assert isinstance(head, nn.Linear)
+        head = self._last.of(self.model)
         size, width, classes = self.config.memory_size, head.in_features, head.out_features
         like, random = head.weight.detach(), self.generator
         self.memory |= {
@@ -115,6 +110,7 @@ class AdaContrast(Adapter, name="adacontrast"):
 
     def step(self, images: Tensor) -> Tensor:
         """Learn from views of the batch, then answer it with the running statistics."""
+        self._last.check(self.model, images)  # while running statistics stay
         weak = self.config.weak(images) if self.config.weak else random_flip(images, self.generator)
         query, key = self.augment(images), self.augment(images)
         with moving_statistics(self.model, self.momentum):
@@ -152,16 +148,8 @@ class AdaContrast(Adapter, name="adacontrast"):
 
     def _through(self, network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features [B,D] and logits [B,C]."""
-        seen: list[Tensor] = []
-        head = network.get_submodule(self._head)
-        with head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])):
-            logits = network(images)
-        if len(seen) != 1 or seen[0].ndim != 2 or logits.ndim != 2:
-            raise ValueError(
-                f"adacontrast takes the last linear layer, {self._head}, for the classifier; here "
-                f"it is called {len(seen)} times or not with features [B,D]"
-            )
-        return seen[0].to(logits.dtype), logits
+        features, logits = self._last.through(network, images)
+        return features.to(logits.dtype), logits
 
     def _pseudo_labels(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return labels [B] of the weak view, refined once enough images have been seen."""

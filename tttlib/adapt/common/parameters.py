@@ -2,8 +2,8 @@
 
 But for `everything`, a parameter is considered if its own name is `weight` or `bias` (class tokens
 and position embeddings are not) and if the logits depend on it (the decoder of a masked autoencoder
-is not).
-Names come in the order of `named_parameters`.
+is not, nor is the rotation branch of a `RotationNet`). Names come in the order of
+`named_parameters`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tttlib.models.mae import MaskedAutoencoder
+from tttlib.models.rotation_net import RotationNet
 
 _FIRST = re.compile(r"(^|\.)(layer1|block1|stage_1|blocks\.0)(\.|$)")
 _LAST = re.compile(r"layer4|blocks\.9|blocks\.10|blocks\.11|norm\.|^norm$")
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_IDLE = {MaskedAutoencoder: "decoder_", RotationNet: "rotation_"}  # parts of self-supervision
 
 
 def all_weights(model: nn.Module) -> list[str]:
@@ -83,7 +85,9 @@ def _names(model: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> list[s
 
 def classifying(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield name and module of everything that the logits depend on."""
-    has_decoder = isinstance(model, MaskedAutoencoder)
+    idle: tuple[str, ...] = ()
     for name, module in model.named_modules():
-        if not (has_decoder and name.startswith("decoder_")):
+        parts = [part for kind, part in _IDLE.items() if isinstance(module, kind)]
+        idle += tuple(f"{name}.{part}".lstrip(".") for part in parts)
+        if not name.startswith(idle):
             yield name, module
