@@ -4,10 +4,11 @@ One corruption fades out while the next one fades in on top of it; both severiti
 network that does not adapt keeps about the same error. So a falling accuracy is the method's own,
 not that of a harder domain, and no border between domains helps it.
 
-After CCC: Press et al., "RDumb: A simple approach that questions our progress in continual test-time
-adaptation", NeurIPS 2023, arXiv 2306.05401. Known deviations: any network can be calibrated, not
-ResNet-50 alone; a change between two corruptions takes 1000, 2000 or 5000 images, where CCC shows
-as many at each of its dozens of severities in between; two corruptions are made in one fixed order.
+After CCC: Press et al., "RDumb: A simple approach that questions our progress in continual
+test-time adaptation", NeurIPS 2023, arXiv 2306.05401. Known deviations: any network can be
+calibrated, not ResNet-50 alone; a change between two corruptions takes 1000, 2000 or 5000 images,
+where CCC shows as many at each of its dozens of severities in between; images are not cropped and
+flipped at random; of a pair, the same corruption always comes first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from tttlib import corruptions
 from tttlib.data import ImageSet
 from tttlib.streams.continual_orders import check_cells
 from tttlib.streams.corrupted_images import JOIN
@@ -35,14 +35,15 @@ COLUMNS = ("first", "second", "severity", SECOND, "n", "error")
 """Of a calibration table: two corruptions, their severities, and the error of n images."""
 
 Node = tuple[float, float]
+Cells = dict[tuple[str, str, float, float], float]
 
 
 def changing(
     dataset: ImageSet,
     calibration: pd.DataFrame,
-    domains: Sequence[str] = corruptions.NAMES,
+    domains: Sequence[str] | None = None,
     *,
-    error: float = 0.5,
+    error: float,
     length: int = 30_000,
     speed: str | int = "medium",
     batch_size: int,
@@ -62,10 +63,10 @@ def changing(
         The errors of the network by corruptions and severities, from `calibration` or
         `evaluate.calibrate`.
     domains
-        At least two different corruptions, all in the table.
+        At least two different corruptions, all in the table; None: those that alone reach the
+        error. One that does not is shown where it comes nearest.
     error
-        The error that the walk keeps to, a fraction. A corruption that never reaches it, alone or
-        with its neighbour, is shown where it comes nearest.
+        The error that the walk keeps to, a fraction.
     length
         The number of arrivals; the last change may be cut short.
     speed
@@ -79,28 +80,29 @@ def changing(
     ------
     ValueError
         For an unknown speed, a number below 1, fewer than two corruptions or equal ones, a pair
-        that is not in the table, and an error outside those of the table.
+        that is not in the table, an error outside those of the table, and what is no such table.
     """
-    check_cells(dataset, domains)
     images = SPEEDS.get(speed, speed) if isinstance(speed, str) else speed
     if isinstance(images, str):
         raise ValueError(f"unknown speed {images!r}; known are {', '.join(SPEEDS)}, or a number")
     if min(images, length) < 1:
         raise ValueError(f"speed and length must be 1 or more, not {images} and {length}")
-    if len(domains) < 2 or len(set(domains)) < len(domains):
-        raise ValueError(f"a change needs two or more different corruptions, not {list(domains)}")
+    cells = _by_cell(calibration)
+    names = _reaching(cells, error) if domains is None else list(domains)
+    if len(names) < 2 or len(set(names)) < len(names):
+        which = "that reach this error" if domains is None else "that differ"
+        raise ValueError(f"a change needs two or more corruptions {which}, not {names}")
+    check_cells(dataset, names)
     random = np.random.default_rng([seed, len(dataset), 9])
     parts = []
-    for block, (old, new) in enumerate(pairwise(_sequence(domains, -(-length // images), random))):
-        swapped = not _is_pair(calibration, old, new)
-        path = walk(calibration, old, new, error)
-        if block:
-            path = path[1:] or path  # the change before ended where this one begins
+    for block, (old, new) in enumerate(pairwise(_sequence(names, -(-length // images), random))):
+        path = _walk(cells, old, new, error)
+        path = (path[1:] or path) if block else path  # the change before ended where this begins
         nodes = np.array(path)[np.arange(images) * len(path) // images]  # [images,2]: old, new
-        first, second = (new, old) if swapped else (old, new)
-        severities = nodes[:, ::-1] if swapped else nodes
-        part = pd.DataFrame(severities, columns=["severity", SECOND])
-        parts.append(part.assign(domain=f"{first}{JOIN}{second}", block=block))
+        if _swapped(cells, old, new):
+            old, new, nodes = new, old, nodes[:, ::-1]
+        part = pd.DataFrame(nodes, columns=["severity", SECOND])
+        parts.append(part.assign(domain=f"{old}{JOIN}{new}", block=block))
     plan = pd.concat(parts, ignore_index=True).iloc[:length]
     passes = [random.permutation(len(dataset)) for _ in range(-(-length // len(dataset)))]
     plan = plan.assign(index=np.concatenate(passes)[:length])
@@ -132,18 +134,22 @@ def walk(calibration: pd.DataFrame, old: str, new: str, error: float) -> list[No
 
     It begins with `old` alone and ends with `new` alone, each where its own error is nearest to
     `error` (the smallest such severity). In between, one severity moves by `STEP`, down for `old`
-    and up for `new`. Of all such ways it is one with the least sum of |E - error|; E is interpolated
-    between the severities of the table, linearly in each.
+    and up for `new`. Of all such ways it is one with the least sum of |E - error|; E is
+    interpolated between the severities of the table, linearly in each.
 
     Raises
     ------
     ValueError
         For a pair that is not in the table, and an error outside those of the table.
     """
-    severities, fine = _fine(calibration, old, new)  # [F], [F,F]: of old, of new
-    low, high = calibration["error"].min(), calibration["error"].max()
+    return _walk(_by_cell(calibration), old, new, error)
+
+
+def _walk(cells: Cells, old: str, new: str, error: float) -> list[Node]:
+    low, high = min(cells.values()), max(cells.values())
     if not low < error < high:
         raise ValueError(f"error must lie between {low:g} and {high:g}, as calibrated; not {error}")
+    severities, fine = _fine(cells, old, new)  # [F], [F,F]: of old, of new
     distance = np.abs(fine - error)
     start, end = int(distance[:, 0].argmin()), int(distance[0].argmin())
     distance = distance[start::-1, : end + 1]  # from the start down to 0, from 0 up to the end
@@ -158,38 +164,48 @@ def walk(calibration: pd.DataFrame, old: str, new: str, error: float) -> list[No
     return [(float(severities[start - i]), float(severities[j])) for i, j in reversed(path)]
 
 
-def _fine(calibration: pd.DataFrame, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
+def _by_cell(calibration: pd.DataFrame) -> Cells:
+    """Return the errors of a table by (first, second, severity, second severity)."""
+    missing = [name for name in COLUMNS if name not in calibration]
+    if missing:
+        raise ValueError(f"a calibration table needs the column {missing[0]!r}")
+    return calibration.set_index(["first", "second", "severity", SECOND])["error"].to_dict()
+
+
+def _fine(cells: Cells, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
     """Return severities [F] in steps of `STEP`, and the error there: [F,F], of old and of new."""
-    if swapped := not _is_pair(calibration, old, new):
-        first, second = new, old
-    else:
-        first, second = old, new
-    if not _is_pair(calibration, first, second):
-        raise ValueError(f"{old} and {new} are not in the calibration table")
-    table = calibration[
-        ((calibration["first"] == first) & calibration["second"].isin([second, ""]))
-        | ((calibration["first"] == second) & (calibration["second"] == ""))
-        | (calibration["first"] == "")
-    ]
-    # Rows of a single corruption have it as the first one; here it may be the second.
-    alone = table["first"] == second
-    rows = table["severity"].mask(alone, 0.0)
-    columns = table[SECOND].mask(alone, table["severity"])
-    grid = np.unique(rows)
-    errors = table.assign(rows=rows, columns=columns).pivot(
-        index="rows", columns="columns", values="error"
-    )
-    if errors.shape != (len(grid), len(grid)) or errors.isna().any(axis=None):
-        raise ValueError(f"the calibration table lacks severities of {first} and {second}")
-    severities = np.arange(grid[0], grid[-1] + STEP / 2, STEP)
+    first, second = (new, old) if _swapped(cells, old, new) else (old, new)
+    grid = np.array([0.0, *sorted({s for a, b, s, _ in cells if (a, b) == (first, second)})])
+
+    def at(s: float, t: float) -> tuple[str, str, float, float]:
+        if s and t:
+            return first, second, s, t
+        return (first, "", s, 0.0) if s else (second, "", t, 0.0) if t else ("", "", 0.0, 0.0)
+
+    wanted = [[at(s, t) for t in grid] for s in grid]
+    if lacking := [cell for row in wanted for cell in row if cell not in cells]:
+        raise ValueError(f"the calibration table lacks {lacking[0]}")
+    coarse = np.array([[cells[cell] for cell in row] for row in wanted])  # [G,G]
+    severities = np.arange(0, grid[-1] + STEP / 2, STEP)
     share = np.stack([np.interp(severities, grid, unit) for unit in np.eye(len(grid))], 1)  # [F,G]
-    fine = share @ errors.to_numpy() @ share.T
-    return severities, fine.T if swapped else fine
+    fine = share @ coarse @ share.T
+    return severities, fine if first == old else fine.T
 
 
-def _is_pair(calibration: pd.DataFrame, first: str, second: str) -> bool:
-    """Return whether the table has `second` on top of `first`."""
-    return bool(((calibration["first"] == first) & (calibration["second"] == second)).any())
+def _swapped(cells: Cells, old: str, new: str) -> bool:
+    """Return whether the table has `old` on top of `new`, not `new` on top of `old`."""
+    pairs = {cell[:2] for cell in cells}
+    if (old, new) not in pairs and (new, old) not in pairs:
+        raise ValueError(f"{old} and {new} together are not in the calibration table")
+    return (old, new) not in pairs
+
+
+def _reaching(cells: Cells, error: float) -> list[str]:
+    """Return the corruptions that alone reach the error, in the order of the table."""
+    alone = [
+        first for (first, second, *_), e in cells.items() if first and not second and e >= error
+    ]
+    return list(dict.fromkeys(alone))
 
 
 def _sequence(domains: Sequence[str], changes: int, random: np.random.Generator) -> list[str]:
