@@ -272,7 +272,6 @@ def test_random_orders_start_with_the_given_one_and_differ() -> None:
         (lambda d: streams.continual(d, order="sorted", batch_size=1), "known are as stored, shuf"),
         (lambda d: streams.mixed(d, BLURS, batch_size=1, clean=2), "clean must be a share"),
         (lambda d: streams.consecutive(d, (), batch_size=1), "at least one domain"),
-        (lambda d: streams.continual(d, ["fog", "fog"], batch_size=1), "a domain occurs twice"),
         (lambda d: streams.gradual(d, schedule="x", batch_size=1), "known are released, cotta"),
         (lambda d: streams.correlated(d, concentration=-1, batch_size=1), "concentration"),
         (lambda d: streams.interpolated(d, "fog", low=0, batch_size=1), "severity"),

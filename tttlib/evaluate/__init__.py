@@ -3,6 +3,7 @@
 from tttlib.evaluate.adaptation_cost import forward_equivalents
 from tttlib.evaluate.alignment import gradient_alignment
 from tttlib.evaluate.before_and_after import before_after, examples
+from tttlib.evaluate.calibration import calibrate
 from tttlib.evaluate.cls_latents import (
     adapted_latents,
     latent_trajectories,
@@ -29,6 +30,7 @@ from tttlib.evaluate.object_boxes import (
 )
 from tttlib.evaluate.object_masking import hidden_by_masks, patch_shares
 from tttlib.evaluate.online_ttt import online, online_together
+from tttlib.evaluate.pace import constant_speed
 from tttlib.evaluate.reconstruction_pictures import reconstructions
 from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_training
 from tttlib.evaluate.step_by_step import adaptation_steps
@@ -42,7 +44,9 @@ __all__ = [
     "adapted_latents",
     "annotations_of",
     "before_after",
+    "calibrate",
     "choose_step",
+    "constant_speed",
     "coverage",
     "describe",
     "examples",

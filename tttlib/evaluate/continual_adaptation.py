@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from tttlib import adapt, streams
 from tttlib.data import ImageSet
+from tttlib.evaluate.pace import Learner, Pace
 from tttlib.evaluate.unit_rows import describe, judged, protocol_of
 from tttlib.results import Store, unit_key
 from tttlib.runtime.devices import best_device
@@ -37,12 +38,13 @@ class Adaptation(NamedTuple):
     Attributes
     ----------
     rows
-        One row per arrival: block, domain, severity, position, id, label, prediction, correct, the
-        clusters of the dataset, method, preset and its changed constants.
+        One row per arrival: block, domain, severity, position, id, label, prediction, correct,
+        confidence, nll, brier (see `unit_rows.judged`; rows of earlier versions lack these three),
+        the clusters of the dataset, method, preset and its changed constants.
     diagnostics
-        Means over the batches of a block: block, domain, severity, name (of the diagnostic), tensor
-        (the name of a parameter, or of a layer for the rates of AutoLR; empty if the method has one
-        number) and value.
+        Means over those batches of a block that the method learned from: block, domain, severity,
+        name (of the diagnostic), tensor (the name of a parameter, or of a layer for the rates of
+        AutoLR; empty if the method has one number) and value.
     """
 
     rows: pd.DataFrame
@@ -57,6 +59,8 @@ def adaptation(
     store: Store,
     preset: str | None = None,
     reset: str = "never",
+    adapt_every: int = 1,
+    window: int = 1,
     given: Mapping[str, Any] | None = None,
     progress: bool = True,
     **constants: Any,
@@ -83,6 +87,12 @@ def adaptation(
         As in `adapt.create`.
     reset
         "never", or "block" to return to the source before every block of the stream.
+    adapt_every
+        Adapt to the first of so many batches, and answer the others by the last state: error at
+        constant speed, see `pace.Pace` and `constant_speed`.
+    window
+        With a stream of single images: how many of the last ones the method sees at a time, see
+        `pace.Pace`.
     given
         What the method needs besides constants, for instance {"source": an ImageSet}.
     progress
@@ -93,16 +103,20 @@ def adaptation(
     Raises
     ------
     ValueError
-        If the method or `reset` is unknown, or the method refuses a constant.
+        If the method or `reset` is unknown, the method refuses a constant, or `adapt_every` or
+        `window` has no meaning.
     """
     if reset not in RESETS:
         raise ValueError(f"unknown reset {reset!r}; known are {', '.join(RESETS)}")
+    pace = Pace(adapt_every, window)
+    pace.check(stream)
     given = dict(given or {})
     base = {
         "method": method,
         "answer": adapt.answer_of(method),
         "preset": preset,
         "reset": reset,
+        **pace.identity(),
         **describe(model, stream.dataset),
         "stream": stream.name,
         "stream_fingerprint": stream.fingerprint(),
@@ -111,7 +125,7 @@ def adaptation(
         **{name: _identity(value) for name, value in given.items()},
         "constants": {name: _as_json(value) for name, value in constants.items()},
     }
-    protocol = protocol_of(stream.dataset, PROTOCOL, stream.order)
+    protocol = protocol_of(stream.dataset, pace.protocol(PROTOCOL), stream.order)
     pieces = list(_pieces(stream))
     units = [
         [{"experiment": name, **base, "piece": k} for name in ("adaptation", "diagnostics")]
@@ -126,10 +140,12 @@ def adaptation(
     state = store.folder / "states" / f"{unit_key(base)}.pt"
     if not all(finished):
         adapter, first = _resumed(create, state, finished)
-        arrivals = stream.rows()
+        learner, arrivals = Learner(adapter, stream, pace), stream.rows()
+        if reset == "block" and first < len(pieces):
+            learner.since = _begin(stream, pieces[first][0])
         bar = tqdm(pieces[first:], desc=method, unit="piece", disable=not progress)
         for k, numbers in enumerate(bar, first):
-            tables = _piece(adapter, stream, arrivals, reset, numbers)
+            tables = _piece(learner, arrivals, reset, numbers)
             for unit, table in zip(units[k], tables, strict=True):
                 store.run(unit, partial(pd.DataFrame, table), protocol=protocol)
             _keep_state(state, adapter, k + 1)
@@ -183,30 +199,36 @@ def _keep_state(state: Path, adapter: adapt.Adapter, pieces: int) -> None:
 
 
 def _piece(
-    adapter: adapt.Adapter,
-    stream: streams.Stream,
-    arrivals: pd.DataFrame,
-    reset: str,
-    numbers: Sequence[int],
+    learner: Learner, arrivals: pd.DataFrame, reset: str, numbers: Sequence[int]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Adapt to the batches `numbers` and return their rows and diagnostics."""
     tables = []
-    for block, group in groupby(numbers, stream.block_of):
+    adapter, stream = learner.adapter, learner.stream
+    for _, group in groupby(numbers, stream.block_of):
         batches = list(group)
-        begins = batches[0] == 0 or stream.block_of(batches[0] - 1) != block
-        if reset == "block" and begins:
-            adapter.reset()
+        if reset == "block" and _begin(stream, batches[0]) == batches[0]:
+            learner.reset(batches[0])
         logits, diagnostics = [], []
         for number in batches:
-            logits.append(adapter(stream.batch(number).images))
-            diagnostics.append(dict(adapter.diagnostics))
-        rows = judged(arrivals.iloc[stream.span(batches)], torch.cat(logits), stream.dataset)
+            answers, learned = learner.answer(number)
+            logits.append(answers)
+            diagnostics += [dict(adapter.diagnostics)] * learned
+        judge = partial(judged, dataset=stream.dataset, certainty=True)
+        rows = judge(arrivals.iloc[stream.span(batches)], torch.cat(logits))
         means = list(_means(diagnostics, adapter.layers or adapter.trained))
         table = pd.DataFrame(means, columns=["name", "tensor", "value"])
         place = {name: _common(rows[name]) for name in ("block", "domain", "severity")}
         tables.append((rows, table.astype({"value": "float64"}).assign(**place)))
     joined_rows, joined_diagnostics = (_joined(parts) for parts in zip(*tables, strict=True))
     return joined_rows, joined_diagnostics
+
+
+def _begin(stream: streams.Stream, number: int) -> int:
+    """Return the number of the first batch of the block that batch `number` belongs to."""
+    block = stream.block_of(number)
+    while number and stream.block_of(number - 1) == block:
+        number -= 1
+    return number
 
 
 def _joined(tables: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
@@ -216,7 +238,8 @@ def _joined(tables: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
 
 def _means(diagnostics: list[dict[str, Tensor]], parts: tuple[str, ...]) -> Iterator[tuple]:
     """Yield name, tensor (or layer) and mean over the batches of every diagnostic."""
-    for name in [name for name in diagnostics[0] if all(name in batch for batch in diagnostics)]:
+    first = diagnostics[0] if diagnostics else {}
+    for name in [name for name in first if all(name in batch for batch in diagnostics)]:
         mean = torch.stack([batch[name].double() for batch in diagnostics]).mean(0).cpu()
         if mean.ndim == 0:
             yield name, "", mean.item()

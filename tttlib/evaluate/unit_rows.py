@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,8 +84,23 @@ def latent_rows(dataset: ImageSet, batch: streams.Batch) -> pd.DataFrame:
     )
 
 
-def judged(rows: pd.DataFrame, logits: Tensor, dataset: ImageSet) -> pd.DataFrame:
+def judged(
+    rows: pd.DataFrame, logits: Tensor, dataset: ImageSet, *, certainty: bool = False
+) -> pd.DataFrame:
     """Return N rows with their predictions, and whether these are the labels, given logits [N,C].
+
+    Parameters
+    ----------
+    rows
+        Arrivals with a column `label`.
+    logits
+        [N,C]; p = softmax(logits) over all C outputs, in float64.
+    dataset
+        Where the labels are from.
+    certainty
+        Whether to add how certain the answers were, with y the label: confidence = max_c p_c, nll
+        = -ln p_y (negative log-likelihood) and brier = sum_c (p_c - 1{c = y})². An answer with a
+        logit that is NaN, or infinitely large, says nothing: p_c = 1/C.
 
     Raises
     ------
@@ -93,7 +109,21 @@ def judged(rows: pd.DataFrame, logits: Tensor, dataset: ImageSet) -> pd.DataFram
     """
     labels.check_outputs(logits.shape[-1], dataset)
     prediction = logits.argmax(-1).cpu().numpy()
-    return rows.assign(prediction=prediction, correct=prediction == rows["label"])
+    rows = rows.assign(prediction=prediction, correct=prediction == rows["label"])
+    return rows.assign(**_certainty(logits, rows["label"])) if certainty else rows
+
+
+def _certainty(logits: Tensor, label: pd.Series) -> dict[str, np.ndarray]:
+    """Return confidence, nll and brier [N], see `judged`."""
+    log_p = logits.double().log_softmax(-1)  # [N,C]
+    nothing = log_p.isnan().any(-1, keepdim=True)
+    log_p = torch.where(nothing, -math.log(log_p.shape[-1]), log_p)
+    p, y = log_p.exp(), torch.tensor(label.to_numpy(), device=logits.device)[:, None]
+    nll = -log_p.gather(-1, y)[:, 0]
+    p_y = p.gather(-1, y)[:, 0]
+    brier = p.square().sum(-1) - 2 * p_y + 1
+    columns = {"confidence": p.amax(-1), "nll": nll, "brier": brier}
+    return {name: column.cpu().numpy() for name, column in columns.items()}
 
 
 def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:

@@ -13,14 +13,14 @@ KEY = "unit_key"
 
 LEADING = (
     "experiment", "dataset", "split", "model", "method", "preset", "stream", "part", "domain",
-    "severity", "step",
+    "severity", "second_severity", "step",
 )  # fmt: skip
 """The order of columns in tables; others follow."""
 
 CLUSTERS = ("photograph", "tile", "digit")
 """What makes rows of `scenes` dependent."""
 
-AVERAGED = ("domain", "severity", "seed", "tensor")
+AVERAGED = ("domain", "severity", "second_severity", "seed", "tensor")
 """A table that does not show these averages over them."""
 
 WHICH_IMAGES = (
@@ -35,7 +35,9 @@ IDENTITY = ("dataset_fingerprint", "weights_sha256", "corruptions_version", "mod
 NOTED = ("git_sha", "git_dirty", "tttlib", "device", "versions.torch")
 """What may differ between the units of a table, but is then noted below it."""
 
-OF_IMAGES = ("id", "label", "class", "prediction", "verdict", "block", "position", *CLUSTERS)
+OF_IMAGES = (
+    "id", "label", "class", "prediction", "verdict", "block", "round", "position", *CLUSTERS,
+)  # fmt: skip
 """Belong to a single image."""
 
 OF_VERDICTS = ("n", "margin", "level")

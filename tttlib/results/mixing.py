@@ -73,13 +73,17 @@ def _check_one_value(table: pd.DataFrame, name: str, by: list[str]) -> None:
 
 
 def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[str]) -> None:
-    """Refuse an image that occurs under one setting in two units."""
+    """Refuse an image that occurs under one setting in two units.
+
+    Pieces of one stream are one unit here: a domain that comes back shows its images again.
+    """
     names = [n for n in (*settings, "seed", *columns.AVERAGED) if part.knows(n)]
     names += [n for n in map(str, part.units) if columns.is_identity(n)]
     table = part.distinct([KEY, "id", *(n for n in names if n not in allowed)])
     key = [c for c in table.columns if c != KEY]
     others = [c for c in key if c not in part.rows]
     table = table.assign(**{c: table[c].map(short) for c in others})
+    table = table.assign(**{KEY: table[KEY].map(_whole(part.units))}).drop_duplicates()
     repeated = table[table.duplicated(key, keep=False)]
     if repeated.empty:
         return
@@ -99,6 +103,13 @@ def _check_no_repetition(part: Gathered, settings: list[str], allowed: Sequence[
         f"{b} with {name} = {values[1]}; pick one with --where {name}={_quoted(values[1])}, or "
         f"count both with --allow-mixed {name}"
     )
+
+
+def _whole(units: pd.DataFrame) -> pd.Series:
+    """Return for each unit the key of the first one that differs from it in its piece alone."""
+    fields = units.drop(columns=["piece", *columns.NOTED], errors="ignore").map(short)
+    keys = units.index.to_series()
+    return keys.groupby([fields[c] for c in fields], sort=False).transform("first")
 
 
 def _quoted(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 log = logging.getLogger(__name__)
 
 ANSWERS = ("correct", "error")  # columns of right-or-wrong answers
+ECE = "ece"  # no column: the expected calibration error, of confidence and correct
 NUMBERS = ("n", "difference", "low", "high")  # of a paired difference
 ANSWER_NUMBERS = ("mended", "broken", "effective_n", "df")  # besides, of answers
 
@@ -35,7 +37,8 @@ def summarise(
     by
         The columns that name a group; groups come in order of appearance.
     value
-        The column to average.
+        The column to average, or "ece" for the expected calibration error (of the columns
+        `confidence` and `correct`, see `statistics.calibration_error`).
     clusters
         Columns that name what makes rows dependent, for instance ("photograph", "digit"). Rows of
         one image (`id`, where there is such a column) are never taken as independent.
@@ -55,12 +58,16 @@ def summarise(
     from tttlib import statistics  # here: it needs torch, which takes seconds to import
 
     by = [by] if isinstance(by, str) else list(by)
-    _prepare(rows, [*by, value, *clusters])
+    _prepare(rows, [*by, *columns_of(value), *clusters])
     options: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     records = []
     for key, group in _groups(rows, by):
-        values, factors = _numbers(group, value), _factors(group, clusters)
-        records.append({**key, **statistics.bootstrap(values, factors, **options)._asdict()})
+        factors = _factors(group, clusters)
+        if value == ECE:
+            mean = statistics.calibration_error(*_confidences(group), factors, **options)
+        else:
+            mean = statistics.bootstrap(_numbers(group, value), factors, **options)
+        records.append({**key, **mean._asdict()})
     return pd.DataFrame(records, columns=[*by, "n", "mean", "low", "high"])
 
 
@@ -110,7 +117,7 @@ def paired_difference(
 
     by = [by] if isinstance(by, str) else list(by)
     match = list(match)
-    _prepare(rows, [*by, method_column, *match, value, *clusters])
+    _prepare(rows, [*by, method_column, *match, *columns_of(value), *clusters])
     options: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     records = []
     for key, group in _groups(rows, by):
@@ -122,13 +129,16 @@ def paired_difference(
         factors = _factors(reference.reset_index(), clusters)
         for method, seen in methods.items():
             _check_same_images(reference, seen, f"{method_column} {baseline!r} and {method!r}")
-            pair = (_numbers(reference, value), _numbers(seen.loc[reference.index], value))
+            take: Callable[[pd.DataFrame], Any]
+            take = _confidences if value == ECE else partial(_numbers, value=value)
+            pair = (take(reference), take(seen.loc[reference.index]))
             if value in ANSWERS:
                 change = statistics.paired_answers(*pair, factors, **options)._asdict()
                 if value == "error":
                     change |= {"mended": change["broken"], "broken": change["mended"]}
             else:
-                change = statistics.paired(*pair, factors, **options)._asdict()
+                compare = statistics.paired_calibration if value == ECE else statistics.paired
+                change = compare(*pair, factors, **options)._asdict()
                 change["difference"] = change.pop("mean")
             records.append({**key, method_column: method, **change})
     numbers = [*NUMBERS, *(ANSWER_NUMBERS if value in ANSWERS else ())]
@@ -158,6 +168,15 @@ def _groups(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any],
 
 def _numbers(group: pd.DataFrame, value: str) -> np.ndarray:
     return group[value].astype("float64").to_numpy()
+
+
+def columns_of(value: str) -> tuple[str, ...]:
+    """Return the columns that a value is made of."""
+    return ("confidence", "correct") if value == ECE else (value,)
+
+
+def _confidences(group: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return _numbers(group, "confidence"), _numbers(group, "correct")
 
 
 def _factors(group: pd.DataFrame, clusters: Sequence[str]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import pandas as pd
 from tttlib.results import columns, mixing
 from tttlib.results.columns import KEY, short
 from tttlib.results.folders import Gathered, gather
-from tttlib.results.summaries import summarise
+from tttlib.results.summaries import columns_of, summarise
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def tabulate(
         Name -> value, or list of values; `columns.of_unit` names what units know. "step": "last"
         takes the last answers of each unit.
     value
-        The column to average; None: `correct`, or every measured one where there is none.
+        The column to average, or "ece"; None: `correct`, or every measured one where there is none.
     allow_mixed
         Fields that may differ within a mean.
     level
@@ -87,7 +87,7 @@ def tabulate(
     """
     gathered, left_out = gather(folders)
     chosen = select(gathered, where or {})
-    _check_names(chosen, [*(by or ()), *([value] if value else [])])
+    _check_names(chosen, [*(by or ()), *(columns_of(value) if value else ())])
     summaries = []
     for experiment, part in chosen.items():
         shown = [name for name in by if part.knows(name)] if by is not None else varying(part)
@@ -174,7 +174,7 @@ def _values(part: Gathered, value: str | None) -> list[str]:
     known = part.measured()
     if value is None:
         return ["correct"] if "correct" in known else known
-    return [value] if value in part.rows else []
+    return [value] if set(columns_of(value)) <= {*part.rows} else []
 
 
 def _averaged(part: Gathered, by: list[str], values: list[str], level: float) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def _averaged(part: Gathered, by: list[str], values: list[str], level: float) ->
         return _as_they_are(rows, by, values)
     inside = {"photograph"} if "tile" in rows else set()  # as the population "scenes" has it
     clusters = [c for c in columns.CLUSTERS if c in rows and c not in inside]
-    measured = {value: rows[rows[value].notna()] for value in values}
+    measured = {value: rows.dropna(subset=[*columns_of(value)]) for value in values}
     how: dict[str, Any] = {"clusters": clusters, "level": level}
     tables = [
         summarise(kept, by, value=value, **how).assign(quantity=value)

@@ -1,5 +1,10 @@
 """Intervals, tests, correlations and projections behind the tables and figures."""
 
+from tttlib.statistics.calibration_error import (
+    calibration_bins,
+    calibration_error,
+    paired_calibration,
+)
 from tttlib.statistics.class_gains import ClassTest, class_intervals, class_test, lowest
 from tttlib.statistics.correlation import Correlation, correlate, reliability
 from tttlib.statistics.covariance import StreamingCovariance
@@ -50,6 +55,8 @@ __all__ = [
     "StreamingCovariance",
     "benjamini_hochberg",
     "bootstrap",
+    "calibration_bins",
+    "calibration_error",
     "class_intervals",
     "class_test",
     "corrected",
@@ -66,6 +73,7 @@ __all__ = [
     "moving_average",
     "paired",
     "paired_answers",
+    "paired_calibration",
     "pca",
     "power_table",
     "reliability",

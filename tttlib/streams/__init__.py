@@ -5,6 +5,7 @@ corruption of an image depends on its id, the domain, the severity and the seed 
 place in the stream, so the same pair of image and corruption can be compared across orders.
 """
 
+from tttlib.streams.changing import SPEEDS, calibration, changing
 from tttlib.streams.continual_orders import (
     SCHEDULES,
     continual,
@@ -13,10 +14,13 @@ from tttlib.streams.continual_orders import (
     orders,
     rising,
 )
+from tttlib.streams.corrupted_images import CLEAN, composed, corrupted
+from tttlib.streams.harder_orders import label_shift, recurring
 from tttlib.streams.online_orders import consecutive, interpolated, levels, mixed
-from tttlib.streams.stream import CLEAN, MIXED, Batch, Stream, corrupted
+from tttlib.streams.stream import MIXED, Batch, Stream
 
 __all__ = [
-    "CLEAN", "MIXED", "SCHEDULES", "Batch", "Stream", "consecutive", "continual", "correlated",
-    "corrupted", "gradual", "interpolated", "levels", "mixed", "orders", "rising",
+    "CLEAN", "MIXED", "SCHEDULES", "SPEEDS", "Batch", "Stream", "calibration", "changing",
+    "composed", "consecutive", "continual", "correlated", "corrupted", "gradual", "interpolated",
+    "label_shift", "levels", "mixed", "orders", "recurring", "rising",
 ]  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from tttlib import corruptions
 from tttlib.data import ImageSet
@@ -42,7 +44,8 @@ def continual(
     dataset
         The clean images.
     domains
-        Corruptions or "clean", in the order in which they arrive; one block each.
+        Corruptions or "clean", in the order in which they arrive; one block each. One that is named
+        twice comes back.
     severity
         A number from 1 to 5.
     batch_size
@@ -153,12 +156,15 @@ def rising(rows: pd.DataFrame) -> pd.Series:
     """Return which rows of a gradual stream belong to the rising half of their corruption.
 
     A corruption rises up to its peak, the last of its blocks at its highest severity; that block
-    counts as rising. The result is bool [N].
+    counts as rising. One that comes back rises anew. The result is bool [N].
     """
     blocks = rows.drop_duplicates("block").sort_values("block")
-    group = blocks.groupby("domain", sort=False)["severity"]
-    peak = blocks["block"].where(blocks["severity"] == group.transform("max"))
-    last = peak.groupby(blocks["domain"]).transform("max")
+    domain, severity = blocks["domain"], blocks["severity"]
+    # Between two passes of one corruption the severity stays; at a peak shown twice it does, too,
+    # which leaves both blocks rising.
+    passes = ((domain != domain.shift()) | (severity == severity.shift())).cumsum()
+    peak = blocks["block"].where(severity == severity.groupby(passes).transform("max"))
+    last = peak.groupby(passes).transform("max")
     return rows["block"].isin(blocks.loc[blocks["block"] <= last, "block"])
 
 
@@ -172,7 +178,8 @@ def orders(domains: Sequence[str], n: int, seed: int = 0) -> list[tuple[str, ...
     ValueError
         If the domains have fewer than `n` orders.
     """
-    if not 1 <= n <= math.factorial(len(domains)):
+    twice = Counter(domains).values()  # orders that differ in equal domains alone are one
+    if not 1 <= n <= math.factorial(len(domains)) // math.prod(map(math.factorial, twice)):
         raise ValueError(f"{len(domains)} domains do not have {n} different orders")
     random, chosen = np.random.default_rng([seed, len(domains), 6]), [tuple(domains)]
     while len(chosen) < n:
@@ -188,6 +195,7 @@ def correlated(
     *,
     severity: float = 5,
     concentration: float = 0,
+    mixed: bool = False,
     batch_size: int,
     seed: int = 0,
 ) -> Stream:
@@ -199,6 +207,9 @@ def correlated(
         0 sorts the images by class. Above 0 every class is cut into as many chunks as there are
         classes, of Dirichlet(concentration) sizes, and the chunks k of all classes, shuffled,
         arrive before their chunks k + 1. Large values approach a shuffled order.
+    mixed
+        Whether the domains are shuffled into one block before its images are put in this order, so
+        that labels depend on each other and domains do not (the mixed-domains correlated setting).
     dataset, domains, severity, batch_size, seed
         As in `continual`.
 
@@ -215,7 +226,13 @@ def correlated(
     if not concentration >= 0:
         raise ValueError(f"concentration must be 0 or more, not {concentration}")
     stream = continual(dataset, domains, severity=severity, batch_size=batch_size, seed=seed)
-    index = _by_class(dataset.labels.numpy(), concentration, np.random.default_rng([seed, 5]))
+    random = np.random.default_rng([seed, 5])
+    if mixed:
+        plan = stream.plan.iloc[random.permutation(len(stream.plan))].assign(block=0)
+        labels = dataset.labels[torch.tensor(plan["index"].to_numpy())].numpy()
+        plan = plan.iloc[_by_class(labels, concentration, random)]
+        return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="correlated, mixed")
+    index = _by_class(dataset.labels.numpy(), concentration, random)
     plan = stream.plan.assign(index=np.tile(index, len(domains)))
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name="correlated")
 
@@ -237,16 +254,14 @@ def _by_class(labels: np.ndarray, concentration: float, random: np.random.Genera
 
 
 def check_cells(dataset: ImageSet, cells: Sequence[Any]) -> None:
-    """Refuse streams without a domain or an image, and domains that occur twice.
+    """Refuse streams without a domain or an image.
 
     Raises
     ------
     ValueError
-        If `cells` (domains, or pairs of domain and severity) is one of these, or the dataset empty.
+        If `cells` (domains, or pairs of domain and severity) or the dataset is empty.
     """
     if not len(cells):
         raise ValueError("a stream needs at least one domain")
-    if len(set(cells)) != len(cells):
-        raise ValueError(f"a domain occurs twice: {', '.join(map(str, cells))}")
     if not len(dataset):
         raise ValueError("a stream needs at least one image")

@@ -23,7 +23,8 @@ def consecutive(
     """Show each image once: a share of the images under each domain, domain after domain.
 
     Which domain an image falls to does not depend on the order of `domains`, and `mixed` with the
-    same seed shows the same pairs. The online report has four blurs and 1,250 images of each.
+    same seed shows the same pairs. A domain that is named twice comes back with other images. The
+    online report has four blurs and 1,250 images of each.
 
     Parameters
     ----------
@@ -154,9 +155,9 @@ def _pairs(dataset: ImageSet, cells: Sequence[tuple[str, float]], seed: int) -> 
     """
     check_cells(dataset, cells)
     order = np.random.default_rng([seed, len(dataset), 1]).permutation(len(dataset))
-    canonical = sorted(cells)
+    canonical = sorted((cell, block) for block, cell in enumerate(cells))
     parts = [
-        pd.DataFrame({"index": order[canonical.index(cell) :: len(cells)]}).assign(
+        pd.DataFrame({"index": order[canonical.index((cell, block)) :: len(cells)]}).assign(
             domain=cell[0], severity=cell[1], block=block
         )
         for block, cell in enumerate(cells)

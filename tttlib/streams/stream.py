@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -14,14 +14,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tttlib import corruptions
 from tttlib.data import ImageSet
-
-CLEAN = "clean"
-"""The domain without a corruption, allowed wherever a corruption's name is."""
+from tttlib.streams.corrupted_images import CLEAN, composed, corrupted, is_composed
 
 MIXED = "mixed"
 """The domain of a batch whose images have several."""
+
+SECOND = "second_severity"
+"""The column of a plan, and of rows, for the second corruption of a domain such as "fog+snow"."""
 
 KEPT_BYTES = 64 * 2**20
 """A stream no larger than this keeps its batches, which several methods then share."""
@@ -49,6 +49,8 @@ class Batch:
         float64 [B].
     block
         The number of the block of the stream that the batch belongs to.
+    second_severities
+        float64 [B], of the second corruption of domains that have two; None in streams without.
     """
 
     images: Tensor
@@ -59,6 +61,7 @@ class Batch:
     domains: tuple[str, ...]
     severities: Tensor
     block: int
+    second_severities: Tensor | None = None
 
 
 class Stream(Iterator[Batch]):
@@ -70,7 +73,9 @@ class Stream(Iterator[Batch]):
         The clean images.
     plan
         One row per arrival: index (position in the dataset), domain, severity (0 for clean) and
-        block. Batches do not cross blocks, so the last batch of a block may be smaller.
+        block. Batches do not cross blocks, so the last batch of a block may be smaller. Where a
+        domain is two corruptions ("fog+snow", see `corrupted_images.composed`), `severity` is that
+        of the first and a column `second_severity` that of the second. More columns go to the rows.
     batch_size
         The number of images in a batch.
     seed
@@ -83,7 +88,8 @@ class Stream(Iterator[Batch]):
     Raises
     ------
     ValueError
-        If a domain is unknown, a severity lies outside 1 to 5 or `batch_size` is below 1.
+        If a domain is unknown, a severity lies outside 1 to 5 (0 to 5 where a domain is two
+        corruptions), two corruptions lack their second severity, or `batch_size` is below 1.
     """
 
     def __init__(
@@ -102,10 +108,17 @@ class Stream(Iterator[Batch]):
         self.name, self.order = name, order
         clean = plan["domain"] == CLEAN
         self.plan = plan.assign(severity=plan["severity"].astype(float).mask(clean, 0.0))
+        self._severities = ["severity"]
+        if SECOND in plan:
+            single = ~plan["domain"].map(is_composed)
+            self.plan[SECOND] = plan[SECOND].astype(float).mask(single, 0.0)
+            self._severities.append(SECOND)
+        if self.plan[self._severities].isna().any(axis=None):
+            raise ValueError("an arrival of the plan has no severity")
         self.plan = self.plan.reset_index(drop=True)
-        for domain, severity in self.plan.groupby("domain", sort=False)["severity"]:
-            for extreme in {severity.min(), severity.max()}:  # errors before the first batch
-                corrupted(dataset, [0], str(domain), extreme, seed=seed)
+        for domain, part in self.plan.groupby("domain", sort=False)[self._severities]:
+            for extreme in {tuple(part.min()), tuple(part.max())}:  # errors before the first batch
+                self._made([0], str(domain), extreme)
         self._spans = list(_spans(self.plan["block"].to_numpy(), batch_size))
         self._next = 0
         self._keeps = len(self.plan) * prod(dataset.images.shape[1:]) <= KEPT_BYTES
@@ -142,6 +155,7 @@ class Stream(Iterator[Batch]):
             domains=tuple(rows["domain"]),
             severities=torch.tensor(rows["severity"].to_numpy()),
             block=int(rows["block"].iloc[0]),
+            second_severities=torch.tensor(rows[SECOND].to_numpy()) if SECOND in rows else None,
         )
 
     def block_of(self, number: int) -> int:
@@ -164,12 +178,20 @@ class Stream(Iterator[Batch]):
         """Return the images of some rows of the plan on their grey levels, uint8 [B,3,H,W]."""
         levels = torch.empty((len(plan), *self.dataset.images.shape[1:]), dtype=torch.uint8)
         plan = plan.reset_index(drop=True)
-        for _, part in plan.groupby(["domain", "severity"], sort=False):
-            name, severity = part["domain"].iloc[0], float(part["severity"].iloc[0])
-            index = part["index"].to_list()
+        for _, part in plan.groupby(["domain", *self._severities], sort=False):
+            domain, index = part["domain"].iloc[0], part["index"].to_list()
             rows = torch.tensor(part.index.to_numpy())
-            levels[rows] = corrupted(self.dataset, index, name, severity, seed=self.seed)
+            levels[rows] = self._made(index, domain, part[self._severities].iloc[0])
         return levels
+
+    def _made(self, index: Sequence[int], domain: str, severities: Iterable[float]) -> Tensor:
+        """Return the images at positions `index` under one domain, uint8 [B,3,H,W]."""
+        first, *second = map(float, severities)
+        if not is_composed(domain):
+            return corrupted(self.dataset, index, domain, first, seed=self.seed)
+        if not second:
+            raise ValueError(f"a plan with the domain {domain!r} needs a column {SECOND!r}")
+        return composed(self.dataset, index, domain, first, *second, seed=self.seed)
 
     def rows(self) -> pd.DataFrame:
         """Return the plan with position, id, label and the dataset's clusters of every arrival."""
@@ -219,26 +241,9 @@ class Stream(Iterator[Batch]):
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits of what arrives when: plan, image ids and seed."""
-        rows = self.rows()[["id", "domain", "severity", "block"]]
+        rows = self.rows()[["id", "domain", *self._severities, "block"]]
         text = rows.to_csv(index=False) + f"seed {self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def corrupted(
-    dataset: ImageSet, index: Sequence[int], name: str, severity: float, *, seed: int = 0
-) -> Tensor:
-    """Return the images at positions `index` under a corruption, uint8 [B,3,H,W].
-
-    They are made by `corruptions.corrupt`, or read where the dataset has released files. The
-    corruption "clean" leaves the images as they are.
-    """
-    rows = torch.tensor(index)
-    if name == CLEAN:
-        return dataset.images[rows]
-    ids = dataset.ids[rows]
-    if dataset.released is not None:
-        return dataset.released.images(name, severity, ids)
-    return corruptions.corrupt(dataset.images[rows], name, severity, ids=ids, seed=seed)
 
 
 def _spans(blocks: np.ndarray, batch_size: int) -> Iterator[tuple[int, int]]:
