@@ -19,8 +19,12 @@ from tttlib.adapt.common.adapter import METHODS, Adapter, Config
 __all__ = ["METHODS", "NAMES", "PRESETS", "Adapter", "Config", "answer_of", "create"]
 
 PRESETS = ("cifar10-c", "cifar100-c", "imagenet-c")
-# Rows of the papers' tables; a method that is not listed follows.
-_ORDER = ("source", "bn1", "tent", "cotta", "ecotta", "adacontrast", "surgical", "dss", "law")
+# Rows of the papers' tables, then the methods since; a method that is not listed follows.
+_ORDER = (
+    "source", "bn1", "tent", "cotta", "ecotta", "adacontrast", "surgical", "dss", "law", "autolr",
+    "palm", "palm_ttt", "rotation", "eta", "eata", "rdumb", "sar", "deyo", "roid", "cmf", "rotta",
+    "memo", "shot", "actmad", "lame", "t3a", "neo",
+)  # fmt: skip
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
