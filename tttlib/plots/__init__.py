@@ -12,6 +12,7 @@ from tttlib.plots.adaptation import (  # fmt: skip
     selection_by_size,
 )
 from tttlib.plots.animation import save_animation, trajectory_animation
+from tttlib.plots.comparison import difference_map, error_lines
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
 from tttlib.plots.diagrams import y_network
 from tttlib.plots.growth_curves import growth
@@ -32,12 +33,47 @@ from tttlib.plots.tuning import early_stopping_grid, gains_along, step_sizes
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
 
 __all__ = [
-    "COLUMN", "DOMAIN_COLORS", "FACTOR_COLORS", "FAMILIES", "PAGE", "PALETTE",
-    "accuracy_by_size", "accuracy_by_step", "accuracy_curves", "along_stream", "class_gains",
-    "class_scatter", "corruption_gallery", "corruption_map", "cost", "early_stopping_grid",
-    "error_by_block", "error_by_constant", "forest", "gains", "gains_along", "growth", "image_grid",
+    "COLUMN",
+    "DOMAIN_COLORS",
+    "FACTOR_COLORS",
+    "FAMILIES",
+    "PAGE",
+    "PALETTE",
+    "accuracy_by_size",
+    "accuracy_by_step",
+    "accuracy_curves",
+    "along_stream",
+    "class_gains",
+    "class_scatter",
+    "corruption_gallery",
+    "corruption_map",
+    "cost",
+    "difference_map",
+    "early_stopping_grid",
+    "error_by_block",
+    "error_by_constant",
+    "error_lines",
+    "forest",
+    "gains",
+    "gains_along",
+    "growth",
+    "image_grid",
     "importance_by_stage",
-    "latent_scatter", "object_examples", "pretty", "save", "save_animation", "save_table",
-    "selection_by_size", "shares", "step_sizes", "titled_images", "training_curves", "trajectories",
-    "trajectory_animation", "use_style", "variance_lines", "variance_points", "y_network",
+    "latent_scatter",
+    "object_examples",
+    "pretty",
+    "save",
+    "save_animation",
+    "save_table",
+    "selection_by_size",
+    "shares",
+    "step_sizes",
+    "titled_images",
+    "training_curves",
+    "trajectories",
+    "trajectory_animation",
+    "use_style",
+    "variance_lines",
+    "variance_points",
+    "y_network",
 ]  # fmt: skip
