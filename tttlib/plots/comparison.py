@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tttlib.plots.style import MARKERS, PAGE, PALETTE, pretty
 
@@ -28,7 +29,7 @@ def error_lines(errors: pd.DataFrame, x: str) -> Figure:
             look = {"color": "0.75", "lw": 4}
         axis.plot(part[x], 100 * part["error"], label=str(name), **look)
     axis.set(xlabel=pretty(x), ylabel="error, %")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside right center", fontsize=7)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,12 @@ def errors_and_certainty(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) ->
     table[["minus palm", "palm low", "palm high"]] = to_palm.reindex(table.index)
     table["ece"] = 100 * means[ECE]["mean"]
     match = [name for name in PAIR if name in rows]
-    how = {"method_column": "method", "baseline": "source", "match": match, "clusters": clusters}
+    how: dict[str, Any] = {
+        "method_column": "method",
+        "baseline": "source",
+        "match": match,
+        "clusters": clusters,
+    }
     to_source = 100 * _differences(results.paired_difference(rows, value=ECE, **how))
     table[["ece minus source", "ece low", "ece high"]] = to_source.reindex(table.index)
     table = table.assign(nll=means["nll"]["mean"], brier=means["brier"]["mean"])
