@@ -161,7 +161,7 @@ def _zoomed(images: Tensor, u: Tensor) -> Tensor:
     return F.grid_sample(images, grid.to(images), "bilinear", "border", align_corners=False)
 
 
-# -- what becomes of grey levels, which are floats of 0 to 255 ---------------------------------------
+# -- what becomes of grey levels, floats of 0 to 255 -----------------------------------------------
 
 
 def _autocontrast(x: Tensor, rows: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ def entropy(logits: Tensor) -> Tensor:
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
-def cross_entropies(target: Tensor, logits: Tensor) -> Tensor:
-    """Return -sum_c softmax(a) log softmax(b) of each image, [B]; gradients reach both."""
-    return -(target.softmax(1) * logits.log_softmax(1)).sum(1)
-
-
 def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
     """Return CE(a||b) = -mean_b sum_c softmax(a) log softmax(b); gradients reach both."""
     return cross_entropies(target, logits).mean()
+
+
+def cross_entropies(target: Tensor, logits: Tensor) -> Tensor:
+    """Return -sum_c softmax(a) log softmax(b) of each image, [B]; gradients reach both."""
+    return -(target.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
 def reliable_entropy(
