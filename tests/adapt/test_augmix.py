@@ -36,7 +36,7 @@ def run(x: Tensor, operation: str, level: float, negative: bool = False) -> Tens
     """The operation at one level for all images."""
     strength = torch.tensor([(level - 0.1) / 0.9, 0.0 if negative else 0.9], dtype=torch.float64)
     which = torch.full((len(x),), OPERATIONS.index(operation))
-    return applied(x, which, strength.expand(len(x), -1))
+    return applied(x.clone(), which, strength.expand(len(x), -1))
 
 
 @pytest.mark.parametrize("operation", ["autocontrast", "equalize", "solarize", "posterize"])
@@ -83,7 +83,7 @@ def test_an_image_gets_its_own_operation_or_none() -> None:
     x = photographs(10)
     which = torch.arange(-1, 9)
     strength = torch.rand(10, 2, generator=generator(), dtype=torch.float64)
-    together = applied(x, which, strength)
+    together = applied(x.clone(), which, strength)
     assert torch.equal(together[0], x[0])
     for n in range(10):
         alone = applied(x[n : n + 1], which[n : n + 1], strength[n : n + 1])

@@ -108,8 +108,8 @@ class Rotta(Adapter, name="rotta"):
             if memory["seen"] % config.update_every == 0 and any(memory["bank"]):
                 losses["loss"] = self._update()
                 updates += 1
-        held = sum(map(len, memory["bank"]))
-        counts = {"bank": torch.tensor(held), "updates": torch.tensor(updates)}
+        held, updated = u.new_tensor([sum(map(len, memory["bank"])), updates])
+        counts = {"bank": held, "updates": updated}
         self.diagnostics = {"uncertainty": u.mean(), **counts, **losses}
         return logits
 

@@ -64,24 +64,25 @@ def applied(images: Tensor, which: Tensor, strength: Tensor) -> Tensor:
     Parameters
     ----------
     images
-        Floating point.
+        Floating point; overwritten and returned.
     which
         Places in `OPERATIONS`, on the CPU; an image with -1 stays as it is.
     strength
         [n,2] in [0,1], on the CPU: how strong, and (below a half) in the other direction.
     """
     level = 0.1 + 0.9 * strength[:, 0]
-    theta = _moves(images, which, level, torch.where(strength[:, 1] < 0.5, -1.0, 1.0))
-    above = ((256 - (level * 25.6).int()) / 255).to(images)
-    grey = (_autocontrast, _equalize, lambda x, rows: _solarize(x, above[rows]), _posterize)
     moves = ((which >= 0) & (which < len(_MOVES))).nonzero()[:, 0]
     if len(moves):
         rows = moves.to(images.device)
-        images = images.index_copy(0, rows, _moved(images[rows], theta[moves].to(images)))
+        theta = _moves(images, which, level, torch.where(strength[:, 1] < 0.5, -1.0, 1.0))
+        images.index_copy_(0, rows, _moved(images[rows], theta[moves].to(images)))
+    above = (256 - (level * 25.6).int()).to(images)  # of solarize
+    grey = (_autocontrast, _equalize, lambda x, rows: _solarize(x, above[rows]), _posterize)
     for number, change in enumerate(grey, len(_MOVES)):
         if len(some := (which == number).nonzero()[:, 0]):
             rows = some.to(images.device)
-            images = images.index_copy(0, rows, change(_levels(images[rows]), rows))
+            levels = images[rows].mul_(255).round_()
+            images.index_copy_(0, rows, change(levels, rows).div_(255))
     return images
 
 
@@ -160,24 +161,19 @@ def _zoomed(images: Tensor, u: Tensor) -> Tensor:
     return F.grid_sample(images, grid.to(images), "bilinear", "border", align_corners=False)
 
 
-# -- what becomes of grey levels -------------------------------------------------------------------
-
-
-def _levels(images: Tensor) -> Tensor:
-    """Round to the 256 grey levels, which stay in [0,1]."""
-    return (images * 255).round() / 255
+# -- what becomes of grey levels, floats of 0 to 255 -----------------------------------------------
 
 
 def _autocontrast(x: Tensor, rows: Tensor) -> Tensor:
-    """Stretch each channel to [0,1]; one of a single level stays."""
+    """Stretch each channel to all levels; one of a single level stays."""
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     spread = high - low
-    return torch.where(spread > 0, (x - low) / torch.where(spread > 0, spread, 1), x)
+    return torch.where(spread > 0, (x - low) * (255 / torch.where(spread > 0, spread, 1)), x)
 
 
 def _equalize(x: Tensor, rows: Tensor) -> Tensor:
     """Spread the levels of each channel evenly, by the cumulative histogram of Pillow."""
-    level = (x * 255).round().long().flatten(2)  # [n,3,HW]
+    level = x.long().flatten(2)  # [n,3,HW]
     counts = torch.zeros(*level.shape[:2], 256, dtype=torch.long, device=x.device)
     counts.scatter_add_(2, level, torch.ones_like(level))
     total = level.shape[2]
@@ -185,15 +181,15 @@ def _equalize(x: Tensor, rows: Tensor) -> Tensor:
     step = (total - counts.gather(2, brightest)) // 255  # [n,3,1]; the last level does not count
     before = counts.cumsum(2) - counts
     table = ((before + step // 2) // step.clamp(min=1)).clamp(max=255)  # [n,3,256]
-    new = table.gather(2, level).view_as(x).to(x.dtype) / 255
+    new = table.to(x.dtype).gather(2, level).view_as(x)
     return torch.where(step[..., None] > 0, new, x)
 
 
 def _solarize(x: Tensor, above: Tensor) -> Tensor:
     """Invert the levels from `above` [n] on."""
-    return torch.where(x >= above[:, None, None, None] - 1e-4, 1 - x, x)
+    return torch.where(x >= above[:, None, None, None], 255 - x, x)
 
 
 def _posterize(x: Tensor, rows: Tensor) -> Tensor:
     """Keep four bits of each level: at severity 1 no fewer are ever drawn."""
-    return ((x * 255).round() / 16).floor() * 16 / 255
+    return x.div_(16).floor_().mul_(16)

@@ -30,14 +30,17 @@ def all_weights(model: nn.Module) -> list[str]:
 
 
 def everything(model: nn.Module) -> list[str]:
-    """Return the names of all parameters, tokens and embeddings included.
+    """Return the names of all parameters that the logits depend on, tokens and embeddings too.
 
-    Of a masked autoencoder these are those of its encoder and head without the position embeddings,
-    which are no learned ones.
+    The position embeddings of a masked autoencoder are fixed, and left out.
     """
-    masked = isinstance(model, MaskedAutoencoder)
-    fixed = re.compile(r"decoder_|mask_token$|(classifier_)?pos_embed$")
-    return [n for n, _ in model.named_parameters() if not (masked and fixed.match(n))]
+    fixed = re.compile(r"mask_token|\w*pos_embed" if isinstance(model, MaskedAutoencoder) else "$^")
+    names = {
+        f"{name}.{own}".lstrip(".")
+        for name, module in classifying(model)
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    return [n for n, _ in model.named_parameters() if n in names and not fixed.fullmatch(n)]
 
 
 def batch_norm_affine(model: nn.Module) -> list[str]:
