@@ -171,7 +171,8 @@ class Actmad(Adapter, name="actmad"):
 
         def look(name: str) -> Callable[..., None]:
             def hook(layer: nn.Module, inputs: tuple[Any, ...], y: Tensor) -> None:
-                y = y.clone()  # what follows may overwrite it
+                # A copy, since what follows may overwrite it
+                y = y.to(torch.promote_types(y.dtype, torch.float32), copy=True)
                 mean = y.mean(0)
                 order.append(name)
                 found.append(Moments(len(y), mean, (y - mean).square().sum(0)))
