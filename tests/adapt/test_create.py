@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import small_networks as small
 import torch
+from test_methods import create
 from torch import nn
 
 from tttlib import adapt
@@ -63,26 +64,21 @@ def test_trained_sizes(
     assert len(parameters.all_weights(net)) == len(sizes)
 
 
-# Methods that choose images: of a network with random weights all are chosen.
-READY: dict[str, dict[str, float]] = {
-    **{name: {"margin": 9.0} for name in ("eata", "eta", "rdumb", "sar")},
-    "deyo": {"margin": 9.0, "threshold": -1.0},
-    "rotta": {"update_every": 6},
-}
-WITHOUT = ("bn1", "ecotta", "palm_ttt", "shot")
+UNFIT = {"BatchNorm", "self-supervision"}  # needs that a transformer's logits do not meet
+FIT = [n for n in adapt.NAMES if not UNFIT & set(adapt.METHODS[n].needs) and n != "ecotta"]
 
 
-@pytest.mark.parametrize("name", [n for n in adapt.NAMES if n not in WITHOUT])
+@pytest.mark.parametrize("name", FIT)
 def test_a_transformer_adapts_what_its_logits_depend_on(name: str) -> None:
-    constants = {} if name == "source" else {"lr": 0.01, **READY.get(name, {})}
-    adapter = adapt.create(name, small.autoencoder(), **constants)
+    adapter = create(name, small.autoencoder())
     before = small.parameters(adapter)
     for t in range(2):
         logits = adapter(small.images(seed=t))
     assert logits.shape == (6, 5) and logits.isfinite().all()
     assert not any(n.startswith(("decoder", "mask_token")) for n in adapter.trained)
     moved = {n for n, p in small.parameters(adapter).items() if not torch.equal(p, before[n])}
-    assert bool(moved) == (name not in ("source", "memo"))  # the last is back where it began
+    trains = bool(adapt.METHODS[name].trains)
+    assert bool(moved) == (trains and name != "memo")  # which is back where it began
     if name == "tent":
         layers = {n.split(".")[-2] for n in moved}
         assert layers == {"norm1", "norm2", "norm", "classifier_norm"}
@@ -101,7 +97,9 @@ def test_bn1_needs_batch_norm() -> None:
     torch.testing.assert_close(adapter(one), source(one))  # no statistics of its own
 
 
-@pytest.mark.parametrize("name", ["tent", "law", "autolr", "palm", "surgical", *READY])
+@pytest.mark.parametrize(
+    "name", ["tent", "law", "autolr", "palm", "surgical", "eata", "sar", "deyo", "roid", "rotta"]
+)
 def test_a_network_without_anything_to_train_is_refused(name: str) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(768, 5))
     with pytest.raises(ValueError, match=f"{name} trains"):

@@ -11,6 +11,7 @@ import pytest
 import small_networks as small
 import timm
 import torch
+from test_methods import OVERRIDES, network
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -248,11 +249,9 @@ def test_half_precision_answers_but_does_not_learn(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", adapt.NAMES)
 def test_autocast_around_the_call(name: str) -> None:
-    source = [(small.images(), torch.arange(6) % 5)]
     views = {"n_augmentations": 2, "confidence": 2.0}
-    constants = {"cotta": views, "dss": views, "ecotta": {"source": lambda epoch: source}}
-    net = small.autoencoder() if name == "palm_ttt" else small.wide_resnet()
-    full, mixed = (adapt.create(name, net, **constants.get(name, {})) for _ in range(2))
+    constants = {**OVERRIDES.get(name, {}), **({"cotta": views, "dss": views}.get(name, {}))}
+    full, mixed = (adapt.create(name, network(name), **constants) for _ in range(2))
     for t in range(2):
         expected = full(small.images(seed=t))
         with torch.autocast("cpu", dtype=torch.bfloat16):

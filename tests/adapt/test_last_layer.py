@@ -29,7 +29,10 @@ def wrapped() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Any, str]] = {
     "WRN": (small.wide_resnet, "fc"),
-    "ResNeXt": (lambda: zoo.create("resnext-29", num_classes=5, depth=11, base_width=8), "classifier"),
+    "ResNeXt": (
+        lambda: zoo.create("resnext-29", num_classes=5, depth=11, base_width=8),
+        "classifier",
+    ),
     "ResNet": (lambda: zoo.create("resnet-50", num_classes=5, layers=(1, 1, 1, 1)), "fc"),
     "masked autoencoder": (lambda: small.autoencoder(size=SIZE), "classifier_pred"),
     "masked autoencoder, linear": (lambda: small.autoencoder(0, "linear", size=SIZE), "head"),

@@ -9,12 +9,12 @@ One step of all weights and biases; the answer comes after it. reset="batch" goe
 before every batch, as standard test-time training does.
 
 Written from memory: neither paper nor code was at hand. Remembered are the location-aware moments,
-the L1 distance, all layers, all parameters, source statistics without augmentation, the answer after
-the update. Own choices: the plain sum over layers, means over places (a sum would weigh large maps
-more), unbiased variances, and BatchNorm with the source's statistics: with the batch's, the shift
-that is to be matched would be hidden. Constants are no published ones: SGD at 1e-2 is a starting
-point, without momentum, which would carry one corruption's step into the next. Class tokens and
-position embeddings are not trained.
+the L1 distance, all layers, all parameters, source statistics without augmentation, the answer
+after the update. Own choices: the plain sum over layers, means over places (a sum would weigh large
+maps more), unbiased variances, and BatchNorm with the source's statistics: with the batch's, the
+shift that is to be matched would be hidden. Constants are no published ones: SGD at 1e-2 is a
+starting point, without momentum, which would carry one corruption's step into the next. Class
+tokens and position embeddings are not trained.
 Traps: images need the size of the source images; a batch of one has no variance, so only its means
 count; timm's BatchNormAct2d is matched after its activation.
 """
@@ -128,7 +128,13 @@ class Actmad(Adapter, name="actmad"):
         return super().__call__(images)
 
     def step(self, images: Tensor) -> Tensor:
-        """Draw the batch's moments to the source's, and answer."""
+        """Draw the batch's moments to the source's, and answer.
+
+        Raises
+        ------
+        ValueError
+            For images of another size than the source images have.
+        """
         logits, found = self._through(images)
         kept = zip(found, self.memory["means"], self.memory["variances"], strict=True)
         distances = []
@@ -165,7 +171,8 @@ class Actmad(Adapter, name="actmad"):
 
         def look(name: str) -> Callable[..., None]:
             def hook(layer: nn.Module, inputs: tuple[Any, ...], y: Tensor) -> None:
-                y = y.clone()  # what follows may overwrite it
+                # A copy, since what follows may overwrite it
+                y = y.to(torch.promote_types(y.dtype, torch.float32), copy=True)
                 mean = y.mean(0)
                 order.append(name)
                 found.append(Moments(len(y), mean, (y - mean).square().sum(0)))

@@ -109,6 +109,7 @@ class EcottaConfig(TrainingConfig):
 class Ecotta(Adapter, name="ecotta"):
     """Train `model.meta`. Diagnostics: loss, reliable (number of images), distance [K]."""
 
+    trains: ClassVar = "small networks beside the frozen one"
     needs = ("source images",)
     presets: ClassVar = {
         "cifar10-c": EcottaConfig(),

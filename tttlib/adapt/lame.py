@@ -4,17 +4,17 @@ Paper: Boudiaf et al., Parameter-free Online Test-time Adaptation, CVPR 2022, ar
 source model answers, with its running statistics. For each batch by itself, with features f, p =
 softmax(z), u = -log(p + 1e-10) and phi_b = f_b/|f_b|:
     D_ij = |phi_i - phi_j|,   affinity K [B,B]:
-        "rbf"     K = exp(-D^2 / 2 s^2), s the mean over i of the k-th smallest D_i. (D_ii = 0 counts)
+        "rbf"     K = exp(-D^2 / 2 s^2), s the mean over i of the k-th smallest D_i., D_ii = 0 too
         "knn"     K_ij = 1 for the k smallest D_i. after the very smallest, else 0
         "linear"  K = phi phi^T
     Y = softmax(-u), then at most 100 times:   A = K Y,   Y <- softmax(A - u),
-        E = sum u Y - A Y + Y log Y;   stop when E changes by at most 1e-8 |E|, the third time or later
+        E = sum u Y - A Y + Y log Y;   stop when E changes by at most 1e-8 |E|, from the third on
 The answer is Y; what is returned is log max(Y, 1e-20), of which softmax makes Y again.
 
 Constants are those of both released codes: rbf, k = 5, not symmetric. Known deviations: K = 0, so
-that the source's answer stays, for a batch of one image or of equal ones (0/0 in the code, and a
-sharpened answer for "linear") and for a batch with a value that is not finite.
-Made for streams in which neighbours in time are of one class: on shuffled ones it ruins the answers.
+that the source's answer stays, for a batch of one image (0/0 in the code with "rbf", a sharpened
+answer with "linear"), where s = 0, and for a batch with a value that is not finite.
+Made for streams whose neighbours in time are of one class; it ruins answers to shuffled ones.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ of B images, before it is answered:
     z = W (f - c) + b
 c is 0 at the start. Formulas from the authors' code; the paper's proofs were not at hand.
 
-Traps: the very first image of a stream that comes one by one is answered with the bias alone (f = c).
-The method takes features of clean images for centred, as after the last LayerNorm of a transformer;
+Traps: the first image of a stream that comes one by one is answered with the bias alone (f = c).
+The method takes features of clean images for centred, as after a transformer's last LayerNorm;
 after ReLU and pooling they are not, and on clean images re-centring then does damage.
 Known deviations: features that are not finite are not counted.
 """

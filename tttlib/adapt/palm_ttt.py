@@ -112,6 +112,7 @@ class PalmTtt(Adapter, name="palm_ttt"):
         L_u and L, from before the update.
     """
 
+    trains: ClassVar = "encoder"
     answer: ClassVar = "of the adapting network, after this batch's update unless predict_first"
     needs = ("self-supervision",)
     presets: ClassVar = {

@@ -5,15 +5,15 @@ Shifts, ICML 2020, arXiv 1909.13231, section 2, here as a method of continual ad
 batch of different images x_b, trunk e, rotation branch r and class branch h of a `RotationNet`,
 with V views of every image, each turned by a random multiple t of 90 degrees:
     L = mean_b mean_v CE(r(e(turn_t(view_v(x_b)))), t),   one step,   z_b = h(e(x_b))
-Weights stay from batch to batch, the online form; the answer comes after the update. Views, loss and
-trained parameters are those of `tttlib.ttt.rotation`: a stream of single images, with V = 32, is
-`ttt.rotation.run(online=True, steps=1)` with its random numbers.
+Weights stay from batch to batch, the online form; the answer comes after the update. Views, loss
+and trained parameters are those of `tttlib.ttt.rotation`: a stream of single images, with V = 32,
+is `ttt.rotation.run(online=True, steps=1)` with its random numbers.
 
 Constants are the released ones: SGD 1e-3 without momentum or decay, views by 4 pixels and flips.
-The paper's step sees 32 views of one image. n_views=None takes as many of each image as make up 32 or
-more in the batch: 32 of one, 1 of each of 200. A batch makes one step where the paper makes one for
-each image, so the same rate moves less. Known deviations: what is not finite leaves the weights as
-they were, as in `ttt`, but for the batch.
+The paper's step sees 32 views of one image. n_views=None takes as many of each image as make up 32
+or more in the batch: 32 of one, 1 of each of 200. A batch makes one step where the paper makes one
+for each image, so the same rate moves less. Known deviations: a loss that is not finite leaves the
+weights as they were, for the whole batch.
 """
 
 from __future__ import annotations
@@ -79,7 +79,13 @@ class Rotation(Adapter, name="rotation"):
         return list(rotation.trained_parameters(self.model, self.config.finetune))
 
     def step(self, images: Tensor) -> Tensor:
-        """Follow the rotation loss of views of the batch, and answer it."""
+        """Follow the rotation loss of views of the batch, and answer it.
+
+        Raises
+        ------
+        ValueError
+            For images that cannot be turned or moved by `shift`.
+        """
         config, side = self.config, images.shape[-1]
         if images.shape[-2] != side or side <= config.shift:
             raise ValueError(

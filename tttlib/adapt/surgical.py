@@ -47,6 +47,7 @@ class SurgicalConfig(TrainingConfig, ViewConfig):
 class Surgical(Adapter, name="surgical"):
     """Diagnostics: loss, and reliable, the number of reliable images."""
 
+    trains: ClassVar = "convolutions and normalisation layers of the first block"
     presets: ClassVar = {
         "cifar10-c": SurgicalConfig(),
         "cifar100-c": SurgicalConfig(),

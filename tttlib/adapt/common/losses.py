@@ -64,11 +64,6 @@ def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
     return cross_entropies(target, logits).mean()
 
 
-def cross_entropies(target: Tensor, logits: Tensor) -> Tensor:
-    """Return -sum_c softmax(a) log softmax(b) of each image, [B]; gradients reach both."""
-    return -(target.softmax(1) * logits.log_softmax(1)).sum(1)
-
-
 def reliable_entropy(
     logits: Tensor, margin: float | None, *, inclusive: bool = False, over: str = "selected"
 ) -> tuple[Tensor, Tensor]:
