@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tttlib import adapt, results
-from tttlib.tables import verdict_tables
+from tttlib.tables import method_declarations, verdict_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
@@ -62,6 +62,7 @@ def adaptation() -> str:
     """Return the page of adaptation methods with its tables made again."""
     text = (ROOT / ADAPT).read_text(encoding="utf-8")
     tables = {
+        "declarations": needs(),
         "continual": continual(CIFAR),
         "others": others(CIFAR),
         "continual, Tiny-ImageNet": continual(TINY).drop(columns=IN_PAPER),  # that is CIFAR-10's
@@ -74,6 +75,14 @@ def adaptation() -> str:
     for mark, table in tables.items():
         text = verdict_tables.filled(text, mark, table)
     return text
+
+
+def needs() -> pd.DataFrame:
+    """Tabulate what methods train and need, as their classes declare it, with their papers."""
+    table = method_declarations.declarations()
+    link = "[" + table["paper"] + "](" + table["address"] + ")"
+    table["paper"] = link.where(table["address"] != "", table["paper"])
+    return table[["method", "trains", "needs", "paper"]]
 
 
 def continual(suffix: str) -> pd.DataFrame:

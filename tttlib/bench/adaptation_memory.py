@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from tttlib import adapt, corruptions, data, streams
 from tttlib.bench import timing
+from tttlib.bench.adaptation_speed import source_images
 from tttlib.models import zoo
 from tttlib.runtime import memory
 from tttlib.runtime.devices import best_device
@@ -75,8 +76,7 @@ def measure(method: str, case: Case) -> dict[str, Any]:
     pool = data.load("scenes", "test", n=each)
     stream = streams.continual(pool, corruptions.NAMES, batch_size=case.batch_size)
     constants: dict[str, Any] = dict(case.constants.get(method, {}))
-    if method == "ecotta":  # its warm-up comes before the stream
-        constants.setdefault("source", data.load("scenes", "train", n=case.batch_size))
+    constants = {**source_images(method, case.batch_size), **constants}  # seen before the stream
     batch = stream.batch(0).images.to(device)
     start = memory.now(device)
     adapter = adapt.create(method, net, **constants)

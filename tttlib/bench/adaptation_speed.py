@@ -76,6 +76,12 @@ def bench_palm(
         yield from _rows(case, zoo.load(case.name, device=device), batches, methods)
 
 
+def source_images(method: str, n: int) -> dict[str, Any]:
+    """Return n clean training images of scenes as constants of a method that needs some."""
+    needed = "source images" in adapt.METHODS[method].needs
+    return {"source": data.load("scenes", "train", n=n)} if needed else {}
+
+
 def _rows(
     case: Case, net: nn.Module, batches: Sequence[Tensor], methods: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
@@ -85,10 +91,8 @@ def _rows(
         "forward": adapt.create("source", contiguous),
         PLAIN: _plain(contiguous, case),
     }
-    extra: dict[str, dict[str, Any]] = {
-        "palm": {"threshold": case.threshold},
-        "ecotta": {"source": data.load("scenes", "train", n=case.batch_size)},  # not timed
-    }
+    extra = {name: source_images(name, case.batch_size) for name in methods}  # seen before
+    extra["palm"] = {"threshold": case.threshold}
     for name in methods:
         try:
             calls[name] = adapt.create(name, ours, **extra.get(name, {}))

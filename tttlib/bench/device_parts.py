@@ -20,7 +20,12 @@ from tttlib.data.photographs import pictures
 from tttlib.models import zoo
 
 Rows = Iterator[dict[str, Any]]
-METHODS = tuple(name for name in adapt.NAMES if name != "ecotta")  # it needs training images
+_LEFT_OUT = {"source images", "self-supervision"}  # needs that are not met here
+METHODS = tuple(
+    name
+    for name, method in ((name, adapt.METHODS[name]) for name in adapt.NAMES)
+    if not _LEFT_OUT & set(method.needs) and name != "memo"  # minutes: an image at a time
+)
 
 
 class Size(NamedTuple):
