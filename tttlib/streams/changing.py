@@ -53,7 +53,7 @@ def changing(
 
     A block is the change from one corruption to the next, and its domain both names
     ("fog+snow"). The corruptions come in random order, each once before any comes again. The images
-    arrive in shuffled passes over the dataset.
+    arrive in one shuffled order, over and over, so none comes twice in a short time.
 
     Parameters
     ----------
@@ -104,8 +104,7 @@ def changing(
         part = pd.DataFrame(nodes, columns=["severity", SECOND])
         parts.append(part.assign(domain=f"{old}{JOIN}{new}", block=block))
     plan = pd.concat(parts, ignore_index=True).iloc[:length]
-    passes = [random.permutation(len(dataset)) for _ in range(-(-length // len(dataset)))]
-    plan = plan.assign(index=np.concatenate(passes)[:length])
+    plan = plan.assign(index=np.resize(random.permutation(len(dataset)), length))
     name, order = f"changing, error {error:g}, {images} images a change", "shuffled by the seed"
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name, order=order)
 
@@ -169,7 +168,11 @@ def _by_cell(calibration: pd.DataFrame) -> Cells:
     missing = [name for name in COLUMNS if name not in calibration]
     if missing:
         raise ValueError(f"a calibration table needs the column {missing[0]!r}")
-    return calibration.set_index(["first", "second", "severity", SECOND])["error"].to_dict()
+    cells = calibration[["first", "second", "severity", SECOND, "error"]]
+    return {
+        (str(a), str(b), float(s), float(t)): float(error)
+        for a, b, s, t, error in cells.itertuples(index=False)
+    }
 
 
 def _fine(cells: Cells, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
