@@ -178,7 +178,7 @@ def _by_cell(calibration: pd.DataFrame) -> Cells:
 def _fine(cells: Cells, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
     """Return severities [F] in steps of `STEP`, and the error there: [F,F], of old and of new."""
     first, second = (new, old) if _swapped(cells, old, new) else (old, new)
-    grid = np.array([0.0, *sorted({s for a, b, s, _ in cells if (a, b) == (first, second)})])
+    grid = [0.0, *sorted({s for a, b, s, _ in cells if (a, b) == (first, second)})]
 
     def at(s: float, t: float) -> tuple[str, str, float, float]:
         if s and t:
