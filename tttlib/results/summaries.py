@@ -141,15 +141,16 @@ def _change(
 
     if value == ECE:
         before, after = map(_confidences, both)
-        change = statistics.paired_calibration(before, after, factors, **options)._asdict()
+        moved = statistics.paired_calibration(before, after, factors, **options)
     else:
-        pair = [_numbers(rows, value) for rows in both]
+        one, other = (_numbers(rows, value) for rows in both)
         if value in ANSWERS:
-            change = statistics.paired_answers(*pair, factors, **options)._asdict()
+            change = statistics.paired_answers(one, other, factors, **options)._asdict()
             if value == "error":
                 change |= {"mended": change["broken"], "broken": change["mended"]}
             return change
-        change = statistics.paired(*pair, factors, **options)._asdict()
+        moved = statistics.paired(one, other, factors, **options)
+    change = moved._asdict()
     change["difference"] = change.pop("mean")
     return change
 
