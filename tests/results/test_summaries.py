@@ -84,3 +84,29 @@ def test_paired_difference_refuses_unequal_images(runs: pd.DataFrame) -> None:
         results.paired_difference(runs, method_column="method", baseline="tent")
     with pytest.raises(ValueError, match="no column 'step'"):
         results.summarise(runs, "step")
+
+
+def test_calibration_error_of_groups_and_its_paired_difference(runs: pd.DataFrame) -> None:
+    sure = runs.assign(confidence=np.where(runs["method"] == "ttt", 0.6, 0.9))
+    table = results.summarise(sure, "method", value="ece").set_index("method")
+    accuracy = sure.groupby("method")["correct"].mean()
+    assert table.loc["source", "mean"] == pytest.approx(0.9 - accuracy["source"])
+    assert table.loc["ttt", "mean"] == pytest.approx(abs(0.6 - accuracy["ttt"]))
+    assert (table["low"] < table["mean"]).all() and (table["n"] == 800).all()
+    how: dict[str, Any] = {"method_column": "method", "baseline": "source", "value": "ece"}
+    change = results.paired_difference(sure, **how).iloc[0]
+    assert change["difference"] == pytest.approx(
+        table.loc["ttt", "mean"] - table.loc["source", "mean"]
+    )
+    assert change["low"] < change["difference"] < change["high"] < 0 and change["n"] == 800
+    swapped = results.paired_difference(sure.sample(frac=1, random_state=0), **how).iloc[0]
+    assert swapped["difference"] == pytest.approx(change["difference"])
+
+
+def test_rows_of_earlier_versions_have_no_calibration(runs: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="no column 'confidence' in the rows"):
+        results.summarise(runs, "method", value="ece")
+    joined = runs.assign(confidence=np.where(runs["id"] < 9, np.nan, 0.5))
+    with pytest.raises(ValueError, match="rows of an earlier version have no confidence"):
+        results.summarise(joined, "method", value="ece")
+    assert len(results.summarise(joined, "method")) == 2

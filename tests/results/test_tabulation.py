@@ -108,6 +108,24 @@ def test_seeds_and_the_same_image_in_a_stream_are_no_repetition(keep: Keep) -> N
     assert results.tabulate([other])[0].table["n"].tolist() == [4, 4]
 
 
+def test_a_domain_that_comes_back_in_a_later_piece_is_no_repetition(keep: Keep) -> None:
+    keep(answers(steps=1), piece=0)
+    folder = keep(answers(steps=1), piece=1)
+    table = results.tabulate([folder], by=["domain"])[0].table
+    assert table["n"].tolist() == [8] and table["mean"].tolist() == [0.5]
+    keep(answers(steps=1), piece=0, stream_fingerprint="another")
+    with pytest.raises(ValueError, match=r"same image and setting twice .*stream_fingerprint = "):
+        results.tabulate([folder], by=["domain"])
+
+
+def test_calibration_error_in_a_table(keep: Keep) -> None:
+    sure = answers(steps=1).assign(confidence=[0.9, 0.9, 0.7, 0.7])
+    (summary,) = results.tabulate([keep(sure)], value="ece")
+    assert summary.value == "ece" and summary.table["mean"][0] == pytest.approx(0.3)
+    with pytest.raises(ValueError, match="no column or field 'confidence'"):
+        results.tabulate([keep(folder="other/results")], value="ece")
+
+
 def test_copies_count_once_and_changed_copies_are_refused(keep: Keep, tmp_path: Path) -> None:
     keep(folder="a/results")
     keep(folder="b/results")

@@ -48,6 +48,20 @@ def test_against_is_paired() -> None:
     assert found["method"] == "palm" and found["difference"] == -0.25 and found["high"] < 0
 
 
+def test_measures_stand_below_each_other() -> None:
+    both = pd.concat([rows("source", {"fog": 0.5, "clean": 1}), rows("palm", {"fog": 0.25})])
+    both = both.assign(confidence=0.9, nll=np.where(both["correct"], 0.5, 2.5), brier=0.2)
+    table = tables.measures_table(both).set_index(["method", "measure"])
+    assert table.loc["source", "mean"].to_dict() == pytest.approx(
+        {"error": 0.5, "ece": 0.4, "nll": 1.5, "brier": 0.2}
+    )
+    assert (table["n"] == 40).all() and table.loc[("palm", "ece"), "mean"] == pytest.approx(0.15)
+    corrupted = both[both["domain"] != "clean"]
+    change = {v: tables.against(corrupted, "source", value=v).iloc[0] for v in tables.MEASURES}
+    assert change["nll"]["difference"] == -0.5 and change["nll"]["high"] < 0
+    assert change["ece"]["difference"] == pytest.approx(-0.25)
+
+
 def test_accumulation_is_not_being_worse() -> None:
     domains = ["fog", "snow", "frost", "brightness", "contrast", "pixelate", "clean"]
     fixed = rows("bn1", dict.fromkeys(domains, 0.25))

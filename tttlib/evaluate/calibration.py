@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from tttlib import corruptions, streams
 from tttlib.data import ImageSet
 from tttlib.evaluate.standard_ttt import source
-from tttlib.streams.changing import COLUMNS
+from tttlib.streams.changing_orders import COLUMNS
 from tttlib.streams.corrupted_images import JOIN
 from tttlib.streams.stream import SECOND
 

@@ -23,6 +23,7 @@ from tttlib.evaluate.unit_rows import (
 )
 from tttlib.results import Store
 from tttlib.runtime.devices import best_device
+from tttlib.streams.stream import SECOND
 from tttlib.ttt.batching import images_at_once
 
 IMAGES_PER_UNIT = 100
@@ -88,7 +89,14 @@ def standard(
 
     The order of the stream has no influence, so streams of the same images and corruptions share
     their units. An image that arrives twice under one corruption is adapted once.
+
+    Raises
+    ------
+    ValueError
+        For streams of two corruptions at once (`streams.changing`), whose units have no name yet.
     """
+    if SECOND in stream.plan:
+        raise ValueError(f"standard TTT takes one corruption at a time, not {stream.name!r}")
     parts = []
     method, run, _ = engine(model)
     model = model.to(best_device())

@@ -115,15 +115,14 @@ def judged(
 
 def _certainty(logits: Tensor, label: pd.Series) -> dict[str, np.ndarray]:
     """Return confidence, nll and brier [N], see `judged`."""
-    log_p = logits.double().log_softmax(-1)  # [N,C]
+    log_p = logits.cpu().double().log_softmax(-1)  # [N,C]
     nothing = log_p.isnan().any(-1, keepdim=True)
     log_p = torch.where(nothing, -math.log(log_p.shape[-1]), log_p)
-    p, y = log_p.exp(), torch.tensor(label.to_numpy(), device=logits.device)[:, None]
-    nll = -log_p.gather(-1, y)[:, 0]
-    p_y = p.gather(-1, y)[:, 0]
+    p, y = log_p.exp(), torch.tensor(label.to_numpy())[:, None]
+    p_y, log_p_y = (values.gather(-1, y)[:, 0] for values in (p, log_p))
     brier = p.square().sum(-1) - 2 * p_y + 1
-    columns = {"confidence": p.amax(-1), "nll": nll, "brier": brier}
-    return {name: column.cpu().numpy() for name, column in columns.items()}
+    columns = {"confidence": p.amax(-1), "nll": -log_p_y, "brier": brier}
+    return {name: column.numpy() for name, column in columns.items()}
 
 
 def prediction_rows(dataset: ImageSet, result: ttt.TTTResult) -> pd.DataFrame:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,8 +112,6 @@ def paired_difference(
         When method and baseline did not see the same images, or saw one of them twice; for an
         unknown baseline and a column that the rows lack.
     """
-    from tttlib import statistics  # here: it needs torch, which takes seconds to import
-
     by = [by] if isinstance(by, str) else list(by)
     match = list(match)
     _prepare(rows, [*by, method_column, *match, *columns_of(value), *clusters])
@@ -129,20 +126,33 @@ def paired_difference(
         factors = _factors(reference.reset_index(), clusters)
         for method, seen in methods.items():
             _check_same_images(reference, seen, f"{method_column} {baseline!r} and {method!r}")
-            take: Callable[[pd.DataFrame], Any]
-            take = _confidences if value == ECE else partial(_numbers, value=value)
-            pair = (take(reference), take(seen.loc[reference.index]))
-            if value in ANSWERS:
-                change = statistics.paired_answers(*pair, factors, **options)._asdict()
-                if value == "error":
-                    change |= {"mended": change["broken"], "broken": change["mended"]}
-            else:
-                compare = statistics.paired_calibration if value == ECE else statistics.paired
-                change = compare(*pair, factors, **options)._asdict()
-                change["difference"] = change.pop("mean")
+            both = (reference, seen.loc[reference.index])
+            change = _change(both, value, factors, options)
             records.append({**key, method_column: method, **change})
     numbers = [*NUMBERS, *(ANSWER_NUMBERS if value in ANSWERS else ())]
     return pd.DataFrame(records, columns=[*by, method_column, *numbers])
+
+
+def _change(
+    both: tuple[pd.DataFrame, pd.DataFrame], value: str, factors: list[np.ndarray], options: dict
+) -> dict[str, Any]:
+    """Return `NUMBERS`, and `ANSWER_NUMBERS` of answers, from the same rows before and after."""
+    from tttlib import statistics
+
+    if value == ECE:
+        before, after = map(_confidences, both)
+        moved = statistics.paired_calibration(before, after, factors, **options)
+    else:
+        one, other = (_numbers(rows, value) for rows in both)
+        if value in ANSWERS:
+            change = statistics.paired_answers(one, other, factors, **options)._asdict()
+            if value == "error":
+                change |= {"mended": change["broken"], "broken": change["mended"]}
+            return change
+        moved = statistics.paired(one, other, factors, **options)
+    change = moved._asdict()
+    change["difference"] = change.pop("mean")
+    return change
 
 
 def _prepare(rows: pd.DataFrame, names: Sequence[str]) -> None:

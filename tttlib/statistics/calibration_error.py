@@ -153,10 +153,10 @@ def _interval(
     error = float(spread(drawn))
     if error == 0:  # the same answers twice
         return Interval(estimate, estimate, estimate, n)
-    low, high, _ = student(estimate, error, degrees(factors), level)
+    bounds = student(estimate, error, degrees(factors), level)
     excess = float(np.nanmean(drawn)) - estimate  # as much as the estimate itself is too high
     lowest = 0.0 if len(answers) == 1 else -1.0
-    low, high = float(low) - max(0.0, excess), float(high) - min(0.0, excess)
+    low, high = float(bounds[0]) - max(0.0, excess), float(bounds[1]) - min(0.0, excess)
     return Interval(estimate, max(lowest, low), min(1.0, high), n)
 
 

@@ -5,7 +5,7 @@ corruption of an image depends on its id, the domain, the severity and the seed 
 place in the stream, so the same pair of image and corruption can be compared across orders.
 """
 
-from tttlib.streams.changing import SPEEDS, calibration, changing
+from tttlib.streams.changing_orders import SPEEDS, calibration, changing, walk
 from tttlib.streams.continual_orders import (
     SCHEDULES,
     continual,
@@ -22,5 +22,5 @@ from tttlib.streams.stream import MIXED, Batch, Stream
 __all__ = [
     "CLEAN", "MIXED", "SCHEDULES", "SPEEDS", "Batch", "Stream", "calibration", "changing",
     "composed", "consecutive", "continual", "correlated", "corrupted", "gradual", "interpolated",
-    "label_shift", "levels", "mixed", "orders", "recurring", "rising",
+    "label_shift", "levels", "mixed", "orders", "recurring", "rising", "walk",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def recurring(
         raise ValueError(f"rounds must be 1 or more, not {rounds}")
     check_cells(dataset, domains)
     sequence, name = [*domains] * rounds, f"recurring, {rounds} rounds"
-    how = {"batch_size": batch_size, "seed": seed}
+    how: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
     if images is None:
         stream = continual(dataset, sequence, severity=severity, **how)
         plan, order = stream.plan, stream.order
@@ -110,7 +111,7 @@ def label_shift(
     for block, domain in enumerate(domains):
         if moving or not parts:
             index = _with_shares(labels, imbalance, random)
-        place = {"domain": domain, "severity": severity, "block": block}
+        place: dict[str, Any] = {"domain": domain, "severity": severity, "block": block}
         parts.append(pd.DataFrame({"index": index}).assign(**place))
     name = f"label shift, {imbalance:g}{'' if moving else ', one distribution'}"
     order = "shuffled by the seed"

@@ -8,8 +8,11 @@ import pandas as pd
 
 from tttlib import corruptions, results, statistics, streams
 
-PAIR = ("seed", "order", "block", "domain", "severity", "id")
+PAIR = ("seed", "order", "block", "domain", "severity", "second_severity", "id")
 """The columns that identify one arrival for every method."""
+
+MEASURES = ("error", "ece", "nll", "brier")
+"""What an answer is measured by; less is better."""
 
 _SHORT = (
     "gauss", "shot", "impul", "defoc", "glass", "motn", "zoom", "snow", "frost", "fog", "brit",
@@ -37,17 +40,34 @@ def error_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataF
     return single.join(_mean_errors(rows, clusters).assign(n=n)).reset_index()
 
 
+def measures_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Return error, calibration and certainty of each method: one row per method and measure.
+
+    Columns: method, measure (`MEASURES`: error and expected calibration error as fractions,
+    negative log-likelihood in nats, Brier score from 0 to 2; less is better), n, mean, low, high
+    (95 % over images). Clean arrivals are left out; `rows` have `error`.
+    """
+    rows = rows[rows["domain"] != streams.CLEAN]
+    tables = [
+        results.summarise(rows, "method", value=name, clusters=clusters).assign(measure=name)
+        for name in MEASURES
+    ]
+    columns = ["method", "measure", "n", "mean", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
 def against(
     rows: pd.DataFrame,
     baseline: str,
     *,
+    value: str = "error",
     groups: Sequence[str] = (),
     clusters: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return each method's error minus that of `baseline` over the same arrivals, in fractions.
 
     Columns groups…, method, n, difference, low, high (paired intervals); clean arrivals are left
-    out.
+    out. `value` is another of `MEASURES` to compare.
     """
     rows = rows[rows["domain"] != streams.CLEAN]
     return results.paired_difference(
@@ -56,7 +76,7 @@ def against(
         method_column="method",
         baseline=baseline,
         match=[name for name in PAIR if name in rows],
-        value="error",
+        value=value,
         clusters=clusters,
     )
 

@@ -53,7 +53,7 @@ def changing(
 
     A block is the change from one corruption to the next, and its domain both names
     ("fog+snow"). The corruptions come in random order, each once before any comes again. The images
-    arrive in shuffled passes over the dataset.
+    arrive in one shuffled order, over and over, so none comes twice in a short time.
 
     Parameters
     ----------
@@ -104,8 +104,7 @@ def changing(
         part = pd.DataFrame(nodes, columns=["severity", SECOND])
         parts.append(part.assign(domain=f"{old}{JOIN}{new}", block=block))
     plan = pd.concat(parts, ignore_index=True).iloc[:length]
-    passes = [random.permutation(len(dataset)) for _ in range(-(-length // len(dataset)))]
-    plan = plan.assign(index=np.concatenate(passes)[:length])
+    plan = plan.assign(index=np.resize(random.permutation(len(dataset)), length))
     name, order = f"changing, error {error:g}, {images} images a change", "shuffled by the seed"
     return Stream(dataset, plan, batch_size=batch_size, seed=seed, name=name, order=order)
 
@@ -169,13 +168,17 @@ def _by_cell(calibration: pd.DataFrame) -> Cells:
     missing = [name for name in COLUMNS if name not in calibration]
     if missing:
         raise ValueError(f"a calibration table needs the column {missing[0]!r}")
-    return calibration.set_index(["first", "second", "severity", SECOND])["error"].to_dict()
+    cells = calibration[["first", "second", "severity", SECOND, "error"]]
+    return {
+        (str(a), str(b), float(s), float(t)): float(error)
+        for a, b, s, t, error in cells.itertuples(index=False)
+    }
 
 
 def _fine(cells: Cells, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
     """Return severities [F] in steps of `STEP`, and the error there: [F,F], of old and of new."""
     first, second = (new, old) if _swapped(cells, old, new) else (old, new)
-    grid = np.array([0.0, *sorted({s for a, b, s, _ in cells if (a, b) == (first, second)})])
+    grid = [0.0, *sorted({s for a, b, s, _ in cells if (a, b) == (first, second)})]
 
     def at(s: float, t: float) -> tuple[str, str, float, float]:
         if s and t:
