@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tttlib.tables import comparison_tables
+from tttlib.tables.adaptation_tables import against
 
 
 def rows(n: int = 300) -> pd.DataFrame:
@@ -47,16 +48,16 @@ def test_published_numbers_keep_networks_apart() -> None:
 
 
 def test_change_over_rounds() -> None:
-    n = 200
+    n, rises = 200, {"source": 0.0, "tent": 0.2, "palm": 0.0}
     parts = [
-        pd.DataFrame({"method": m, "round": k, "id": np.arange(n) + n * k,
+        pd.DataFrame({"method": m, "round": k, "id": np.arange(n) + n * k, "domain": "fog",
                       "error": (np.arange(n) < round(n * (0.2 + rise * k))).astype(float)})
-        for m, rise in (("tent", 0.2), ("palm", 0.0)) for k in range(3)
+        for m, rise in rises.items() for k in range(3)
     ]  # fmt: skip
-    together = pd.concat(parts, ignore_index=True)
-    lost = comparison_tables.last_minus_first(together, "tent")
+    by_round = against(pd.concat(parts, ignore_index=True), "source", groups=["round"])
+    lost = comparison_tables.last_minus_first(by_round, "tent")
     assert lost["difference"] == pytest.approx(0.4) and 0.3 < lost["low"] < lost["high"] < 0.5
-    kept = comparison_tables.last_minus_first(together, "palm")
+    kept = comparison_tables.last_minus_first(by_round, "palm")
     assert kept["difference"] == pytest.approx(0) and kept["low"] < 0 < kept["high"]
     with pytest.raises(ValueError, match="two rounds or more"):
-        comparison_tables.last_minus_first(together[together["round"] == 0], "palm")
+        comparison_tables.last_minus_first(by_round[by_round["round"] == 0], "palm")

@@ -11,15 +11,17 @@ from matplotlib.ticker import MaxNLocator
 from tttlib.plots.style import MARKERS, PAGE, PALETTE, pretty
 
 
-def error_lines(errors: pd.DataFrame, x: str) -> Figure:
+def error_lines(errors: pd.DataFrame, x: str, label: str = "error, %") -> Figure:
     """Draw the error of every method over `x`, such as the round; the source's broad and grey.
 
     Parameters
     ----------
     errors
-        Columns method, `x` and error (a fraction).
+        Columns method, `x` and error (a fraction, or a difference of two).
     x
         A column of numbers.
+    label
+        Of the vertical axis.
     """
     figure, axis = plt.subplots(figsize=(PAGE, 3.2))
     for i, (name, part) in enumerate(errors.groupby("method", sort=False)):
@@ -28,7 +30,7 @@ def error_lines(errors: pd.DataFrame, x: str) -> Figure:
         if name == "source":
             look = {"color": "0.75", "lw": 4}
         axis.plot(part[x], 100 * part["error"], label=str(name), **look)
-    axis.set(xlabel=pretty(x), ylabel="error, %")
+    axis.set(xlabel=pretty(x), ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside right center", fontsize=7)
     return figure

@@ -70,33 +70,34 @@ def published(preset: str, *, setting: str = "continual") -> dict[str, pd.Series
     return found
 
 
-def last_minus_first(rows: pd.DataFrame, method: str, *, clusters: Sequence[str] = ()) -> pd.Series:
-    """Return the error of the last round minus that of the first: difference, low, high and n.
+def last_minus_first(by_round: pd.DataFrame, method: str) -> pd.Series:
+    """Return how much a method's difference grew from the first round to the last.
 
-    Rounds show other images, so both are taken as independent; where images come back in a later
-    round the interval is too wide rather than too narrow.
+    Rounds show other images, so their differences are taken as independent; where images come back
+    in a later round the interval is too wide rather than too narrow.
 
     Parameters
     ----------
-    rows
-        Rows along `streams.recurring`, with `error` and `round`.
+    by_round
+        `adaptation_tables.against` by "round", of rows along `streams.recurring`.
     method
         One of them.
-    clusters
-        As in `results.summarise`.
+
+    Returns
+    -------
+    Series
+        difference, low, high and n.
 
     Raises
     ------
     ValueError
         If there is only one round.
     """
-    rows = rows[rows["method"] == method]
-    ends = rows["round"].min(), rows["round"].max()
-    if ends[0] == ends[1]:
-        raise ValueError("a change over rounds needs two rounds or more, and there is one")
-    means = results.summarise(rows, "round", value="error", clusters=clusters).set_index("round")
+    rounds = by_round[by_round["method"] == method].set_index("round").sort_index()
+    if len(rounds) < 2:
+        raise ValueError("a change over rounds needs two rounds or more")
     first, last = (
-        statistics.Interval(*means.loc[end, ["mean", "low", "high", "n"]]) for end in ends
+        statistics.Interval(*rounds[["difference", "low", "high", "n"]].iloc[k]) for k in (0, -1)
     )
     change = statistics.difference_of_means(first, last)._asdict()
     return pd.Series({"difference": change.pop("mean"), **change})
