@@ -19,7 +19,7 @@ from tttlib.bench import (
     growth,
     ttt_speed,
 )
-from tttlib.runtime import environment
+from tttlib.runtime import environment, memory
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def main(what: str = "ttt", out: Path = Path("runs/bench")) -> None:
     """
     if what not in TARGETS:
         raise ValueError(f"unknown benchmark {what!r}; known are {', '.join(TARGETS)}")
+    memory.keep_freed()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     origin = environment.describe()
     log.info("device: %s, %d threads", origin["device"], origin["threads"])

@@ -36,6 +36,7 @@ from tttlib.evaluate.standard_ttt import predict, source, standard, test_time_tr
 from tttlib.evaluate.step_by_step import adaptation_steps
 from tttlib.evaluate.step_size import choose_step
 from tttlib.evaluate.unit_rows import describe
+from tttlib.runtime import memory
 
 __all__ = [
     "Adaptation",
@@ -76,3 +77,5 @@ __all__ = [
     "test_time_training",
     "with_objects",
 ]
+
+memory.keep_freed()

@@ -15,6 +15,7 @@ from tttlib.models import zoo
 from tttlib.models.training.phases import clean_accuracy, run_phase
 from tttlib.models.training.recipes import RECIPES, Recipe
 from tttlib.models.training.state import TrainingState
+from tttlib.runtime import memory
 from tttlib.runtime.devices import best_device
 from tttlib.runtime.environment import git_state
 
@@ -68,6 +69,7 @@ def train(
         recipe = RECIPES[recipe]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    memory.keep_freed()
     device = device or best_device()
     images = train_set or data.load(recipe.dataset, "train", root)
     valid = valid_set or _valid_set(recipe.dataset, root)
