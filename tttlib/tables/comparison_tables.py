@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from tttlib import results, statistics
 from tttlib.results.summaries import ECE
-from tttlib.tables.adaptation_tables import PAIR, against
+from tttlib.tables.adaptation_tables import against, measures_table
 
 
 def errors_and_certainty(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
@@ -30,26 +29,18 @@ def errors_and_certainty(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) ->
         palm low and palm high), ece (expected calibration error, points), ece minus source (with
         ece low and ece high), nll (nats) and brier. Intervals of differences are paired.
     """
-    means = {
-        value: results.summarise(rows, "method", value=value, clusters=clusters).set_index("method")
-        for value in ("error", ECE, "nll", "brier")
-    }
+    together = measures_table(rows, clusters=clusters).groupby("measure")
+    means = {name: part.set_index("method") for name, part in together}
     error = means["error"]
     table = pd.DataFrame({"n": error["n"], "error": 100 * error["mean"]})
     table = table.assign(low=100 * error["low"], high=100 * error["high"])
-    to_palm = 100 * _differences(against(rows, "palm", clusters=clusters))
-    table[["minus palm", "palm low", "palm high"]] = to_palm.reindex(table.index)
+    to_palm = against(rows, "palm", clusters=clusters)
+    table[["minus palm", "palm low", "palm high"]] = _points(to_palm, table.index)
     table["ece"] = 100 * means[ECE]["mean"]
-    match = [name for name in PAIR if name in rows]
-    how: dict[str, Any] = {
-        "method_column": "method",
-        "baseline": "source",
-        "match": match,
-        "clusters": clusters,
-    }
-    to_source = 100 * _differences(results.paired_difference(rows, value=ECE, **how))
-    table[["ece minus source", "ece low", "ece high"]] = to_source.reindex(table.index)
-    table = table.assign(nll=means["nll"]["mean"], brier=means["brier"]["mean"])
+    to_source = against(rows, "source", value=ECE, clusters=clusters)
+    table[["ece minus source", "ece low", "ece high"]] = _points(to_source, table.index)
+    for name in ("nll", "brier"):
+        table[name] = means[name]["mean"]
     return table.sort_values("error", kind="stable").rename_axis("method").reset_index()
 
 
@@ -103,5 +94,6 @@ def last_minus_first(by_round: pd.DataFrame, method: str) -> pd.Series:
     return pd.Series({"difference": change.pop("mean"), **change})
 
 
-def _differences(table: pd.DataFrame) -> pd.DataFrame:
-    return table.set_index("method")[["difference", "low", "high"]].astype("float64")
+def _points(table: pd.DataFrame, methods: pd.Index) -> pd.DataFrame:
+    differences = table.set_index("method")[["difference", "low", "high"]].astype("float64")
+    return 100 * differences.reindex(methods)
