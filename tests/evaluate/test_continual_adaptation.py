@@ -225,3 +225,14 @@ def test_autolr_tells_the_rates_of_its_layers(net: torch.nn.Module, tmp_path: Pa
     rates = diagnostics[(diagnostics["name"] == "rates") & (diagnostics["block"] == 0)]
     layers = adapt.create("autolr", net).layers
     assert rates["tensor"].tolist() == list(layers) and (rates["value"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["eta", "sar", "deyo", "roid", "cmf", "lame", "t3a", "neo", "shot"]
+)
+def test_diagnostics_of_single_images_do_not_stop_a_run(
+    name: str, net: torch.nn.Module, tmp_path: Path
+) -> None:
+    rows, diagnostics = run(net, tmp_path, method=name)  # batches of 8, 8 and 4
+    assert len(rows) == 60 and diagnostics["value"].notna().all()
+    assert not diagnostics["name"].isin(["logits"]).any()

@@ -240,10 +240,12 @@ def _means(diagnostics: list[dict[str, Tensor]], parts: tuple[str, ...]) -> Iter
     """Yield name, tensor (or layer) and mean over the batches of every diagnostic."""
     first = diagnostics[0] if diagnostics else {}
     for name in [name for name in first if all(name in batch for batch in diagnostics)]:
+        if first[name].shape not in ((), (len(parts),)):
+            continue  # of each image: batches need not be equally large
         mean = torch.stack([batch[name].double() for batch in diagnostics]).mean(0).cpu()
         if mean.ndim == 0:
             yield name, "", mean.item()
-        elif len(mean) == len(parts):
+        else:
             values = zip(parts, mean.tolist(), strict=True)
             yield from ((name, part, value) for part, value in values)
 
