@@ -170,3 +170,20 @@ def test_rate_changes_are_of_the_last_block_against_the_first() -> None:
         1: 0.5,
         2: 0,
     }
+
+
+def test_by_constant() -> None:
+    names = ["temperature 0.5", "alpha 1", "temperature 1e+03", "eta x 10", "lars"]
+    ablation = pd.DataFrame({"method": names, "difference": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    ablation = ablation.assign(low=-1.0, high=1.0)
+    table = tables.by_constant(ablation, {"temperature": 50, "alpha": 0.5})
+    assert list(table["constant"]) == [
+        "temperature",
+        "alpha",
+        "temperature",
+        "temperature",
+        "alpha",
+    ]
+    assert list(table["value"]) == [0.5, 1, 1000, 50, 0.5]
+    assert list(table["low"].isna()) == [False] * 3 + [True] * 2
+    assert list(table["difference"]) == [0.1, 0.2, 0.3, 0, 0]

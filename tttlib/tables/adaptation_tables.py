@@ -81,6 +81,24 @@ def against(
     )
 
 
+def by_constant(ablation: pd.DataFrame, used: Mapping[str, float]) -> pd.DataFrame:
+    """Return the rows of an ablation that change a constant, for `plots.error_by_constant`.
+
+    Parameters
+    ----------
+    ablation
+        Rows of `against` whose method is "CONSTANT VALUE", among others.
+    used
+        The constants that are wanted, and the value that the ablation starts from: its difference
+        is 0, without an interval.
+    """
+    parts = ablation["method"].str.extract(r"^(?P<constant>.+) (?P<value>[\d.e+-]+)$")
+    changed = ablation.join(parts)[parts["constant"].isin([*used])]
+    base = [{"constant": name, "value": value, "difference": 0.0} for name, value in used.items()]
+    together = pd.concat([changed, pd.DataFrame(base)], ignore_index=True)
+    return together.astype({"value": float})[["constant", "value", "difference", "low", "high"]]
+
+
 def accumulation(
     rows: pd.DataFrame, method: str, baseline: str, *, clusters: Sequence[str] = ()
 ) -> pd.Series:
