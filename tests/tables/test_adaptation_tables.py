@@ -176,7 +176,7 @@ def test_by_constant() -> None:
     names = ["temperature 0.5", "alpha 1", "temperature 1e+03", "eta x 10", "lars"]
     ablation = pd.DataFrame({"method": names, "difference": [0.1, 0.2, 0.3, 0.4, 0.5]})
     ablation = ablation.assign(low=-1.0, high=1.0)
-    table = tables.by_constant(ablation, {"temperature": 50, "alpha": 0.5})
+    table = tables.by_constant(ablation, {"temperature": 50, "alpha": 0.5, "lambda": 0})
     assert list(table["constant"]) == [
         "temperature",
         "alpha",

@@ -90,11 +90,15 @@ def by_constant(ablation: pd.DataFrame, used: Mapping[str, float]) -> pd.DataFra
         Rows of `against` whose method is "CONSTANT VALUE", among others.
     used
         The constants that are wanted, and the value that the ablation starts from: its difference
-        is 0, without an interval.
+        is 0, without an interval. A constant that the ablation leaves alone is left out.
     """
     parts = ablation["method"].str.extract(r"^(?P<constant>.+) (?P<value>[\d.e+-]+)$")
     changed = ablation.join(parts)[parts["constant"].isin([*used])]
-    base = [{"constant": name, "value": value, "difference": 0.0} for name, value in used.items()]
+    base = [
+        {"constant": name, "value": value, "difference": 0.0}
+        for name, value in used.items()
+        if (changed["constant"] == name).any()
+    ]
     together = pd.concat([changed, pd.DataFrame(base)], ignore_index=True)
     return together.astype({"value": float})[["constant", "value", "difference", "low", "high"]]
 
