@@ -118,3 +118,13 @@ def test_networks_without_a_last_linear_layer_are_refused(method: str) -> None:
     adapter = adapt.create(method, nn.Sequential(tokens, nn.Flatten()))
     with pytest.raises(ValueError, match="not with features"):
         adapter(small.images())
+
+
+@pytest.mark.parametrize("name", ["adacontrast", "lame", "t3a", "neo"])
+def test_a_network_that_answers_with_some_of_its_outputs(name: str) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 9))
+    how = {"mean": (0, 0, 0), "std": (1, 1, 1), "outputs": [7, 1, 2, 5, 4]}
+    adapter = adapt.create(name, zoo.wrap(body, **how))
+    assert all(adapter(small.images(seed=t)).shape == (6, 5) for t in range(2))

@@ -89,7 +89,8 @@ class AdaContrast(Adapter, name="adacontrast"):
         names = parameters.all_weights(self.model)
         self._followers: list[Tensor] = [self.momentum.get_parameter(name) for name in names]
         head = self._last.of(self.model)
-        size, width, classes = self.config.memory_size, head.in_features, head.out_features
+        classes = self._last.classes(self.model)
+        size, width = self.config.memory_size, head.in_features
         like, random = head.weight.detach(), self.generator
         self.memory |= {
             "keys": F.normalize(torch.randn(size, width, generator=random), dim=1).to(like),  # M

@@ -59,6 +59,11 @@ class LastLayer:
         assert isinstance(layer, nn.Linear)
         return layer
 
+    def classes(self, network: nn.Module) -> int:
+        """Return the number of logits; a wrapped network may answer with a part of the layer's."""
+        kept = getattr(network, "outputs", None)
+        return len(kept) if isinstance(kept, Tensor) else self.of(network).out_features
+
     def through(
         self, network: nn.Module, images: Tensor, instead: Instead | None = None
     ) -> tuple[Tensor, Tensor]:
