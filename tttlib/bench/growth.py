@@ -4,13 +4,15 @@ Every quantity is doubled a few times while the others stay. What is linear must
 one: twice as many images take twice as long. Rounds go through all sizes in turn, so that a
 disturbance of the machine meets all; each round gives one exponent (the slope of log time over log
 size), and the interval is that of Student's t over the rounds. Memory is the largest rise above
-what the process held before, and says little below some MB.
+what a process of its own held before the work, and says little below some MB.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,7 +114,9 @@ def bench_growth(
     device = best_device()
     for name, quantity in quantities.items():
         works = {size: quantity.work(device, size) for size in quantity.sizes}
-        held = {size: _peak(device, work) for size, work in works.items()}  # warms up, too
+        held = {size: _in_own_process(quantity, size) for size in quantity.sizes}
+        for work in works.values():
+            work()  # warms up
         times = np.array(
             [[seconds(device, w, _ROUND_SECONDS) for w in works.values()] for _ in range(rounds)]
         )  # [rounds, sizes]
@@ -135,9 +139,17 @@ def exponents(sizes: Sequence[float], times: np.ndarray) -> list[float]:
     return [float(np.polyfit(np.log(sizes), np.log(row), 1)[0]) for row in times]
 
 
-def _peak(device: torch.device, work: Callable[[], object]) -> int:
-    """Return the bytes by which a second call of `work` rises above what is held before it."""
-    work()
+def _in_own_process(quantity: Quantity, size: int) -> int:
+    """Return `peak` of a process that does nothing else; this one keeps what it has freed."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(peak, quantity, size).result()
+
+
+def peak(quantity: Quantity, size: int) -> int:
+    """Return the bytes by which the work of a size rises above what is held before it."""
+    device = best_device()
+    work = quantity.work(device, size)
     start = memory.now(device)
     memory.reset_peak(device)
     work()
