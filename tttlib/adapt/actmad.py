@@ -21,7 +21,7 @@ count; timm's BatchNormAct2d is matched after its activation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from tttlib.adapt.common import parameters
 from tttlib.adapt.common.adapter import Adapter, TrainingConfig
 from tttlib.adapt.common.config import AdamOrSgd, Count, NotNegative
-from tttlib.data import ImageSet
+from tttlib.adapt.common.source_images import source_batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +108,10 @@ class Actmad(Adapter, name="actmad"):
             raise ValueError(
                 "actmad compares with clean images: pass source=data.load(...), or batches of them"
             )
-        total: list[Moments] = []
+        config, total = self.config, list[Moments]()
+        how = (config.source_images, config.source_batch, self.generator)
         with torch.no_grad():
-            for batch in self._source():
+            for batch in source_batches(config.source, *how):
                 _, found = self._through(self._received(batch))
                 total = list(map(joined, total, found)) if total else found
         if not total or min(moments.number for moments in total) < 2:
@@ -153,16 +154,6 @@ class Actmad(Adapter, name="actmad"):
         self.learn(loss)
         self.diagnostics = {"loss": loss.detach(), "distance": distance.detach()}
         return logits if self.config.predict_first else self.predict(images)
-
-    def _source(self) -> Iterator[Tensor]:
-        """Yield batches of source images."""
-        source, config = self.config.source, self.config
-        if not isinstance(source, ImageSet):
-            yield from source
-            return
-        order = torch.randperm(len(source), generator=self.generator)[: config.source_images]
-        for rows in order.split(config.source_batch):
-            yield source.images[rows]
 
     def _through(self, images: Tensor) -> tuple[Tensor, list[Moments]]:
         """Return logits [B,C] and the moments of every call of a normalisation layer, in order."""

@@ -17,7 +17,6 @@ ETA. A batch of source images whose gradients are not finite counts as one witho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +27,7 @@ from torch.nn import functional as F
 from tttlib.adapt.common.config import Count, NotNegative
 from tttlib.adapt.common.optimizers import Optimizer, gated, zeros_like
 from tttlib.adapt.common.selected_entropy import SelectedEntropy, SelectedEntropyConfig
+from tttlib.adapt.common.source_images import source_batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,11 @@ class Eata(SelectedEntropy, name="eata"):
 
     def _fisher(self) -> list[Tensor]:
         """Return F_n of every trained tensor (equation 6)."""
-        fisher, count = zeros_like(self.parameters), 0
+        fisher, count, config = zeros_like(self.parameters), 0, self.config
+        how = (config.source_images, config.source_batch, self.generator)
+        batches = source_batches(config.source, *how)
         with torch.inference_mode(False), torch.enable_grad():
-            for images in self._batches():
+            for images in batches:
                 logits = self.model(self._received(images))
                 likelihood = F.cross_entropy(logits, logits.argmax(1))
                 _, g = gated(self.gradients(likelihood))
@@ -96,12 +98,3 @@ class Eata(SelectedEntropy, name="eata"):
             raise ValueError("eata's source has no batches of images; pass some, or None for ETA")
         torch._foreach_div_(fisher, count)
         return fisher
-
-    def _batches(self) -> Iterator[Tensor]:
-        source, config = self.config.source, self.config
-        if not hasattr(source, "images"):
-            yield from source
-            return
-        order = torch.randperm(len(source), generator=self.generator)[: config.source_images]
-        for rows in order.split(config.source_batch):
-            yield source.images[rows]

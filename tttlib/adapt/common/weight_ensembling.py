@@ -109,11 +109,10 @@ class WeightEnsembling(Adapter):
             z, a = logits[rows], self.model(self.augment(images[rows]))  # [K,C]
             both = (cross_entropies(z, a) + cross_entropies(a, z)) / 2  # [K], gradients in z and a
             loss = loss + (weights[rows] * both).sum() / number
-        # A gradient that is not finite moves nothing, which also passes over what is not usable
-        g = self.gradients(loss * torch.where(usable, 1.0, torch.nan))
+        g = self.gradients(loss)
         assert self.optimizer is not None
-        self.optimizer.step(g)
-        moved = finite(g).to(g[0].dtype)
+        self.optimizer.step(g, usable)
+        moved = (finite(g) & usable).to(g[0].dtype)
         self.ensemble(moved)
         self.diagnostics = {
             "loss": loss.detach(),
