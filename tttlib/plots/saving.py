@@ -29,24 +29,32 @@ def save(figure: Figure, run_dir: str | Path, name: str, caption: str) -> None:
             figure.savefig(temporary, format=ending, bbox_inches="tight", metadata=metadata)
     write_caption(folder / f"{name}.txt", caption)
     plt.close(figure)
-    _show(figure)
-    _show({"text/html": _paragraph(caption), "text/plain": caption})
+    show(figure)
+    show({"text/html": _paragraph(caption), "text/plain": caption})
 
 
 def save_table(
-    table: pd.DataFrame, run_dir: str | Path, name: str, caption: str, *, rows: int = 80
+    table: pd.DataFrame,
+    run_dir: str | Path,
+    name: str,
+    caption: str,
+    *,
+    rows: int = 80,
+    folded: bool = False,
 ) -> None:
     """Write ``<run_dir>/tables/<name>.csv`` and its caption beside it; a notebook shows both.
 
-    The notebook shows every column, and of a table of more than `rows` its first and last ones.
+    The notebook shows every column, and of a table of more than `rows` its first and last ones. A
+    `folded` table is opened by a click on its caption: for what carries no verdict.
     """
     path = Path(run_dir) / "tables" / f"{name}.csv"
     write_csv(path, table)
     write_caption(path.with_suffix(".txt"), caption)
     options: dict[str, Any] = {"index": False, "na_rep": "–", "max_rows": rows}
     with pd.option_context("display.max_colwidth", None):
-        page = table.to_html(border=0, **options) + _paragraph(caption)
-        _show({"text/html": page, "text/plain": f"{table.to_string(**options)}\n{caption}"})
+        page = table.to_html(border=0, **options)
+        page = _folded(page, caption) if folded else page + _paragraph(caption)
+        show({"text/html": page, "text/plain": f"{table.to_string(**options)}\n{caption}"})
 
 
 def write_caption(path: Path, caption: str) -> None:
@@ -55,17 +63,24 @@ def write_caption(path: Path, caption: str) -> None:
         temporary.write_text(caption + "\n", encoding="utf-8")
 
 
-def _show(output: Figure | dict[str, str]) -> None:
-    """Display `output` in a notebook; do nothing elsewhere."""
+def show(output: Figure | dict[str, Any], **options: Any) -> None:
+    """Display `output`, a figure or its forms by media type, in a notebook; nothing elsewhere.
+
+    The options are those of `IPython.display.display`: `display_id`, `update`.
+    """
     from IPython.core.getipython import get_ipython
     from IPython.display import display
 
     if get_ipython() is not None:
-        display(output, raw=isinstance(output, dict))
+        display(output, raw=isinstance(output, dict), **options)
 
 
 def _paragraph(caption: str) -> str:
     return f'<p style="color: #555; font-size: 90%">{html.escape(caption)}</p>'
+
+
+def _folded(page: str, caption: str) -> str:
+    return f"<details><summary>Table: {html.escape(caption)}</summary>{page}</details>"
 
 
 def _photographs(figure: Figure) -> bool:
