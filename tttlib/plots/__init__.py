@@ -28,7 +28,6 @@ from tttlib.plots.pictures import corruption_gallery, image_grid, titled_images
 from tttlib.plots.saving import save, save_table
 from tttlib.plots.stream_curves import along_stream, cost
 from tttlib.plots.style import COLUMN, DOMAIN_COLORS, PAGE, PALETTE, pretty, use_style
-from tttlib.plots.telling import Opening, answer
 from tttlib.plots.training_curves import training_curves
 from tttlib.plots.tuning import early_stopping_grid, gains_along, step_sizes
 from tttlib.plots.variance import FACTOR_COLORS, variance_lines, variance_points
@@ -40,12 +39,10 @@ __all__ = [
     "FAMILIES",
     "PAGE",
     "PALETTE",
-    "Opening",
     "accuracy_by_size",
     "accuracy_by_step",
     "accuracy_curves",
     "along_stream",
-    "answer",
     "class_gains",
     "class_scatter",
     "corruption_gallery",

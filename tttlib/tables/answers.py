@@ -19,9 +19,8 @@ def sentence(claim: Claim) -> str:
     """
     points = claim.margin <= POINTS_UP_TO and claim.null == 0
     scale, digits, unit = (100, 1, " points") if points else (1, 2, "")
-    effect, low, high = (
-        _signed(scale * x, digits) for x in (claim.estimate, claim.low, claim.high)
-    )
+    numbers = (claim.estimate, claim.low, claim.high)
+    effect, low, high = (f"{scale * number:+.{digits}f}" for number in numbers)
     about = [claim.measure] * bool(claim.measure) + [f"{claim.n:,} {claim.unit}"]
     if not isnan(claim.mended + claim.broken):
         about.append(f"{claim.mended:,.0f} answers mended, {claim.broken:,.0f} broken")

@@ -9,15 +9,16 @@ import pytest
 SETUP = """
 from matplotlib.figure import Figure
 from tttlib import plots
+from tttlib.tables import telling
 from tttlib.tables.claims import Claim
-opening = plots.Opening()
+opening = telling.Opening()
 """
 END = """
 figure = Figure()
 figure.subplots().plot([0, 1])
 plots.save(figure, ".", "one", "A line.")
 found = [Claim("TTT helps", 0.02, 0.011, 0.03, 600, "images", "above")]
-plots.answer(*found)
+telling.answer(*found)
 opening.tell(found, ["TTT helps"], ".", "one")
 """
 
