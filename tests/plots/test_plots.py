@@ -86,12 +86,13 @@ def test_image_grid_and_network() -> None:
     assert any("encoder" in t for t in texts) and any("decoder" in t for t in texts)
 
 
-def test_no_word_of_the_y_network_is_crossed_by_an_arrow() -> None:
-    figure = plots.y_network()
+@pytest.mark.parametrize(("draw", "number"), [(plots.y_network, 6), (plots.palm_rule, 7)])
+def test_no_word_of_a_diagram_is_crossed_by_an_arrow(draw, number) -> None:
+    figure = draw()
     figure.canvas.draw()
     axis = figure.axes[0]
     arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == 6
+    assert len(arrows) == number
     strokes = [
         Line(stroke)
         for arrow in arrows

@@ -14,7 +14,7 @@ from tttlib.plots.adaptation import (  # fmt: skip
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.comparison import difference_map, error_lines
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
-from tttlib.plots.diagrams import y_network
+from tttlib.plots.diagrams import palm_rule, y_network
 from tttlib.plots.growth_curves import growth
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.objects import (  # fmt: skip
@@ -61,6 +61,7 @@ __all__ = [
     "importance_by_stage",
     "latent_scatter",
     "object_examples",
+    "palm_rule",
     "pretty",
     "save",
     "save_animation",

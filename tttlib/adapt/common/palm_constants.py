@@ -40,6 +40,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
     },
 }
+ONE_AT_A_TIME: dict[str, dict[str, Any]] = {
+    "target 1/C": {"target_scale": "1/C"},
+    "rates per element": {"lr_granularity": "element"},
+    "unselected rest": {"freeze_unselected": True},
+    "Adam persists": {"persistent_adam": True},
+    "margin 0.4 ln C": {"margin": None},
+    "consistency without C": {"consistency_times_C": False},
+    "all: the paper's variant": {"variant": "paper"},
+    "KL(p || u)": {"kl_direction": "p||u"},
+    "selection by layer": {"selection_granularity": "layer"},
+    "target detached": {"detach_target": True},
+    "entropy over the batch": {"entropy_mean": "batch"},
+}
+"""Text against code: what changes the released variant into the paper's, then readings of it."""
+
 PLAIN_LR = {"lars": 0.1, "prodigy": 1.0, "adafactor": 1e-2}
 
 
