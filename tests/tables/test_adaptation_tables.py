@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tttlib import corruptions, data, statistics, streams
+from tttlib import corruptions, data, streams
 from tttlib.tables import adaptation_tables as tables
 
 
@@ -197,27 +197,3 @@ def test_another_setting_is_used_only_if_it_is_better_beyond_chance() -> None:
     assert table["error, %"].tolist() == [50.0, 47.5]
     clearly = pd.concat([rows("paper's", {"fog": 0.5}), rows("better", {"fog": 0.1})])
     assert tables.best_beyond_chance(clearly)[0] == "better"
-
-
-def test_disagreement_says_what_so_many_arrivals_would_tell() -> None:
-    both = pd.concat([rows("palm", {"fog": 0.5}), rows("bn1", {"fog": 0.25})])
-    table = tables.disagreement(both, "palm", 1000).iloc[0]
-    assert table["method"] == "bn1" and table["n"] == 40 and table["disagree"] == 25.0
-    margin = statistics.smallest_margin(1000, 0.25)
-    assert table["told"] == round(100 * margin, 1)
-
-
-def test_what_palm_did_along_a_stream_is_one_number_each() -> None:
-    tensors = [f"block{stage}.{name}" for stage in (1, 2) for name in "abc"]
-    importance = [0.5, 0.5, 0.5, 0.0, 0.0, 0.3]  # the second stage rests but for one
-    chosen = {"fog": [1, 1, 1, 0, 0, 1], "snow": [1, 1, 1, 0, 0, 0]}  # block2.c: half of the time
-    parts = [
-        pd.DataFrame({"domain": domain, "name": name, "tensor": tensors, "value": values})
-        for domain in chosen
-        for name, values in (("importance", importance), ("selected", chosen[domain]))
-    ]
-    share = {"domain": ["fog"], "name": ["share_selected"], "tensor": [""], "value": [0.2]}
-    found = tables.palm_in_a_stream(pd.concat([*parts, pd.DataFrame(share)]))
-    assert found == pytest.approx(
-        {"importance": 0.4, "resting": -2 / 3, "changed": 1 / 12, "selected": 0.2}
-    )

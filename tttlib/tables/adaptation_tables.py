@@ -99,19 +99,6 @@ def best_beyond_chance(
     return best, table.assign(used=table["setting"] == best)
 
 
-def disagreement(rows: pd.DataFrame, baseline: str, arrivals: int) -> pd.DataFrame:
-    """Return how often each method and `baseline` disagree, and what `arrivals` would then tell.
-
-    Columns method, n, disagree (% of the answers in which one of them is right and the other is
-    not) and told: the smallest difference of errors, in points, that so many arrivals of different
-    images tell from none in four of five repetitions.
-    """
-    table = against(rows, baseline)
-    flips = (table["mended"] + table["broken"]) / table["n"]
-    told = [round(100 * statistics.smallest_margin(arrivals, share), 1) for share in flips]
-    return table[["method", "n"]].assign(disagree=(100 * flips).round(1), told=told)
-
-
 def by_constant(ablation: pd.DataFrame, used: Mapping[str, float]) -> pd.DataFrame:
     """Return the rows of an ablation that change a constant, for `plots.error_by_constant`.
 
@@ -267,22 +254,6 @@ def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:
     begins = rows["block"] == rows["block"].min()
     first = rows["layer"].map(rows[begins].set_index("layer")["rate"])
     return rows.assign(change=(rows["rate"] / first - 1).abs())[~begins].reset_index(drop=True)
-
-
-def palm_in_a_stream(diagnostics: pd.DataFrame) -> dict[str, float]:
-    """Return what PALM did along one stream: one number each, for streams depend on nothing.
-
-    importance and resting (first stage minus last, of the mean importance and of the share of
-    tensors that rest), changed (share of decisions unlike the tensor's usual one) and selected
-    (share of the trained elements).
-    """
-    stages, named = by_stage(diagnostics), diagnostics.set_index("name")["value"]
-    return {
-        "importance": float(stage_contrast(stages, "mean").mean()),
-        "resting": float(stage_contrast(stages, "zeros").mean()),
-        "changed": float(changed_decisions(diagnostics).mean()),
-        "selected": float(named["share_selected"].mean()),
-    }
 
 
 def short(name: str) -> str:
