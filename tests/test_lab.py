@@ -17,17 +17,25 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import nbformat
 import papermill
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from test_notebooks import TINY
 
 from tttlib import sweep
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+TOUCHED = {
+    "02_mae_ttt_replication": ["image", "corruption", "lr", "steps", "masks"],
+    "04_bounding_box_errors": ["size", "outcome"],
+    "05_palm_continual_adaptation": ["method", "corruption", "stream"],
+    "07_where_palm_stands": ["stream"],
+}
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the path"
 )
@@ -171,3 +179,37 @@ def test_the_picture_follows_the_sliders(browser: Any, server: str, folder: Path
     handle.send_keys(Keys.ARROW_RIGHT)
     wait(lambda: bytes_of() != before, 30, "another picture after a TTT step")
     browser.save_screenshot(str(folder / "widget.png"))
+
+
+@pytest.mark.parametrize("name", TOUCHED)
+def test_the_picture_follows_each_control(
+    browser: Any, server: str, folder: Path, name: str
+) -> None:
+    notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+    (last,) = [i for i, cell in enumerate(notebook.cells) if "plots.touch(" in cell.source]
+    notebook.cells = notebook.cells[: last + 1]
+    nbformat.write(notebook, folder / f"touch_{name}.ipynb")
+    run_all(browser, f"{server}/lab/tree/touch_{name}.ipynb?reset", 600)
+    assert not outputs(browser, "application/vnd.jupyter.error")
+    panel = browser.find_element(By.CSS_SELECTOR, ".jp-WindowedPanel-outer")
+
+    def rows() -> list[Any]:
+        browser.execute_script("arguments[0].scrollTop = arguments[0].scrollHeight", panel)
+        return browser.find_elements(By.CSS_SELECTOR, ".widget-vbox .widget-inline-hbox")
+
+    def picture() -> str:
+        images = browser.find_elements(By.CSS_SELECTOR, ".jp-RenderedImage img")
+        return images[-1].get_attribute("src")
+
+    controls = {row.find_element(By.CSS_SELECTOR, "label").text: row for row in wait(rows, 60, "")}
+    assert [*controls] == TOUCHED[name]
+    seen = [picture()]
+    assert len(seen[0]) > 5000
+    for what, row in controls.items():
+        if menus := row.find_elements(By.CSS_SELECTOR, "select"):
+            Select(menus[0]).select_by_index(len(Select(menus[0]).options) - 1)
+        else:
+            row.find_elements(By.CSS_SELECTOR, ".noUi-handle")[-1].send_keys(Keys.ARROW_RIGHT)
+        wait(lambda: picture() not in seen, 60, f"another picture after a change of {what}")
+        seen.append(picture())
+        browser.save_screenshot(str(folder / f"{name}_{what}.png"))
