@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import logging
+import math
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from tttlib import bench
 from tttlib.bench import released, released_process
@@ -138,7 +140,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for device in ("cpu", "cuda"):
         monkeypatch.setitem(released.CASES, ("palm", device), (Case("wrn-scenes", 4),))
         case = Case("scenes", 2, masks=3, steps=2)
-        monkeypatch.setitem(released.CASES, ("ttt_mae", device), (case,))
+        monkeypatch.setitem(released.CASES, ("ttt-mae", device), (case,))
     monkeypatch.setattr(released, "ROUNDS", 2)
 
 
@@ -168,21 +170,28 @@ def test_other_work_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("passage", "other", "message"),
     [
-        (("self.classify(imgs)", "self.classify(imgs)[:, :5]"), r"logits \[2, 2, 5\] instead of"),
         (
-            ("import copy", "raise ImportError('no timm here')"),
+            "import copy",
+            "raise ImportError('no timm here')",
             r"failed to import .* \(Python 3.*PyTorch 2.*\): ImportError: no timm here\. --python",
         ),
-        (("**kwargs}", "**kwargs, 'depth': 3}"), r"take the weights in .* Unexpected key"),
-        (('losses["mae"]', 'losses["rec"]'), r"TTT-MAE failed in a round .*: KeyError: 'rec'"),
+        ('losses["mae"]', 'losses["rec"]', r"TTT-MAE failed in a round .*: KeyError: 'rec'"),
     ],
 )
-def test_a_program_that_fails(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+def test_a_program_that_fails(tmp_path: Path, passage: str, other: str, message: str) -> None:
+    checkout = write(tmp_path, MAE, (passage, other))
     with pytest.raises(ValueError, match=message):
-        bench.main("released", tmp_path, ttt_mae=write(tmp_path, MAE, change))
+        bench.main("released", tmp_path, ttt_mae=checkout)
     assert not (tmp_path / "tables").exists()
+
+
+def test_answers_of_another_shape() -> None:
+    logits = torch.zeros(2, 3, 5)
+    with pytest.raises(ValueError, match=r"answers with logits \[2, 5\] instead of \[2, 3, 5\]"):
+        released._difference(logits, logits[:, 0])
+    assert math.isnan(released._difference(logits, logits * math.nan))
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
@@ -205,6 +214,6 @@ def test_every_case_has_a_preset_that_the_released_code_has() -> None:
 
 
 def test_the_driver_is_for_older_pythons() -> None:
-    code = released_process._DRIVER.read_text(encoding="utf-8")
+    code = released_process.DRIVER.read_text(encoding="utf-8")
     ast.parse(code, feature_version=(3, 8))
     assert "import tttlib" not in code and "from tttlib" not in code

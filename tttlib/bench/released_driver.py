@@ -1,7 +1,7 @@
 """Runs a released program in its own environment, a round for every line on stdin.
 
-It imports NumPy, PyTorch and the checkout in the current folder, and nothing of tttlib, and runs on
-Python 3.8. The released classes are as they are, but that what they draw is written down.
+It imports NumPy, PyTorch and the checkout in the current folder, nothing of tttlib, and runs on
+Python 3.8. The released classes stay as they are, but what they draw is written down.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def clock(device: str) -> float:
 def palm(task: Any, state: Any, images: Any) -> Any:
     """Return how to run PALM: round n adapts to batch n, round -1 to small ones in float64.
 
-    The networks are the checkout's WideResNet and torchvision's ResNet-50.
+    The network is the checkout's WideResNet or torchvision's ResNet-50.
     """
     device, sizes, zoo = task["device"], task["sizes"], "robustbench.model_zoo.architectures."
     if device == "cpu":  # the released class puts an integer on the GPU
-        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     cfg = importlib.import_module("conf").cfg
     method = importlib.import_module("methods.ours").OURS
     for section, values in task["cfg"].items():
@@ -60,7 +60,12 @@ def palm(task: Any, state: Any, images: Any) -> Any:
         if number < 0:
             adapted, batches = adapter(torch.float64), images[:3, :16].double()
             draw = adapted.transforms
-            adapted.transforms = lambda x: views.append(draw(x.float()).to(x.dtype)) or views[-1]
+
+            def recorded(x: torch.Tensor) -> torch.Tensor:
+                views.append(draw(x.float()).to(x.dtype))
+                return views[-1]
+
+            adapted.transforms = recorded
         start = clock(device)
         with torch.no_grad():  # as the released evaluation has it
             for batch in batches:
@@ -76,10 +81,15 @@ def ttt_mae(task: Any, state: Any, images: Any) -> Any:
 
     The time is from the first image on; the summary, which insists on 50,000 images, is left out.
     """
-    device, args = task["device"], argparse.Namespace(output_dir=task["folder"], **task["args"])
-    engine = importlib.import_module("engine_test_time")
+    device, given, named = task["device"], task["args"], task["network"]
+    args = argparse.Namespace(**given, output_dir=task["folder"], mask_ratio=0.75, rec_loss=True)
+    args.head_type, args.norm_pix_loss = named["head_type"], named["norm_pix_loss"]
+    args.optimizer_type, args.optimizer_momentum, args.finetune_mode = "sgd", 0.9, "encoder"
+    args.accum_iter, args.num_workers, args.stored_latents = 1, 0, ""
+    args.verbose = args.load_loss_scalar = False
+    engine: Any = importlib.import_module("engine_test_time")
     engine.save_accuracy_results = lambda args: None
-    model = getattr(importlib.import_module("models_mae_shared"), args.model)(**task["network"])
+    model = getattr(importlib.import_module("models_mae_shared"), args.model)(**named)
     model.load_state_dict(state)
     kind, starts, logits, orders = type(model), [], [], []
     forward, masking = kind.forward, kind.random_masking
@@ -96,18 +106,18 @@ def ttt_mae(task: Any, state: Any, images: Any) -> Any:
 
     kind.forward, kind.random_masking = recorded_forward, recorded_masking
 
-    class Images(list):  # type: ignore[type-arg]
+    class Images(list):
         def __getitem__(self, index: Any) -> Any:
             starts.append(clock(device))
             return super().__getitem__(index)
 
-    copies = [(x.expand(args.batch_size, -1, -1, -1), 0) for x in images]
+    once = Images((image[None], 0) for image in images)
+    copies = [(image.expand(args.batch_size, -1, -1, -1), 0) for image in images]
     train = [pair for pair in copies for _ in range(args.steps_per_example)]
 
     def run(number: int) -> Any:
         del starts[:], logits[:], orders[:]
-        once, classes = Images((x[None], 0) for x in images), task["network"]["num_classes"]
-        where = torch.device(device)
+        where, classes = torch.device(device), named["num_classes"]
         engine.train_on_test(model, None, None, train, once, where, None, args, classes)
         seconds, shape = clock(device) - starts[0], (len(images), args.steps_per_example)
         drawn = torch.stack(orders).view(*shape, args.batch_size, -1)
@@ -135,7 +145,7 @@ def main(program: str, folder: str) -> None:
     torch.manual_seed(0)
     arrays = {k: torch.from_numpy(v) for k, v in np.load(folder + "/arrays.npz").items()}
     images = arrays.pop("images")
-    run = {"palm": palm, "ttt_mae": ttt_mae}[program](task, arrays, images)
+    run = {"palm": palm, "ttt-mae": ttt_mae}[program](task, arrays, images)
     reply("ready")
     for line in sys.stdin:
         seconds, answers = run(int(line))

@@ -5,41 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-_DRIVER = Path(__file__).with_name("released_driver.py")
-
-
-class Program(NamedTuple):
-    """A released program: its option, the folder it runs in, and the files that are called."""
-
-    name: str
-    option: str
-    folder: str
-    files: tuple[str, ...]
-
-
+DRIVER = Path(__file__).with_name("released_driver.py")
 _WIDE = "robustbench/model_zoo/architectures/wide_resnet.py"
-_MAE = ("engine_test_time.py", "models_mae_shared.py")
-PROGRAMS = {
-    "palm": Program("PALM", "--palm", "classification", ("conf.py", "methods/ours.py", _WIDE)),
-    "ttt_mae": Program("TTT-MAE", "--ttt-mae", ".", _MAE),
+PROGRAMS = {  # option: name, the folder of the checkout to run in, files there that are called
+    "palm": ("PALM", "classification", ("conf.py", "methods/ours.py", _WIDE)),
+    "ttt-mae": ("TTT-MAE", "", ("engine_test_time.py", "models_mae_shared.py")),
 }
 Ask = Callable[[int], tuple[float, dict[str, Tensor]]]
 
 
 @contextmanager
 def running(
-    key: str, checkout: Path, python: str, task: Mapping[str, Any], net: nn.Module, images: Tensor
+    option: str, checkout: Path, python: str, task: Mapping[str, Any], net: nn.Module, images: Any
 ) -> Iterator[tuple[str, Ask]]:
     """Run one of `PROGRAMS` on a network's weights and on images while the context lasts.
 
@@ -55,22 +43,20 @@ def running(
         For a checkout without the files that are called, an interpreter that cannot be started, and
         a program that fails at any time: with the last line that it wrote.
     """
-    name, option, inside, files = PROGRAMS[key]
+    name, inside, files = PROGRAMS[option]
     root, versions, doing = checkout.resolve() / inside, "PyTorch not imported", "at its start"
-    if missing := [file for file in files if not (root / file).is_file()]:
-        raise ValueError(
-            f"{root} has no {', '.join(missing)}: {option} takes a checkout of the released {name}"
-        )
+    if missing := ", ".join(file for file in files if not (root / file).is_file()):
+        raise ValueError(f"{root} has no {missing}: --{option} takes a checkout of {name}'s code")
     if (found := shutil.which(python)) is None:
         raise ValueError(f"--python {python} is not a program that can be started")
-    with TemporaryDirectory() as temporary, open(f"{temporary}/log.txt", "w+b") as log:
+    with TemporaryDirectory() as folder, open(f"{folder}/log.txt", "w+b") as written:
 
         def receive() -> Any:
             assert process.stdout
             if line := process.stdout.readline():
                 return json.loads(line)
-            log.seek(0)
-            lines = log.read().decode(errors="replace").split("\n")
+            written.seek(0)
+            lines = written.read().decode(errors="replace").split("\n")
             last = next((text.strip() for text in reversed(lines) if text.strip()), "no message")
             raise ValueError(
                 f"the released {name} failed {doing} in {python} ({versions}): {last}. --python "
@@ -79,22 +65,21 @@ def running(
 
         def ask(number: int) -> tuple[float, dict[str, Tensor]]:
             assert process.stdin
-            process.stdin.write(f"{number}\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # then the program has ended
+                os.write(process.stdin.fileno(), f"{number}\n".encode())
             seconds = receive()
-            with np.load(f"{temporary}/answers.npz") as answers:
+            with np.load(f"{folder}/answers.npz") as answers:
                 return seconds, {name: torch.from_numpy(answers[name]) for name in answers.files}
 
         device, tf32 = next(net.parameters()).device.type, torch.backends.cuda.matmul.allow_tf32
-        own = {"device": device, "threads": torch.get_num_threads(), "tf32": tf32}
-        Path(temporary, "task.json").write_text(json.dumps({**task, **own}), encoding="utf-8")
-        arrays = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-        np.savez(f"{temporary}/arrays.npz", images=images.cpu().numpy(), **arrays)  # type: ignore[arg-type]
-        command, pipe = [os.path.abspath(found), str(_DRIVER), key, temporary], subprocess.PIPE
-        process = subprocess.Popen(
-            command, cwd=root, stdin=pipe, stdout=pipe, stderr=log, text=True
-        )
-        with process:
+        same = {"device": device, "threads": torch.get_num_threads(), "tf32": tf32}
+        Path(folder, "task.json").write_text(json.dumps({**task, **same}), encoding="utf-8")
+        weights: dict[str, Any] = {k: value.cpu().numpy() for k, value in net.state_dict().items()}
+        np.savez(f"{folder}/arrays.npz", images=images.cpu().numpy(), **weights)
+        command = [os.path.abspath(found), str(DRIVER), option, folder]
+        with Popen(
+            command, cwd=root, stdin=PIPE, stdout=PIPE, stderr=written, text=True
+        ) as process:
             try:
                 versions, doing = receive(), "to import or to take the weights"
                 receive()
