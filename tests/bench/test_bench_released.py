@@ -144,20 +144,30 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(released, "ROUNDS", 2)
 
 
-def test_palm_and_ttt_do_the_same_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkout = write(write(tmp_path / "code", PALM), MAE)
-    before = sorted(p for p in checkout.rglob("*") if "__pycache__" not in p.parts)
+@pytest.mark.parametrize(
+    ("name", "files", "network", "most"),
+    [("palm", PALM, "wrn-scenes", 1e-9), ("ttt_mae", MAE, "scenes", 1e-4)],
+)
+def test_both_do_the_same_work(
+    tmp_path: Path,
+    name: str,
+    files: dict[str, str],
+    network: str,
+    most: float,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    checkout = write(tmp_path / "code", files)
     with caplog.at_level(logging.INFO):
-        bench.main("released", tmp_path, palm=checkout, ttt_mae=checkout, python=None)
-    assert before == sorted(p for p in checkout.rglob("*") if "__pycache__" not in p.parts)
-    lines = [line for line in caplog.messages if "as fast as the released code" in line]
-    assert len(lines) == 2 and "NOT the same work" not in "".join(lines)
-    for name, network, most in (("palm", "wrn-scenes", 1e-9), ("ttt_mae", "scenes", 1e-4)):
-        (row,) = pd.read_csv(tmp_path / "tables" / f"bench_released_{name}.csv").to_dict("records")
-        assert row["network"] == network and row["same work"] and 0 <= row["difference"] < most
-        assert 0 < row["low"] <= row["ratio"] <= row["high"]
-        assert min(row["released, s"], row["ours, s"]) > 0
-        assert row["released"].startswith(f"Python {sys.version.split()[0]}, PyTorch 2")
+        bench.main("released", tmp_path, **{name: checkout, "python": None})
+    left = {p.name for p in checkout.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    assert left == {Path(file).name for file in files}
+    assert f"{network}, " in caplog.text and "as fast as the released code" in caplog.text
+    assert "NOT the same work" not in caplog.text
+    (row,) = pd.read_csv(tmp_path / "tables" / f"bench_released_{name}.csv").to_dict("records")
+    assert row["network"] == network and row["same work"] and 0 <= row["difference"] < most
+    assert 0 < row["low"] <= row["ratio"] <= row["high"]
+    assert min(row["released, s"], row["ours, s"]) > 0
+    assert row["released"].startswith(f"Python {sys.version.split()[0]}, PyTorch 2")
 
 
 def test_other_work_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
