@@ -33,7 +33,7 @@ def of_steps(tried: pd.DataFrame, chosen: Mapping[str, float]) -> list[Claim]:
         steps = tried[tried["model"] == name].sort_values("lr")
         picked = steps[steps["lr"] == lr].iloc[0]
         for row, claim, expected in (
-            (steps.iloc[0], "the smallest step changes nothing", "zero"),
+            (steps.iloc[0], "the smallest step makes no difference", "zero"),
             (picked, "the chosen step mends more answers than it breaks", "above"),
             (steps.iloc[-1], "the largest step breaks more answers than it mends", "below"),
         ):
