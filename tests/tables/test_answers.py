@@ -72,3 +72,4 @@ def test_no_answer_broken_is_zero():
 def test_results_are_listed_one_a_line():
     both = [claim(0.0, -0.02, 0.02), claim(0.02, 0.011, 0.03)]
     assert answers.listed(both).splitlines()[2:] == [f"- {answers.sentence(c)}" for c in both]
+    assert answers.listed([]).endswith("- This run tests none of it.")

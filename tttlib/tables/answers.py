@@ -46,7 +46,8 @@ def became(claim: Claim) -> str:
 
 def listed(claims: Iterable[Claim]) -> str:
     """Return the results of predictions as a list in Markdown, one line a claim."""
-    return "**Result.**\n\n" + "\n".join(f"- {sentence(claim)}" for claim in claims)
+    lines = [f"- {sentence(claim)}" for claim in claims]
+    return "\n".join(["**Result.**\n", *(lines or ["- This run tests none of it."])])
 
 
 def story(claims: Sequence[Claim], names: Sequence[str]) -> str:
