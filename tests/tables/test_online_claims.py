@@ -56,7 +56,7 @@ def test_growth_and_brakes_and_forgetting_take_their_rows():
     grown = online_claims.of_growth(rising)
     assert [c.claim for c in grown] == list(online_claims.GROWING.values())
     (brake,) = online_claims.of_brakes(pd.DataFrame([{"method": "pull", **row}]), "a")
-    assert brake.claim == "pull helps" and brake.verdict == "contradicted"
+    assert brake.claim.startswith("pull: better") and brake.verdict == "contradicted"
     change = pd.DataFrame([{"method": "a", "images": i, **row} for i in ("corrupted", "clean")])
     (lost,) = online_claims.of_forgetting(change)
     assert lost.verdict == "supported" and lost.unit == "clean held-out images"

@@ -106,8 +106,9 @@ def of_fluctuations(tested: pd.DataFrame, windows: Mapping[str, int]) -> list[Cl
 
 def of_brakes(calmer: pd.DataFrame, network: str) -> list[Claim]:
     """Return whether each way of steadying helps, from its differences to plain online TTT."""
-    measure = f"{network}: minus plain online TTT"
-    return [_of(f"{row['method']} helps", row, "arrivals", measure) for _, row in calmer.iterrows()]
+    better, measure = "better than plain online TTT", f"{network}: minus plain"
+    ways = calmer.to_dict("records")
+    return [_of(f"{way['method']}: {better}", pd.Series(way), "arrivals", measure) for way in ways]
 
 
 def of_forgetting(change: pd.DataFrame) -> list[Claim]:
