@@ -58,6 +58,18 @@ def test_a_story_tells_the_named_claims_in_their_order_and_counts_the_decided():
     assert text.endswith("1 of 2 statements are decided (the table at the end).")
 
 
+def test_a_story_tells_one_measure_of_a_claim():
+    both = [claim(0.0, -0.02, 0.02), claim(0.02, 0.011, 0.03, measure="at severity 5")]
+    lines = answers.story(both, ["at severity 5"]).splitlines()
+    assert [line for line in lines if line.startswith("- ")] == [f"- {answers.sentence(both[1])}"]
+
+
+def test_no_answer_broken_is_zero():
+    told = answers.sentence(claim(0.02, 0.011, 0.03, mended=3.0, broken=-0.0))
+    assert "3 answers mended, 0 broken" in told
+
+
 def test_results_are_listed_one_a_line():
     both = [claim(0.0, -0.02, 0.02), claim(0.02, 0.011, 0.03)]
     assert answers.listed(both).splitlines()[2:] == [f"- {answers.sentence(c)}" for c in both]
+    assert answers.listed([]).endswith("- This run tests none of it.")
