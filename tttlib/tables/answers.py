@@ -23,9 +23,10 @@ def sentence(claim: Claim) -> str:
     effect, low, high = (f"{scale * number:+.{digits}f}" for number in numbers)
     about = [claim.measure] * bool(claim.measure) + [f"{claim.n:,} {claim.unit}"]
     if not isnan(claim.mended + claim.broken):
-        about.append(f"{claim.mended:,.0f} answers mended, {abs(claim.broken):,.0f} broken")
+        mended, broken = abs(claim.mended), abs(claim.broken)  # never -0
+        about.append(f"{mended:,.0f} answers mended, {broken:,.0f} broken")
     number = f"{effect}{unit} [{low}, {high}] ({'; '.join(about)})"
-    return f"{claim.claim[0].upper()}{claim.claim[1:]}: {number}: **{became(claim)}**."
+    return f"*{claim.claim}*: {number}: **{became(claim)}**."
 
 
 def became(claim: Claim) -> str:
