@@ -39,8 +39,8 @@ def test_an_undecided_claim_says_how_many_would_decide():
 def test_a_share_is_told_in_points_and_a_correlation_as_a_number():
     share = claim(0.0214, -0.0003, 0.043, mended=1270.0, broken=12.0, effective_n=500.0)
     assert answers.sentence(share).startswith(
-        "*TTT helps*: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, 12 "
-        "broken): **cannot be decided"
+        "*TTT helps*: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, "
+        "12 broken): **cannot be decided"
     )
     related = Claim("size explains", 0.2389, 0.1565, 0.3179, 3200, "images", "zero", 0.1)
     assert answers.sentence(related) == (
