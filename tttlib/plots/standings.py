@@ -34,6 +34,7 @@ def standing(table: pd.DataFrame, highlighted: str = "palm") -> Figure:
         axis.text(1.01, place, f"{100 * one['error']:.1f}", transform=axis.get_yaxis_transform(),
                   va="center", fontsize=8, color=color)  # fmt: skip
     name_rows(axis, list(table["method"]))
+    axis.set_ylim(len(table) - 0.5, -0.5)
     for label in axis.get_yticklabels():
         if label.get_text() == highlighted:
             label.set(color=PALETTE[3], weight="bold")
