@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path as Line
 from PIL import Image
@@ -84,10 +86,13 @@ def test_image_grid_and_network() -> None:
     assert len(figure.axes) == 4 and figure.axes[0].get_ylabel() == "zoom blur"
     texts = [t.get_text() for t in plots.y_network().axes[0].texts]
     assert any("encoder" in t for t in texts) and any("decoder" in t for t in texts)
+    texts = [t.get_text() for t in plots.rotation_network().axes[0].texts]
+    assert any("rotation head" in t for t in texts) and "turned copies" in texts
 
 
-def test_no_word_of_the_y_network_is_crossed_by_an_arrow() -> None:
-    figure = plots.y_network()
+@pytest.mark.parametrize("drawn", [plots.y_network, plots.rotation_network])
+def test_no_word_of_a_network_is_crossed_by_an_arrow(drawn: Callable[[], Figure]) -> None:
+    figure = drawn()
     figure.canvas.draw()
     axis = figure.axes[0]
     arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]

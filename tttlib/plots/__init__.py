@@ -14,7 +14,7 @@ from tttlib.plots.adaptation import (  # fmt: skip
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.comparison import difference_map, error_lines
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
-from tttlib.plots.diagrams import y_network
+from tttlib.plots.diagrams import rotation_network, y_network
 from tttlib.plots.growth_curves import growth
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.objects import (  # fmt: skip
@@ -62,6 +62,7 @@ __all__ = [
     "latent_scatter",
     "object_examples",
     "pretty",
+    "rotation_network",
     "save",
     "save_animation",
     "save_table",

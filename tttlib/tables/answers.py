@@ -23,7 +23,7 @@ def sentence(claim: Claim) -> str:
     effect, low, high = (f"{scale * number:+.{digits}f}" for number in numbers)
     about = [claim.measure] * bool(claim.measure) + [f"{claim.n:,} {claim.unit}"]
     if not isnan(claim.mended + claim.broken):
-        about.append(f"{claim.mended:,.0f} answers mended, {claim.broken:,.0f} broken")
+        about.append(f"{claim.mended:,.0f} answers mended, {claim.broken + 0:,.0f} broken")  # no -0
     number = f"{effect}{unit} [{low}, {high}] ({'; '.join(about)})"
     return f"{claim.claim[0].upper()}{claim.claim[1:]}: {number}: **{became(claim)}**."
 
