@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,20 @@ def test_save_writes_picture_and_caption(tmp_path: Path) -> None:
     plots.save_table(summary(), tmp_path, "02_t", "Another.")
     assert len(pd.read_csv(tmp_path / "tables" / "02_t.csv")) == 12
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["02_t.csv", "02_t.txt"]
+
+
+def test_a_table_shows_some_columns_under_names_for_readers_and_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", lambda what, raw: pages.append(what))
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    shown = {"mean": "accuracy", "domain": "corruption"}
+    plots.save_table(summary(), tmp_path, "02_t", "Another.", shown=shown)
+    assert pd.read_csv(tmp_path / "tables" / "02_t.csv").columns.tolist() == list(summary())
+    (page,) = pages
+    heads = [line for line in page["text/html"].splitlines() if "<th>" in line]
+    assert [re.sub("<.*?>", "", line).strip() for line in heads] == ["accuracy", "corruption"]
 
 
 def test_a_notebook_shows_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,12 @@ SHOWN = (
     "effective_n", "needed", "verdict_holm", "measure",
 )  # fmt: skip
 """The columns that a reader needs, for the last table of a notebook."""
+NAMES = {
+    "claim": "statement", "verdict": "verdict", "estimate": "estimate", "low": "from",
+    "high": "to", "n": "n", "unit": "of", "needed": "needed", "verdict_holm": "verdict after Holm",
+    "measure": "measure",
+}  # fmt: skip
+"""What that table shows of them, under the names that stand above the columns."""
 _NUMBERS = ("estimate", "low", "high", "margin", "level", "null", "mended", "broken", "effective_n",
             "df", "needed", "p")  # fmt: skip
 
