@@ -260,6 +260,12 @@ def of_values(
     )
 
 
+def of_row(row: Mapping[str, Any]) -> Claim:
+    """Return the claim that a row of `table` or `collect` tells of."""
+    known = {f.name: row[f.name] for f in fields(Claim) if f.init and f.name in row}
+    return Claim(**known | {"n": int(row["n"])})
+
+
 def collect(store: Store) -> pd.DataFrame:
     """Return all claims kept in a folder of results, in the order of their notebooks.
 
