@@ -38,7 +38,10 @@ image = base64.b64decode("{PIXEL}")
 (run / "figures" / "01_pca.png").write_bytes(image)
 (run / "figures" / "01_pca.txt").write_text("Shift <moves> latents.")
 (run / "tables" / "01_pca.csv").write_text("a\\n1\\n")
-(run / "tables" / "02_headline.csv").write_text("domain,accuracy\\nfog & snow,45.70\\n")
+from tttlib import results
+from tttlib.tables import claims
+held = claims.Claim("fog & snow", 0.457, 0.2, 0.6, 70, "images", "above")
+claims.keep(results.Store(run / "results"), dict(notebook="01"), [held])
 """
 SECOND = """
 import sys
@@ -99,12 +102,13 @@ def test_peak_memory_is_that_of_the_kernels(report: Path) -> None:
     assert 0.7e9 < peak < max(1.6e9, 1.2 * own)
 
 
-def test_the_report_opens_with_table_and_figures(report: Path) -> None:
+def test_the_report_opens_with_what_was_decided_and_figures(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     places = [
         page.index(words)
         for words in (
-            "<h1>", "<h2>Contents", ">Why &lt;this&gt;?</a>", "fog &amp; snow", "45.70",
+            "<h1>", "<nav", ">Why &lt;this&gt;?</a>", "fog &amp; snow”: +45.7 points",
+            "<strong>held",
             'id="figures"', "Shift &lt;moves&gt; latents.", '<a href="tables/01_pca.csv">',
             'id="nb-01_first"', "<h2>Why &lt;this&gt;?</h2>",
             "<h3 id=", 'id="nb-02_second"', "bold result", f"7 steps in {report.parent}",

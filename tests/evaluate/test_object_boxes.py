@@ -241,11 +241,17 @@ def test_claims_follow_the_tables() -> None:
     relations = size_tables.class_relations(size_tables.per_class(pairs, ratios))
     single = size_tables.image_relations(pairs, ["area"])
     by_class = statistics.class_intervals(pairs["gain"], pairs["label"], pairs["id"])
-    found = size_tables.size_claims(relations, single, by_class, margin=0.1)
+    accuracy, gain = size_tables.of_images(single, 0.1)
+    lowest = size_tables.of_lowest(by_class)
+    found = [size_tables.of_classes(relations, 0.1), accuracy, gain, lowest]
     verdicts = {one.claim: one.verdict for one in found}
     assert verdicts["size does not explain accuracy: class means"] == "undecided"
     assert verdicts["size does not explain accuracy: single images"] == "contradicted"
     assert verdicts["some classes do not gain (are hurt)"] == "supported"
+    assert gain.measure == "Pearson r of area and gain"
+    rising = size_tables.of_direction(accuracy)
+    assert (rising.estimate, rising.expected) == (accuracy.estimate, "above")
+    assert rising.verdict == ("supported" if accuracy.low > 0 else "contradicted")
 
 
 def test_blocks_are_clusters_within_classes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path as Line
 from PIL import Image
@@ -84,10 +87,17 @@ def test_image_grid_and_network() -> None:
     assert len(figure.axes) == 4 and figure.axes[0].get_ylabel() == "zoom blur"
     texts = [t.get_text() for t in plots.y_network().axes[0].texts]
     assert any("encoder" in t for t in texts) and any("decoder" in t for t in texts)
+    texts = [t.get_text() for t in plots.rotation_network().axes[0].texts]
+    assert any("rotation head" in t for t in texts) and "turned copies" in texts
 
 
-@pytest.mark.parametrize(("draw", "number"), [(plots.y_network, 6), (plots.palm_rule, 7)])
-def test_no_word_of_a_diagram_is_crossed_by_an_arrow(draw, number) -> None:
+@pytest.mark.parametrize(
+    ("draw", "number"),
+    [(plots.y_network, 6), (plots.rotation_network, 6), (plots.palm_rule, 7)],
+)
+def test_no_word_of_a_diagram_is_crossed_by_an_arrow(
+    draw: Callable[[], Figure], number: int
+) -> None:
     figure = draw()
     figure.canvas.draw()
     axis = figure.axes[0]
@@ -117,6 +127,20 @@ def test_save_writes_picture_and_caption(tmp_path: Path) -> None:
     plots.save_table(summary(), tmp_path, "02_t", "Another.")
     assert len(pd.read_csv(tmp_path / "tables" / "02_t.csv")) == 12
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == ["02_t.csv", "02_t.txt"]
+
+
+def test_a_table_shows_some_columns_under_names_for_readers_and_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", lambda what, raw: pages.append(what))
+    monkeypatch.setattr(IPython.core.getipython, "get_ipython", object)
+    shown = {"mean": "accuracy", "domain": "corruption"}
+    plots.save_table(summary(), tmp_path, "02_t", "Another.", shown=shown)
+    assert pd.read_csv(tmp_path / "tables" / "02_t.csv").columns.tolist() == list(summary())
+    (page,) = pages
+    heads = [line for line in page["text/html"].splitlines() if "<th>" in line]
+    assert [re.sub("<.*?>", "", line).strip() for line in heads] == ["accuracy", "corruption"]
 
 
 def test_a_notebook_shows_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

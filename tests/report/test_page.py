@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from small_notebook import write_notebook
 
 from tttlib import report, results
 from tttlib.report import page
-from tttlib.tables import claims
+from tttlib.tables import answers, claims
 
 RECORD: dict[str, Any] = {
     "tttlib": "0",
@@ -50,12 +51,19 @@ def figure(run: Path, name: str) -> None:
     Image.new("RGB", (320, 10)).save(run / "figures" / f"{name}.png", dpi=(160, 160))
 
 
-def test_decided_claims_come_first_and_open_ones_are_folded(run: Path) -> None:
+def test_what_was_decided_comes_first_in_words_and_open_ones_are_folded(run: Path) -> None:
     decided = claims.Claim("noise < blur", 0.2, 0.1, 0.3, measure="r of <area>", **OPEN)
-    keep(run, "03", decided, claims.Claim("open", 0.0, -0.1, 0.1, **OPEN))
-    text = page.render(run, RECORD, [notebook(run, "03_x.ipynb")])
+    undecided = claims.Claim("open", 0.0, -0.1, 0.1, **OPEN)
+    keep(run, "03", undecided, decided)
+    figure(run, "03_a")
+    text = page.render(run, RECORD, [notebook(run, "03_x.ipynb", "# The title")])
     assert "1 of 2 statements are decided" in text
-    assert text.index("noise &lt; blur") < text.index("<details>") < text.index("<td>open</td>")
+    first, second = (html.escape(answers.statement(claim)) for claim in (decided, undecided))
+    assert f"<li>{first}: <strong>held</strong>.</li>" in text
+    assert f"<li>{second}: <strong>cannot be decided with n = 5</strong>.</li>" in text
+    parts = [first, "<details>", second, "</details>", "<td>noise &lt; blur<br>", "<figure>"]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+    assert text.count('<h3><a href="#nb-03_x">The title</a></h3>') == 3  # decided, not, figures
     assert '<span class="note">r of &lt;area&gt;</span>' in text
     assert '<a href="#nb-03_x">03</a>' in text and "+0.200 [+0.100, +0.300]" in text
     assert "executed in 1 s" in text and "steps = &lt;7&gt;" in text
@@ -82,8 +90,6 @@ def test_names_and_texts_cannot_add_markup(run: Path) -> None:
     name = "04_" + HOSTILE.replace("/", "")
     figure(run, name)
     (run / "tables" / f"{name}.csv").write_text("x\n1\n")
-    (run / "tables" / page.HEADLINE).write_text(f"{HOSTILE.replace(chr(34), '')}\n<b>cell</b>\n")
-    (run / "tables" / page.HEADLINE).with_suffix(".txt").write_text(HOSTILE)
     record = {**RECORD, "tttlib": HOSTILE, "parameters": {HOSTILE: HOSTILE}}
     paths = [notebook(run, f"{name}.ipynb", "# 1 < 2"), notebook(run, "05 & 6#?.ipynb")]
     path = report.write(run, record, paths)

@@ -35,6 +35,15 @@ def test_an_earlier_step_can_be_asked_for() -> None:
     assert (accuracy_tables.gains_by(rows(), "domain", step=1)["difference"] == 0).all()
 
 
+def test_each_domain_is_left_out_in_turn_and_none_is() -> None:
+    whole = accuracy_tables.gains_over_all(rows(), "model").set_index("domain")
+    assert list(whole.index) == ["clean", "zoom_blur", accuracy_tables.ALL]
+    assert whole["difference"].tolist() == [0, 0.25, 0.125]
+    assert whole["n"].tolist() == [40, 40, 80]
+    without = accuracy_tables.leave_one_out(rows(), "model").set_index("without")
+    assert without["difference"].to_dict() == {"clean": 0.25, "zoom_blur": 0}
+
+
 def test_replication_table_stands_beside_the_published_numbers() -> None:
     table = accuracy_tables.replication(rows()).set_index("domain")
     assert list(table.index) == ["clean", "zoom blur", "mean of corruptions"]

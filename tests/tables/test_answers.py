@@ -39,12 +39,14 @@ def test_an_undecided_claim_says_how_many_would_decide():
 def test_a_share_is_told_in_points_and_a_correlation_as_a_number():
     share = claim(0.0214, -0.0003, 0.043, mended=1270.0, broken=12.0, effective_n=500.0)
     assert answers.sentence(share).startswith(
-        "*TTT helps*: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, "
+        "“TTT helps”: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, "
         "12 broken): **cannot be decided"
     )
+    unbroken = claim(0.02, 0.01, 0.03, mended=3.0, broken=-0.0)
+    assert "3 answers mended, 0 broken)" in answers.sentence(unbroken)
     related = Claim("size explains", 0.2389, 0.1565, 0.3179, 3200, "images", "zero", 0.1)
     assert answers.sentence(related) == (
-        "*size explains*: +0.24 [+0.16, +0.32] (3,200 images): **failed: there is an effect that "
+        "“size explains”: +0.24 [+0.16, +0.32] (3,200 images): **failed: there is an effect that "
         "matters**."
     )
 

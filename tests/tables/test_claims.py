@@ -196,6 +196,9 @@ def test_claims_of_several_notebooks_are_collected(tmp_path: Path) -> None:
     found = claims.collect(store)
     assert found["claim"].tolist() == ["of 02", "of 03"]
     assert set(found["verdict"]) == {"supported"} and set(found["n"]) == {7}
+    again = [claims.table([claims.of_row(row)]) for _, row in found.iterrows()]
+    again = pd.concat(again, ignore_index=True)
+    pd.testing.assert_frame_equal(again, found[list(claims.COLUMNS)])
 
 
 def test_of_values_is_decided_by_students_interval() -> None:

@@ -15,7 +15,7 @@ from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.comparison import difference_map, error_lines
 from tttlib.plots.controls import touch
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
-from tttlib.plots.diagrams import palm_rule, y_network
+from tttlib.plots.diagrams import palm_rule, rotation_network, y_network
 from tttlib.plots.growth_curves import growth
 from tttlib.plots.latents import latent_scatter, shares, trajectories
 from tttlib.plots.method_along import method_along_stream
@@ -69,6 +69,7 @@ __all__ = [
     "object_examples",
     "palm_rule",
     "pretty",
+    "rotation_network",
     "save",
     "save_animation",
     "save_table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,19 @@ def save_table(
     *,
     rows: int = 80,
     folded: bool = False,
+    shown: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``<run_dir>/tables/<name>.csv`` and its caption beside it; a notebook shows both.
 
-    The notebook shows every column, and of a table of more than `rows` its first and last ones. A
-    `folded` table is opened by a click on its caption: for what carries no verdict.
+    The notebook shows every column, or those of `shown` under the names that it gives them, and of
+    a table of more than `rows` its first and last ones. A `folded` table is opened by a click on
+    its caption: for what carries no verdict.
     """
     path = Path(run_dir) / "tables" / f"{name}.csv"
     write_csv(path, table)
     write_caption(path.with_suffix(".txt"), caption)
+    if shown is not None:
+        table = table[list(shown)].rename(columns=shown)
     options: dict[str, Any] = {"index": False, "na_rep": "–", "max_rows": rows}
     with pd.option_context("display.max_colwidth", None):
         page = table.to_html(border=0, **options)

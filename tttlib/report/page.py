@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: verdicts, figures, every executed notebook.
+"""One self-contained HTML page of a run: what was decided, figures, every executed notebook.
 
 Nothing is fetched when the page is opened: images are data URIs, there is no script, and pictures
 that a notebook takes from the net become links. The markup is in ``page.html.jinja2``, which
@@ -14,14 +14,12 @@ from typing import Any
 import jinja2
 
 from tttlib.report.executed_notebooks import highlighting, section
-from tttlib.report.figures import caption_of, figures_of
+from tttlib.report.figures import figures_of
 from tttlib.results import Store
-from tttlib.results.export import read_csv
 from tttlib.runtime import files
-from tttlib.tables import claims
+from tttlib.tables import answers, claims
 
 TITLE = "Test-time training and continual adaptation: the study"
-HEADLINE = "02_headline.csv"
 
 
 def write(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> Path:
@@ -65,31 +63,26 @@ def render(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> s
         record=record,
         sections=sections,
         by_number={notebook.number: notebook for notebook in sections},
-        claims=_claims(run),
-        headline=_headline(run),
+        findings=_findings(run),
         figures=figures_of(run),
         facts=_facts(record),
     )
 
 
-def _claims(run: Path) -> dict[str, list[dict[Any, Any]]] | None:
-    """Split the claims that the run makes into decided and undecided ones."""
+def _findings(run: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """Tell the claims that the run makes: all of them, the decided and the undecided ones."""
     try:
-        table = claims.collect(Store(run / "results"))
+        rows = claims.collect(Store(run / "results")).to_dict("records")
     except FileNotFoundError:
         return None
-    undecided = table["verdict"] == "undecided"
-    parts = {"decided": table[~undecided], "undecided": table[undecided]}
-    return {name: part.to_dict("records") for name, part in parts.items()}
-
-
-def _headline(run: Path) -> dict[str, Any] | None:
-    """Read accuracy without and with test-time training, as notebook 02 rounded it."""
-    path = run / "tables" / HEADLINE
-    if not path.exists():
-        return None
-    table = read_csv(path, dtype=str).fillna("–").to_dict("split")
-    return {"columns": table["columns"], "rows": table["data"], "caption": caption_of(path)}
+    told: list[dict[str, Any]] = []
+    for row in rows:
+        claim = claims.of_row(row)
+        words = {"statement": answers.statement(claim), "became": answers.became(claim)}
+        told.append({str(name): value for name, value in row.items()} | words)
+    undecided = [row for row in told if row["verdict"] == "undecided"]
+    decided = [row for row in told if row["verdict"] != "undecided"]
+    return {"all": told, "decided": decided, "undecided": undecided}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:

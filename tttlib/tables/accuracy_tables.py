@@ -14,6 +14,9 @@ PUBLISHED_ROWS = {
     "paper TTT, batch 128": "TTT-MAE [batch 128]",
 }
 
+ALL = "all corruptions"
+"""The domain of a gain over all corruptions."""
+
 
 def gains_by(
     rows: pd.DataFrame, by: str | Sequence[str], *, clusters: Sequence[str] = (), step: int = -1
@@ -53,6 +56,30 @@ def gains_by(
         rest = ["difference", "low", "high", "mended", "broken", "effective_n", "df"]
         records.append(names | record | dict(difference[rest]))
     return pd.DataFrame(records)
+
+
+def gains_over_all(
+    rows: pd.DataFrame, by: str, *, clusters: Sequence[str] = (), step: int = -1
+) -> pd.DataFrame:
+    """Return `gains_by` for each value of `by` under each domain, and over all of them (`ALL`)."""
+    single = gains_by(rows, [by, "domain"], clusters=clusters, step=step)
+    mean = gains_by(rows, by, clusters=clusters, step=step).assign(domain=ALL)
+    return pd.concat([single, mean], ignore_index=True)
+
+
+def leave_one_out(
+    rows: pd.DataFrame, by: str, *, clusters: Sequence[str] = (), step: int = -1
+) -> pd.DataFrame:
+    """Return the gains over all domains but one, each left out in turn: column `without`."""
+    return pd.concat(
+        [
+            gains_by(rows[rows["domain"] != name], by, clusters=clusters, step=step).assign(
+                without=name
+            )
+            for name in dict.fromkeys(rows["domain"])
+        ],
+        ignore_index=True,
+    )
 
 
 def replication(

@@ -12,7 +12,12 @@ POINTS_UP_TO = 0.05
 
 
 def sentence(claim: Claim) -> str:
-    """Return a claim with its number and what became of it, in Markdown.
+    """Return a claim with its number and what became of it, in Markdown."""
+    return f"{statement(claim)}: **{became(claim)}**."
+
+
+def statement(claim: Claim) -> str:
+    """Return a claim with its number: “TTT helps”: +2.0 points [+1.1, +3.0] (600 images).
 
     Effects whose margin is a point or two (accuracies, errors, shares) are told in points, others
     (correlations, ratios) as numbers.
@@ -25,8 +30,7 @@ def sentence(claim: Claim) -> str:
     if not isnan(claim.mended + claim.broken):
         mended, broken = abs(claim.mended), abs(claim.broken)  # never -0
         about.append(f"{mended:,.0f} answers mended, {broken:,.0f} broken")
-    number = f"{effect}{unit} [{low}, {high}] ({'; '.join(about)})"
-    return f"*{claim.claim}*: {number}: **{became(claim)}**."
+    return f"“{claim.claim}”: {effect}{unit} [{low}, {high}] ({'; '.join(about)})"
 
 
 def became(claim: Claim) -> str:

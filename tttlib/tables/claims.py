@@ -192,6 +192,12 @@ SHOWN = (
     "effective_n", "needed", "verdict_holm", "measure",
 )  # fmt: skip
 """The columns that a reader needs, for the last table of a notebook."""
+NAMES = {
+    "claim": "statement", "verdict": "verdict", "estimate": "estimate", "low": "from",
+    "high": "to", "n": "n", "unit": "of", "needed": "needed", "verdict_holm": "verdict after Holm",
+    "measure": "measure",
+}  # fmt: skip
+"""What that table shows of them, under the names that stand above the columns."""
 _NUMBERS = ("estimate", "low", "high", "margin", "level", "null", "mended", "broken", "effective_n",
             "df", "needed", "p")  # fmt: skip
 
@@ -252,6 +258,12 @@ def of_values(
     return of_difference(
         claim, row, unit=unit, measure=measure, expected=expected, margin=margin, family=family
     )
+
+
+def of_row(row: Mapping[str, Any]) -> Claim:
+    """Return the claim that a row of `table` or `collect` tells of."""
+    known = {f.name: row[f.name] for f in fields(Claim) if f.init and f.name in row}
+    return Claim(**known | {"n": int(row["n"])})
 
 
 def collect(store: Store) -> pd.DataFrame:

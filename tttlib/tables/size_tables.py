@@ -7,6 +7,7 @@ leaves out, and counts, images without a box. Accuracies are fractions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -238,37 +239,43 @@ def power_note(
     return pd.DataFrame(rows, columns=["question", "n", "smallest effect", "in"])
 
 
-def size_claims(
-    relations: pd.DataFrame, single: pd.DataFrame, by_class: pd.DataFrame, *, margin: float
-) -> list[Claim]:
-    """Return the report's claims on size and on classes, with the numbers that decide them.
+def of_classes(relations: pd.DataFrame, margin: float) -> Claim:
+    """Return whether the sizes of classes leave their accuracies unexplained.
 
-    Parameters
-    ----------
-    relations
-        Those of `class_relations`; where there is a column sample, its "all" counts.
-    single
-        Those of `image_relations`.
-    by_class
-        The table of `statistics.class_intervals`.
-    margin
-        A correlation |r| below it counts as no relation.
+    `relations` are those of `class_relations`; where there is a column sample, its "all" counts.
+    |r| below `margin` is no relation.
     """
     if "sample" in relations:
         relations = relations[relations["sample"] == "all"]
-    asked = [
-        ("class means", "classes", relations, "area_mean", "before"),
-        ("single images", "images under a corruption", single, "area", "before"),
-        ("gain of single images", "images under a corruption", single, "area", "gain"),
+    words, unit = "size does not explain accuracy: class means", "classes"
+    return _unrelated(words, relations, "area_mean", "before", unit, margin)
+
+
+def of_images(single: pd.DataFrame, margin: float) -> list[Claim]:
+    """Return the same of single images (`image_relations`): of accuracy, and of the gain by TTT."""
+    words, unit = "size does not explain accuracy:", "images under a corruption"
+    return [
+        _unrelated(f"{words} single images", single, "area", "before", unit, margin),
+        _unrelated(f"{words} gain of single images", single, "area", "gain", unit, margin),
     ]
-    decided = []
-    for what, unit, table, quantity, outcome in asked:
-        row = table[(table["method"] == "pearson") & (table["quantity"] == quantity)]
-        row = row[row["outcome"] == outcome]
-        r, low, high, n = row[["r", "low", "high", "n"]].iloc[0]
-        words = f"size does not explain accuracy: {what}"
-        measure = f"Pearson r of {quantity.replace('_', ' ')} and {outcome}"
-        decided.append(Claim(words, r, low, high, int(n), unit, "zero", margin, measure=measure))
+
+
+def of_direction(unrelated: Claim) -> Claim:
+    """Return whether accuracy rises with size, on the number of a claim of no relation."""
+    return replace(unrelated, claim="accuracy rises with the size of the object", expected="above")
+
+
+def of_lowest(by_class: pd.DataFrame) -> Claim:
+    """Return whether some class is hurt: the smallest gain of `statistics.class_intervals`."""
     words, measure = "some classes do not gain (are hurt)", "smallest class gain, simultaneous"
     smallest, n = statistics.lowest(by_class), len(by_class)
-    return [*decided, Claim(words, *smallest, n, "classes", "below", measure=measure)]
+    return Claim(words, *smallest, n, "classes", "below", measure=measure)
+
+
+def _unrelated(
+    words: str, table: pd.DataFrame, quantity: str, outcome: str, unit: str, margin: float
+) -> Claim:
+    row = table[(table["method"] == "pearson") & (table["quantity"] == quantity)]
+    r, low, high, n = row.loc[row["outcome"] == outcome, ["r", "low", "high", "n"]].iloc[0]
+    measure = f"Pearson r of {quantity.replace('_', ' ')} and {outcome}"
+    return Claim(words, r, low, high, int(n), unit, "zero", margin, measure=measure)

@@ -13,13 +13,9 @@ from tttlib.tables.claims import Claim
 
 
 def answer(*claims: Claim) -> None:
-    """Show what became of predictions, with their numbers; a notebook calls it below a figure.
-
-    Without a claim nothing is shown.
-    """
-    if claims:
-        text = answers.listed(claims)
-        show({"text/markdown": text, "text/plain": text})
+    """Show what became of predictions, with their numbers; a notebook calls it below a figure."""
+    text = answers.listed(claims)
+    show({"text/markdown": text, "text/plain": text})
 
 
 class Opening:
