@@ -51,7 +51,7 @@ def of_separate(
     for name, rows in streams.items():
         gained = whole[(whole["network"] == name) & (whole["domain"] == "all")].iloc[0]
         mine = many[(many["network"] == name) & many["method"].isin([last, "online"])]
-        versus = _differences(mine, last, pairing).loc["online"]
+        versus = _differences(mine, last, pairing).loc[["online"]].iloc[0]
         helped = stream_tables.heldout_change(rows, pairing["clusters"]).iloc[0]
         after = f"{name}: online - standard after {steps} steps"
         told += [
@@ -72,7 +72,7 @@ def of_companies(company: pd.DataFrame, **pairing: Any) -> list[Claim]:
     for name in dict.fromkeys(company["network"]):
         mine = company[(company["network"] == name) & (company["method"] != "source")]
         for one, other in (("separate", "consecutive"), ("consecutive", "shuffled")):
-            row = _differences(mine, other, pairing).loc[one]
+            row = _differences(mine, other, pairing).loc[[one]].iloc[0]
             text = f"{one} corruptions are easier than {other} ones"
             told.append(_of(text, row, "pairs", f"{name}: {one} - {other}"))
     return told
