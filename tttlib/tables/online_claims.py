@@ -111,6 +111,15 @@ def of_brakes(calmer: pd.DataFrame, network: str) -> list[Claim]:
     return [_of(f"{way['method']}: {better}", pd.Series(way), "arrivals", measure) for way in ways]
 
 
+def of_details(detail: pd.DataFrame) -> list[Claim]:
+    """Return whether details of the protocol matter, from differences to plain online TTT."""
+    return [
+        of_difference(f"{row['method']}: no difference to shuffled, optimiser kept", row,
+                      unit="arrivals", measure=row["network"], expected="zero")
+        for _, row in detail[detail["method"] != "source"].iterrows()
+    ]  # fmt: skip
+
+
 def of_forgetting(change: pd.DataFrame) -> list[Claim]:
     """Return whether clean images are forgotten, from rows of `heldout_change` named by method."""
     return [
