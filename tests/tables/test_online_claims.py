@@ -57,6 +57,9 @@ def test_growth_and_brakes_and_forgetting_take_their_rows():
     assert [c.claim for c in grown] == list(online_claims.GROWING.values())
     (brake,) = online_claims.of_brakes(pd.DataFrame([{"method": "pull", **row}]), "a")
     assert brake.claim.startswith("pull: better") and brake.verdict == "contradicted"
+    detail = pd.DataFrame([{"network": "a", "method": m, **row} for m in ("source", "in a row")])
+    (matters,) = online_claims.of_details(detail)
+    assert matters.verdict == "contradicted" and matters.claim.startswith("in a row: no diff")
     change = pd.DataFrame([{"method": "a", "images": i, **row} for i in ("corrupted", "clean")])
     (lost,) = online_claims.of_forgetting(change)
     assert lost.verdict == "supported" and lost.unit == "clean held-out images"

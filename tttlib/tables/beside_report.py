@@ -40,4 +40,5 @@ def streams(
     names += np.where(table["stream"].str.contains("severities"), " severity", "")
     names += np.where(table["images"] == "held-out", ", evaluation set", "")
     keys = zip(table["stream"], names, strict=True)
-    return table.assign(**{"published, %": [published.get(key) for key in keys]})
+    table["published, %"] = [published.get(key) for key in keys]
+    return table

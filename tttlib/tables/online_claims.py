@@ -51,7 +51,7 @@ def of_separate(
     for name, rows in streams.items():
         gained = whole[(whole["network"] == name) & (whole["domain"] == "all")].iloc[0]
         mine = many[(many["network"] == name) & many["method"].isin([last, "online"])]
-        versus = _differences(mine, last, pairing).loc["online"]
+        versus = _differences(mine, last, pairing).loc[["online"]].iloc[0]
         helped = stream_tables.heldout_change(rows, pairing["clusters"]).iloc[0]
         after = f"{name}: online - standard after {steps} steps"
         told += [
@@ -72,7 +72,7 @@ def of_companies(company: pd.DataFrame, **pairing: Any) -> list[Claim]:
     for name in dict.fromkeys(company["network"]):
         mine = company[(company["network"] == name) & (company["method"] != "source")]
         for one, other in (("separate", "consecutive"), ("consecutive", "shuffled")):
-            row = _differences(mine, other, pairing).loc[one]
+            row = _differences(mine, other, pairing).loc[[one]].iloc[0]
             text = f"{one} corruptions are easier than {other} ones"
             told.append(_of(text, row, "pairs", f"{name}: {one} - {other}"))
     return told
@@ -109,6 +109,15 @@ def of_brakes(calmer: pd.DataFrame, network: str) -> list[Claim]:
     better, measure = "better than plain online TTT", f"{network}: minus plain"
     ways = calmer.to_dict("records")
     return [_of(f"{way['method']}: {better}", pd.Series(way), "arrivals", measure) for way in ways]
+
+
+def of_details(detail: pd.DataFrame) -> list[Claim]:
+    """Return whether details of the protocol matter, from differences to plain online TTT."""
+    return [
+        of_difference(f"{row['method']}: no difference to shuffled, optimiser kept", row,
+                      unit="arrivals", measure=row["network"], expected="zero")
+        for _, row in detail[detail["method"] != "source"].iterrows()
+    ]  # fmt: skip
 
 
 def of_forgetting(change: pd.DataFrame) -> list[Claim]:

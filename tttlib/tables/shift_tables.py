@@ -129,13 +129,16 @@ def of_reading(read: pd.DataFrame, images: int) -> list[Claim]:
 
     `read` is the table of `reading`, over so many `images`.
     """
-    rows = read[read["measure"] == READ].set_index("factor")
-    told = [
-        _claim(f"the {factor} is read above chance", rows.loc[factor], "mean", images, READ)
-        for factor in ("corruption", "class")
+    better = f"{READ}, {DIFFERENCE}"
+    texts = {
+        "corruption": ("the corruption is read above chance", READ),
+        "class": ("the class is read above chance", READ),
+        DIFFERENCE: ("the corruption is read better than the class", better),
+    }
+    return [
+        _claim(texts[row["factor"]][0], row, "mean", images, texts[row["factor"]][1])
+        for _, row in read[read["measure"] == READ].iterrows()
     ]
-    better, measure = "the corruption is read better than the class", f"{READ}, {DIFFERENCE}"
-    return [*told, _claim(better, rows.loc[DIFFERENCE], "mean", images, measure)]
 
 
 def along(variance: pd.DataFrame) -> list[Claim]:

@@ -37,8 +37,8 @@ def of_steps(tried: pd.DataFrame, chosen: Mapping[str, float]) -> list[Claim]:
             (picked, "the chosen step mends more answers than it breaks", "above"),
             (steps.iloc[-1], "the largest step breaks more answers than it mends", "below"),
         ):
-            about = {"unit": "images", "measure": f"{name}, rate {row['lr']:.2g}: after - before"}
-            told.append(of_difference(claim, row, expected=expected, **about))
+            what = f"{name}, rate {row['lr']:.2g}: after - before"
+            told.append(of_difference(claim, row, unit="images", measure=what, expected=expected))
     return told
 
 
@@ -77,8 +77,9 @@ def loss_change(
     last = known.groupby("model")["step"].transform("max")
     ends = known[(known["step"] == 0) | (known["step"] == last)]
     ends = ends.assign(when=np.where(ends["step"] == 0, "first", "last"))
-    how = {"method_column": "when", "baseline": "first", "value": "loss"}
-    return results.paired_difference(ends, by, **how, clusters=clusters)
+    return results.paired_difference(
+        ends, by, method_column="when", baseline="first", value="loss", clusters=clusters
+    )
 
 
 def of_losses(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> list[Claim]:
