@@ -2,7 +2,7 @@
 # make test     lint, type check, unit tests, notebook tests
 # make lab      open the study in JupyterLab
 # make docs     the API reference as HTML: runs/docs/index.html
-# make findings the tables of verdicts (README, figures/verdicts.md), from figures/*_claims_*.csv
+# make findings the tables of verdicts and of adaptation in pages, from figures/*.csv
 # Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
 SHELL  := /bin/bash
 PYTHON ?= python3

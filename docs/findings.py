@@ -1,8 +1,7 @@
 """Tables in pages, from the committed tables of runs: python docs/findings.py.
 
-The verdicts of notebooks 01 to 04 stand in the README, all of them in figures/verdicts.md; what the
-bundled networks can do in tttlib/models/README.md, and what adaptation methods do to real images in
-tttlib/adapt/README.md.
+The verdicts of all notebooks stand in figures/verdicts.md; what the bundled networks can do in
+tttlib/models/README.md, and what adaptation methods do to real images in tttlib/adapt/README.md.
 """
 
 from pathlib import Path
@@ -27,23 +26,17 @@ IN_TABLES = {  # our name of a setting -> the published table's
     "pseudo-labels": "importance=pseudo-label",
 }
 MODELS, ADAPT = "tttlib/models/README.md", "tttlib/adapt/README.md"
-REPORT = ["01", "02", "03", "04"]
 HEAD = """# Verdicts
 
 Every statement that a notebook decides: *supported* when its whole 95 % interval agrees,
 *contradicted* when it disagrees, *negligible* when it lies within one point on both sides of zero,
-*undecided* otherwise. Fractions (0.01 is one point), correlations and ratios as the measure says;
-differences of errors in notebook 05. `make findings` writes this page from the `*_claims_*.csv`
-beside it.
+*undecided* otherwise ([what this rule changed](verdict_rule.md)). A replication report of TTT-MAE
+made the statements of notebooks 01 to 04 on ImageNet-C with a ViT-L, one run each and without
+intervals; those of notebook 05 are PALM's. Fractions (0.01 is one point), correlations and ratios
+as the measure says; differences of errors in notebook 05. `make findings` writes this page from the
+`*_claims_*.csv` beside it.
 
 """
-
-
-def readme() -> str:
-    """Return the README with its table made again."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    report = {name: DATA[name] for name in ("scenes", "Tiny-ImageNet")}
-    return verdict_tables.filled(text, "findings", verdict_tables.table(FIGURES, report, REPORT))
 
 
 def verdicts() -> str:
@@ -208,7 +201,6 @@ def _points(rows: pd.DataFrame, methods: pd.Index) -> list[str]:
 
 
 PAGES = {
-    "README.md": readme,
     "figures/verdicts.md": verdicts,
     MODELS: models,
     ADAPT: adaptation,

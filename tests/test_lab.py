@@ -5,6 +5,7 @@ Needs Debian's chromium and chromium-driver, or another Chromium with its driver
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -12,22 +13,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import nbformat
 import papermill
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 from test_notebooks import TINY
 
 from tttlib import sweep
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+TOUCHED = {
+    "02_mae_ttt_replication": ["image", "corruption", "lr", "steps", "masks"],
+    "04_bounding_box_errors": ["size", "outcome"],
+    "05_palm_continual_adaptation": ["method", "corruption", "stream"],
+    "07_where_palm_stands": ["stream"],
+}
 pytestmark = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="needs chromium and chromedriver on the path"
 )
@@ -94,8 +105,9 @@ def served(address: str) -> bool:
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        with suppress(StaleElementReferenceException):  # drawn anew while it was looked at
+            if found := condition():
+                return found
         time.sleep(0.5)
     raise AssertionError(f"waited {seconds} s for {what}")
 
@@ -130,6 +142,26 @@ def run_all(browser: Any, address: str, seconds: float = 300) -> None:
 
 def outputs(browser: Any, kind: str) -> list[Any]:
     return browser.find_elements(By.CSS_SELECTOR, f'.jp-OutputArea-output[data-mime-type="{kind}"]')
+
+
+def needed(cells: Sequence[Any]) -> list[Any]:
+    """The cells that bind or fill what the last one uses, and so on backwards, in their order."""
+    wanted: set[str] = set()
+    kept: list[Any] = []
+    for cell in reversed(cells):
+        nodes = [*ast.walk(ast.parse(cell.source))]
+        used = {n.id for n in nodes if isinstance(n, ast.Name)}
+        filled = [n for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)]
+        made = {n.value.id for n in filled if isinstance(n.value, ast.Name)}
+        made |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        made |= {n.asname or n.name for n in nodes if isinstance(n, ast.alias)}
+        made |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+        targets = [n.target for n in nodes if isinstance(n, ast.comprehension)]
+        inner = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        if not kept or (made - inner) & wanted:
+            kept.append(cell)
+            wanted |= used - inner
+    return kept[::-1]
 
 
 @pytest.mark.slow
@@ -171,3 +203,41 @@ def test_the_picture_follows_the_sliders(browser: Any, server: str, folder: Path
     handle.send_keys(Keys.ARROW_RIGHT)
     wait(lambda: bytes_of() != before, 30, "another picture after a TTT step")
     browser.save_screenshot(str(folder / "widget.png"))
+
+
+@pytest.mark.parametrize("name", TOUCHED)
+def test_the_picture_follows_each_control(
+    browser: Any, server: str, folder: Path, name: str
+) -> None:
+    notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    (last,) = [i for i, cell in enumerate(code) if "plots.touch(" in cell.source]
+    notebook.cells = needed(code[: last + 1])
+    for cell in notebook.cells:
+        cell.update(outputs=[], execution_count=None)
+    nbformat.write(notebook, folder / f"touch_{name}.ipynb")
+    run_all(browser, f"{server}/lab/tree/touch_{name}.ipynb?reset", 600)
+    assert not outputs(browser, "application/vnd.jupyter.error")
+
+    def row(what: str) -> Any:
+        """The control of this name, once it stands there: JupyterLab draws outputs anew."""
+        xpath = f"//*[contains(@class, 'widget-inline-hbox')][label='{what}']"
+        found = browser.find_elements(By.XPATH, xpath)
+        return found[0] if found else None
+
+    def picture() -> str:
+        shown = "[...document.querySelectorAll('.jp-RenderedImage img')]"
+        return browser.execute_script(f"return {shown}.map(image => image.src).pop() || ''")
+
+    wait(lambda: row(TOUCHED[name][-1]) and len(picture()) > 5000, 60, "controls and picture")
+    seen = [picture()]
+    for what in TOUCHED[name]:
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", row(what))
+        if menus := row(what).find_elements(By.CSS_SELECTOR, "select"):
+            Select(menus[0]).select_by_index(len(Select(menus[0]).options) - 1)
+        else:
+            handles = row(what).find_elements(By.CSS_SELECTOR, ".noUi-handle")
+            handles[-1].send_keys(Keys.ARROW_RIGHT)
+        wait(lambda: picture() not in seen, 60, f"another picture after a change of {what}")
+        seen.append(picture())
+        browser.save_screenshot(str(folder / f"{name}_{what}.png"))

@@ -198,18 +198,9 @@ def _committed(name: str, **where: str | float) -> pd.Series:
 
 
 def test_the_findings_are_those_of_the_committed_tables() -> None:
-    shares = "share of variance, corruption - class, severity "
-    severe, mild = (
-        _committed("01_claims_tiny_imagenet.csv", measure=f"{shares}{s}") for s in (5, 1)
-    )
-    assert severe["verdict"] == "supported" and mild["verdict"] == "contradicted"
     ttt = _committed("02_claims_tiny_imagenet.csv", claim="TTT helps under corruption")
     errors = {
         name: _committed("05_continual_cifar10_jpeg.csv", method=name)["mean"]
-        for name in ("source", "bn1", "palm")
-    }
-    tiny = {
-        name: _committed("05_continual_tiny_imagenet_100.csv", method=name)["mean"]
         for name in ("source", "bn1", "palm")
     }
     right = {
@@ -223,16 +214,7 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         )
         for mode in ("online", "standard")
     )
-    switches = pd.read_csv(ROOT / "figures" / "05_deviations_cifar10_jpeg_1000.csv")
-    assert len(switches) == 11 and (switches["n"] == 15 * 1000).all()
-    assert "within 0.35 (CIFAR-10, 1,000 images of each corruption)" in TEXT
-    assert (switches[["low", "high"]].abs() < 0.0035).all(axis=None)
     for words in (
-        "takes {:.1f} points more of the variance of the latents than the class at severity 5 "
-        "[{:.1f}, {:.1f}]".format(*100 * severe[["estimate", "low", "high"]]),
-        "{:.1f} points less at severity 1 [{:.1f}, {:.1f}]".format(
-            *-100 * mild[["estimate", "high", "low"]]
-        ),
         "changes by {:+.1f} points [{:+.1f}, {:+.1f}]".format(
             *100 * ttt[["estimate", "low", "high"]]
         ),
@@ -248,9 +230,6 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         "{wrn-scenes} % for `wrn-scenes`".format(**right),
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
         "PALM reaches {palm:.1f} %".format(**errors),
-        "{source:.1f} % without adaptation, {bn1:.1f} % with the batch's statistics, "
-        "{palm:.1f} % with PALM".format(**tiny),
-        "by {:+.1f} to {:+.1f} points".format(*100 * switches["difference"].agg(["min", "max"])),
         "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
             *100 * bn1[["difference", "low", "high"]]
         ),

@@ -161,12 +161,22 @@ def bench(
     out: Annotated[Path, typer.Option(metavar="DIR", help="For tables and figures.")] = Path(
         "runs/bench"
     ),
+    palm: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="released: a checkout of PALM's code.")
+    ] = None,
+    ttt_mae: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="released: a checkout of TTT-MAE's code.")
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(metavar="EXE", help="released: the interpreter of an environment for them."),
+    ] = None,
 ) -> None:
-    """Time the library against the obvious implementation."""
+    """Time the library against the obvious implementation, or against released programs."""
     from tttlib import bench as benchmark
 
     with interruptible("nothing is kept"):
-        benchmark.main(what, out)
+        benchmark.main(what, out, palm=palm, ttt_mae=ttt_mae, python=python)
 
 
 def _join_pairs(arguments: list[str]) -> list[str]:

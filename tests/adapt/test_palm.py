@@ -14,8 +14,9 @@ from small_networks import same
 from torch import Tensor, nn
 
 from tttlib import adapt
+from tttlib.adapt import palm as palm_module
 from tttlib.adapt.common import losses
-from tttlib.adapt.common.palm_constants import VARIANTS
+from tttlib.adapt.common.palm_constants import VARIANTS, constants_of, one_changed
 from tttlib.reference.palm import PlainPalm
 
 ETA = 0.7  # of the golden run: conv2.weight is never selected, conv1.weight in some batches
@@ -300,3 +301,16 @@ def test_gradients_of_the_second_pass_go_to_moving_tensors_only(
     monkeypatch.setattr(torch.autograd, "grad", spy)
     run(palm())
     assert asked == [6, 5]  # conv2.weight is not selected
+
+
+def test_one_constant_is_changed_at_a_time() -> None:
+    used = palm_module.Palm.presets["cifar10-c"]
+    tried = {"temperature": [50, 1, 1000], "alpha": [0], "lambda": [0.1], "eta x": [1, 10]}
+    assert one_changed(used, tried) == {
+        "temperature 1": {"temperature": 1},
+        "temperature 1000": {"temperature": 1000},
+        "alpha 0": {"alpha": 0},
+        "lambda 0.1": {"consistency": 0.1},
+        "eta x 10": {"threshold": 10.0},
+    }
+    assert constants_of(used) == {"temperature": 50, "alpha": 0.5, "lambda": 0.01, "eta x": 1}

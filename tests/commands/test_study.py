@@ -107,7 +107,7 @@ def test_the_report_opens_with_what_was_decided_and_figures(report: Path) -> Non
     places = [
         page.index(words)
         for words in (
-            "<h1>", "<nav", ">Why &lt;this&gt;?</a>", "Fog &amp; snow: +45.7 points",
+            "<h1>", "<nav", ">Why &lt;this&gt;?</a>", "fog &amp; snow”: +45.7 points",
             "<strong>held",
             'id="figures"', "Shift &lt;moves&gt; latents.", '<a href="tables/01_pca.csv">',
             'id="nb-01_first"', "<h2>Why &lt;this&gt;?</h2>",

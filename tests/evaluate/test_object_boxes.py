@@ -157,6 +157,35 @@ def test_examples_are_the_changed_ones(ran: tuple[ImageSet, pd.DataFrame]) -> No
     torch.testing.assert_close(first["boxes"][0], dataset.boxes[position])
 
 
+def test_objects_are_chosen_by_size_and_outcome(ran: tuple[ImageSet, pd.DataFrame]) -> None:
+    dataset, rows = ran
+    pairs = evaluate.before_after(rows[(rows["domain"] == "contrast") & (rows["severity"] == 5)])
+    pairs = pairs.assign(area=[0.8, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], before=False)
+    pairs["after"] = [True] * 6 + [False] * 2
+    every = evaluate.objects_of(dataset, pairs, outcome="mended")
+    assert (
+        every["heading"] == "mended: 6 of 8 answers to objects of 10 to 80 % of the image, 6 shown"
+    )
+    assert [title[-4:] for title in every["titles"]] == [
+        "10 %",
+        "20 %",
+        "30 %",
+        "40 %",
+        "50 %",
+        "80 %",
+    ]
+    some = evaluate.objects_of(dataset, pairs, size=(0, 50), outcome="mended", n=2)
+    assert [title[-4:] for title in some["titles"]] == ["10 %", "40 %"]
+    places = [dataset.ids.tolist().index(pairs["id"].iloc[k]) for k in (1, 4)]
+    torch.testing.assert_close(some["boxes"], dataset.boxes[places])
+    truth = dataset.classes[int(dataset.labels[places[0]])]
+    assert some["titles"][0].splitlines()[1:] == ["contrast 5", f"{truth}, 10 %"]
+    none = evaluate.objects_of(dataset, pairs, outcome="kept")
+    assert len(none["images"]) == 0 and none["heading"].startswith("kept: 0 of 8 ")
+    with pytest.raises(ValueError, match="unknown outcome 'best'; known are kept, mended"):
+        evaluate.objects_of(dataset, pairs, outcome="best")
+
+
 def simulated(n: int = 400, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Large objects are right more often; class 3 is hurt; size and class are independent."""
     rng = np.random.default_rng(seed)

@@ -78,6 +78,23 @@ def test_the_figure_says_what_the_network_says(net: MaskedAutoencoder) -> None:
     plt.close(figure)
 
 
+def test_the_comparison_has_settings_of_its_own(net: MaskedAutoencoder, calls: list) -> None:
+    dataset = data.load("scenes", "test", n=4)
+    explorer = explore.Explorer(net, dataset, ["fog"], optimizer="adamw", **SETTINGS)
+    figure = explorer.comparison(1, "fog", 3, lr=0.2, steps=2, masks=4)
+    (asked,) = calls
+    assert {k: asked[k] for k in ("lr", "steps", "batch_size", "optimizer")} == {
+        "lr": 0.2, "steps": 2, "batch_size": 4, "optimizer": "adamw"
+    }  # fmt: skip
+    _, found = explorer.adapted(1, "fog", 3, lr=0.2, steps=2, batch_size=4)
+    assert len(calls) == 1  # remembered
+    titles = [axis.get_title(loc="left") for axis in figure.axes[:4]]
+    assert titles[0] == "fog,\nseverity 3" and titles[3] == f"after 2:\nloss {found.losses[2]:.4f}"
+    assert [*explorer.names.values()] == [0, 1, 2, 3]
+    assert [*explorer.names][1] == f"1: {dataset.classes[int(dataset.labels[1])]}"
+    plt.close(figure)
+
+
 def test_no_figure_stays_open_and_memory_is_bounded(
     net: MaskedAutoencoder, calls: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:

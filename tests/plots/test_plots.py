@@ -91,13 +91,18 @@ def test_image_grid_and_network() -> None:
     assert any("rotation head" in t for t in texts) and "turned copies" in texts
 
 
-@pytest.mark.parametrize("drawn", [plots.y_network, plots.rotation_network])
-def test_no_word_of_a_network_is_crossed_by_an_arrow(drawn: Callable[[], Figure]) -> None:
-    figure = drawn()
+@pytest.mark.parametrize(
+    ("draw", "number"),
+    [(plots.y_network, 6), (plots.rotation_network, 6), (plots.palm_rule, 7)],
+)
+def test_no_word_of_a_diagram_is_crossed_by_an_arrow(
+    draw: Callable[[], Figure], number: int
+) -> None:
+    figure = draw()
     figure.canvas.draw()
     axis = figure.axes[0]
     arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == 6
+    assert len(arrows) == number
     strokes = [
         Line(stroke)
         for arrow in arrows

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tttlib import corruptions, data, streams
+from tttlib import corruptions, data, statistics, streams
 from tttlib.tables import adaptation_tables as tables
 
 
@@ -88,6 +88,25 @@ def test_accumulation_over_other_images_in_every_block() -> None:
     assert flat["difference"] == 0 and flat["low"] < 0 < flat["high"]  # as wide as n allows
 
 
+def test_thirds_of_a_stream_are_five_blocks_each() -> None:
+    late = dict.fromkeys(corruptions.NAMES[10:], 0.5)
+    errors = dict.fromkeys([*corruptions.NAMES, streams.CLEAN], 0.0)
+    both = pd.concat([rows("tent", errors | late), rows("bn1", errors), rows("palm", errors)])
+    table = tables.by_thirds(both, "tent", "bn1").set_index("place")
+    assert table["difference"].to_dict() == {"1-5": 0.0, "6-10": 0.0, "11-15": 0.5}
+    assert table["method"].unique().tolist() == ["tent"] and set(table["n"]) == {200}
+
+
+def test_power_tells_more_with_more_arrivals() -> None:
+    differences = tables.against(
+        pd.concat([rows("palm", {"fog": 0.25}), rows("bn1", {"fog": 0.5})]), "palm"
+    )
+    (few,), (many,) = (tables.power(differences, n)["told"] for n in (100, 10_000))
+    table = tables.power(differences, 100)
+    assert table[["method", "n", "disagree"]].to_numpy().tolist() == [["bn1", 40, 25.0]]
+    assert few == round(100 * statistics.smallest_margin(100, 0.25), 1) > many > 0
+
+
 def test_gradual_averages() -> None:
     stream = streams.gradual(data.load("scenes", "test", n=4), ["fog", "snow"], batch_size=4)
     seen = stream.rows()
@@ -130,6 +149,19 @@ def test_what_is_selected_and_how_often_that_changes() -> None:
         [4608, 0.75, 0.25],
     ]
     assert tables.changed_decisions(pd.DataFrame(rows)).to_dict() == {"fog": 0.0, "snow": 0.25}
+
+
+def test_each_stream_is_one_value() -> None:
+    facts = [(f"block{stage}.{n}", "importance", 1.0 / stage if n else 0.0)
+             for stage in (1, 2) for n in range(3)]  # fmt: skip
+    facts += [("block1.a", "selected", 0.75), ("", "share_selected", 0.2)]
+    one = pd.DataFrame(facts, columns=["tensor", "name", "value"]).assign(domain="fog")
+    table = tables.of_each_stream([one, one.assign(value=2 * one["value"])])
+    first, second = table.to_dict("records")
+    assert first == pytest.approx(
+        {"importance": 2 / 3 - 1 / 3, "resting": 0, "changed": 0.25, "selected": 0.2}
+    )
+    assert second["importance"] == pytest.approx(2 / 3) and second["selected"] == 0.4
 
 
 def test_published_numbers_are_found_by_our_names() -> None:
@@ -187,3 +219,13 @@ def test_by_constant() -> None:
     assert list(table["value"]) == [0.5, 1, 1000, 50, 0.5]
     assert list(table["low"].isna()) == [False] * 3 + [True] * 2
     assert list(table["difference"]) == [0.1, 0.2, 0.3, 0, 0]
+
+
+def test_another_setting_is_used_only_if_it_is_better_beyond_chance() -> None:
+    few = pd.concat([rows("paper's", {"fog": 0.5}), rows("luck", {"fog": 0.475})])
+    best, table = tables.best_beyond_chance(few)
+    assert best == "paper's" and table["used"].tolist() == [True, False]
+    assert table["setting"].tolist() == ["paper's", "luck"]
+    assert table["error, %"].tolist() == [50.0, 47.5]
+    clearly = pd.concat([rows("paper's", {"fog": 0.5}), rows("better", {"fog": 0.1})])
+    assert tables.best_beyond_chance(clearly)[0] == "better"

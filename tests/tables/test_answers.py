@@ -39,14 +39,14 @@ def test_an_undecided_claim_says_how_many_would_decide():
 def test_a_share_is_told_in_points_and_a_correlation_as_a_number():
     share = claim(0.0214, -0.0003, 0.043, mended=1270.0, broken=12.0, effective_n=500.0)
     assert answers.sentence(share).startswith(
-        "TTT helps: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, 12 "
-        "broken): **cannot be decided"
+        "“TTT helps”: +2.1 points [-0.0, +4.3] (after - before; 600 images; 1,270 answers mended, "
+        "12 broken): **cannot be decided"
     )
     unbroken = claim(0.02, 0.01, 0.03, mended=3.0, broken=-0.0)
     assert "3 answers mended, 0 broken)" in answers.sentence(unbroken)
     related = Claim("size explains", 0.2389, 0.1565, 0.3179, 3200, "images", "zero", 0.1)
     assert answers.sentence(related) == (
-        "Size explains: +0.24 [+0.16, +0.32] (3,200 images): **failed: there is an effect that "
+        "“size explains”: +0.24 [+0.16, +0.32] (3,200 images): **failed: there is an effect that "
         "matters**."
     )
 
@@ -60,6 +60,18 @@ def test_a_story_tells_the_named_claims_in_their_order_and_counts_the_decided():
     assert text.endswith("1 of 2 statements are decided (the table at the end).")
 
 
+def test_a_story_tells_one_measure_of_a_claim():
+    both = [claim(0.0, -0.02, 0.02), claim(0.02, 0.011, 0.03, measure="at severity 5")]
+    lines = answers.story(both, ["at severity 5"]).splitlines()
+    assert [line for line in lines if line.startswith("- ")] == [f"- {answers.sentence(both[1])}"]
+
+
+def test_no_answer_broken_is_zero():
+    told = answers.sentence(claim(0.02, 0.011, 0.03, mended=3.0, broken=-0.0))
+    assert "3 answers mended, 0 broken" in told
+
+
 def test_results_are_listed_one_a_line():
     both = [claim(0.0, -0.02, 0.02), claim(0.02, 0.011, 0.03)]
     assert answers.listed(both).splitlines()[2:] == [f"- {answers.sentence(c)}" for c in both]
+    assert answers.listed([]).endswith("- This run tests none of it.")

@@ -50,3 +50,14 @@ def test_networks_without_their_data_are_left_out_unless_named(
     assert table.model.tolist() == ["wrn-scenes"]
     with pytest.raises(MissingDataError, match="tiny-imagenet-50"):
         bundled_networks.main(["mae-tiny-imagenet-50"], tmp_path, root=tmp_path)
+
+
+def test_cards_say_size_training_and_accuracy() -> None:
+    names = ("mae-scenes", "rot-scenes")
+    table = bundled_networks.cards({f"my {n}": zoo.load(n) for n in names})
+    assert table["model"].tolist() == ["my mae-scenes", "my rot-scenes"]
+    assert table["phases"].tolist() == ["mae then joint", "rotation"]
+    card = zoo.load("rot-scenes").card
+    last = table.iloc[1]
+    assert last["clean accuracy, %"] == round(100 * card["clean_accuracy"], 1)
+    assert (last["parameters, M"], last["measured on"]) == (0.14, card["clean_accuracy_on"])

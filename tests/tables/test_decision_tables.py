@@ -36,3 +36,13 @@ def test_ties_are_told_from_defeats() -> None:
     assert list(table["n"]) == [400] * 3 and table["error"].to_numpy() == pytest.approx(
         [20, 10, 20]
     )
+
+
+def test_a_standing_is_sorted_and_says_who_is_as_good() -> None:
+    table = decision_tables.standing(rows({"source": 0.5, "palm": 0.205, "roid": 0.2}))
+    assert list(table["method"]) == ["roid", "palm", "source"]
+    assert table["error"].tolist() == [0.2, 0.205, 0.5] and list(table["n"]) == [400] * 3
+    assert list(table["as_good"]) == [True, True, False]
+    assert table["difference"].to_numpy() == pytest.approx([0, 0.005, 0.3])
+    assert table.loc[0, ["low", "high"]].tolist() == [0, 0]
+    assert table.loc[1, "low"] <= 0 < table.loc[1, "high"] < table.loc[2, "low"] < 0.3

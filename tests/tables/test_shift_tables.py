@@ -85,7 +85,9 @@ def verdicts(
          "high": [9, silhouette + 0.1], "n": [12, 12]}
     )  # fmt: skip
     read = shift_tables.reading(map_rows())
-    found = shift_tables.verdicts(variance, read, change, shift_tables.states(adapted()), without)
+    found = shift_tables.dominance(variance, read, without)
+    found.append(shift_tables.separation(change))
+    found += shift_tables.changes(shift_tables.states(adapted()))
     return pd.DataFrame([vars(claim) for claim in found])
 
 
@@ -117,3 +119,43 @@ def test_the_corruption_that_carries_the_share_is_left_out() -> None:
 def test_explained_are_the_two_components() -> None:
     rows = pd.DataFrame({"explained1": [0.5, 0.5], "explained2": [0.2, 0.2]})
     assert shift_tables.explained(rows) == [0.5, 0.2]
+
+
+def test_the_corruption_that_matters_most_is_left_out_first() -> None:
+    shares = {"corruption": (0.3, 0.1), "class": (0.1, 0.2), "corruption - class": (0.2, -0.1)}
+    rows = pd.DataFrame(
+        {"without": name, "factor": f, "share": values[i], "low": values[i] - 1, "high": 2}
+        for i, name in enumerate(("fog", "contrast"))
+        for f, values in shares.items()
+    )
+    table = shift_tables.left_out(rows)
+    assert table["without"].tolist() == ["contrast", "fog"]
+    assert list(table.columns)[1:] == ["corruption", "class", "corruption - class", "low", "high"]
+    assert table.iloc[0, 1:].tolist() == pytest.approx([0.1, 0.2, -0.1, -1.1, 2])
+
+
+def test_what_a_line_reads() -> None:
+    told = shift_tables.of_reading(shift_tables.reading(map_rows()), 30)
+    assert [c.estimate for c in told] == pytest.approx([1, 1 / 3, 2 / 3])
+    assert [c.verdict for c in told] == ["supported", "undecided", "supported"]
+    assert {c.n for c in told} == {30}
+
+
+def test_shares_rise_with_severity_and_depth() -> None:
+    values = {
+        ("block 1", 1, "class"): 0.1, ("block 1", 5, "class"): 0.1, ("norm", 1, "class"): 0.3,
+        ("norm", 5, "class"): 0.05, ("norm", 1, "corruption - class"): -0.2,
+        ("norm", 5, "corruption - class"): 0.4, ("block 1", 5, "corruption - class"): 9,
+        ("block 1", 1, "corruption - class"): 9,
+    }  # fmt: skip
+    rows = [
+        {"layer": layer, "severity": s, "factor": f, "share": x, "low": x - 0.02, "high": x + 0.01,
+         "n": 30}
+        for (layer, s, f), x in values.items()
+    ]  # fmt: skip
+    severe, deep = shift_tables.along(pd.DataFrame(rows))
+    assert severe.estimate == pytest.approx(0.6) and severe.verdict == "supported"
+    assert (severe.low, severe.high) == pytest.approx((0.57, 0.63))
+    assert deep.estimate == pytest.approx(-0.05) and deep.verdict == "contradicted"
+    assert "severity 5 - 1" in severe.measure and "norm - block 1" in deep.measure
+    assert not shift_tables.along(pd.DataFrame([r for r in rows if r["layer"] == "norm"][1::2]))

@@ -34,7 +34,9 @@ def executed(*cells: str, folder: Path) -> list[list[nbformat.NotebookNode]]:
 def test_the_end_fills_the_head(tmp_path: Path):
     head, end = executed(SETUP, END, folder=tmp_path)
     text, picture = (output.data for output in head)
-    assert "- TTT helps: +2.0 points [+1.1, +3.0] (600 images): **held**." in text["text/markdown"]
+    assert (
+        "- “TTT helps”: +2.0 points [+1.1, +3.0] (600 images): **held**." in text["text/markdown"]
+    )
     assert "1 of 1 statements are decided" in text["text/markdown"]
     assert picture["image/png"].startswith("iVBOR")
     assert not any("opening" in str(output) or "What was found" in str(output) for output in end)

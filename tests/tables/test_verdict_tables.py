@@ -31,8 +31,6 @@ def test_datasets_stand_side_by_side(tmp_path: Path) -> None:
     assert table["claim"].tolist() == ["it shifts", "it helps"]
     assert table.loc[1, "A"] == "**supported** +0.200 [+0.100, +0.300], 9 images"
     assert table.loc[1, "B"].startswith("**contradicted**") and table.loc[0, "B"] == ""
-    few = verdict_tables.table(tmp_path, {"A": "a"}, notebooks=["01"])
-    assert few["claim"].tolist() == ["it shifts"]
 
 
 def test_a_column_of_several_runs(tmp_path: Path) -> None:

@@ -87,15 +87,21 @@ def adaptation(device: torch.device, size: Size) -> Rows:
     for preset, side, batch in size.networks:
         torch.manual_seed(0)
         net = zoo.create(preset).to(device).eval()
-        batches = [
-            corruptions.corrupt(pictures(side, batch), "glass_blur", s).to(device).float() / 255
-            for s in range(1, size.rounds + 2)
-        ]
+        batches = blurred(device, side, batch, size.rounds + 1)
         case = adaptation_speed.Case(preset, batch)
         for row in adaptation_speed._rows(case, net, batches, METHODS):
             name = row["method"]
             waits = float("nan") if name == adaptation_speed.PLAIN else _waits(net, name, batches)
             yield {**row, "waits for the device in a batch": waits}
+
+
+def blurred(device: torch.device, side: int, images: int, severities: int) -> list[Tensor]:
+    """Return a batch of photographs under glass blur for each severity from 1 on, in [0,1]."""
+    clean = pictures(side, images)
+    return [
+        corruptions.corrupt(clean, "glass_blur", s).to(device).float() / 255
+        for s in range(1, severities + 1)
+    ]
 
 
 def _waits(net: Any, method: str, batches: Sequence[Tensor]) -> float:

@@ -2,7 +2,7 @@
 
 from tttlib.evaluate.adaptation_cost import forward_equivalents
 from tttlib.evaluate.alignment import gradient_alignment
-from tttlib.evaluate.before_and_after import before_after, examples
+from tttlib.evaluate.before_and_after import OUTCOMES, before_after, examples, objects_of
 from tttlib.evaluate.calibration import calibrate
 from tttlib.evaluate.cls_latents import (
     adapted_latents,
@@ -39,6 +39,7 @@ from tttlib.evaluate.unit_rows import describe
 from tttlib.runtime import memory
 
 __all__ = [
+    "OUTCOMES",
     "Adaptation",
     "adaptation",
     "adaptation_steps",
@@ -66,6 +67,7 @@ __all__ = [
     "layer_names",
     "object_geometry",
     "object_ratios",
+    "objects_of",
     "of_each_class",
     "online",
     "online_together",

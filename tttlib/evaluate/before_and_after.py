@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -12,6 +13,13 @@ from tttlib import streams
 from tttlib.data import ImageSet
 
 MATCH = ("domain", "severity", "id")
+OUTCOMES = {
+    "kept": (True, True),
+    "mended": (False, True),
+    "broken": (True, False),
+    "wrong": (False, False),
+}
+"""What updates can do to an answer -> whether it is right before and after them."""
 
 
 def before_after(rows: pd.DataFrame, *, step: int = -1) -> pd.DataFrame:
@@ -92,6 +100,66 @@ def examples(
     ordered = pairs.assign(_rank=order).sort_values("_rank", kind="stable")
     hurt, helped = ordered[ordered["gain"] < 0], ordered[ordered["gain"] > 0]
     chosen = pd.concat([hurt.head(max(n // 2, n - len(helped))), helped]).head(n)
+    changed = ["right to wrong" if g < 0 else "wrong to right" for g in chosen["gain"]]
+    return {**_pictures(dataset, chosen, seed), "kinds": changed}
+
+
+def objects_of(
+    dataset: ImageSet,
+    pairs: pd.DataFrame,
+    *,
+    size: tuple[float, float] = (0, 100),
+    outcome: str = "mended",
+    n: int = 12,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return objects of a range of sizes that TTT kept right, mended, broke, or left wrong.
+
+    Of more than `n` those are taken that lie evenly over the sizes, the smallest first.
+
+    Parameters
+    ----------
+    dataset, seed
+        As for `examples`.
+    pairs
+        The result of `before_after`, with the column `area` of the objects.
+    size
+        The lowest and highest percentile of the area, among the rows of `pairs`.
+    outcome
+        One of `OUTCOMES`.
+    n
+        The largest number of images.
+
+    Returns
+    -------
+    dict
+        For `plots.object_examples`: images and boxes as of `examples`, titles that also tell the
+        true class and the area, and heading.
+
+    Raises
+    ------
+    ValueError
+        For an unknown outcome.
+    """
+    if outcome not in OUTCOMES:
+        raise ValueError(f"unknown outcome {outcome!r}; known are {', '.join(OUTCOMES)}")
+    low, high = pairs["area"].quantile([share / 100 for share in size])
+    before, after = OUTCOMES[outcome]
+    inside = pairs[pairs["area"].between(low, high)]
+    found = inside[(inside["before"] == before) & (inside["after"] == after)].sort_values("area")
+    shown = min(n, len(found))
+    chosen = found.iloc[[round(k) for k in np.linspace(0, len(found) - 1, shown)]]
+    pictures = _pictures(dataset, chosen, seed)
+    facts = zip(pictures["titles"], chosen["label"], chosen["area"], strict=True)
+    pictures["titles"] = [
+        f"{title}\n{dataset.classes[label]}, {100 * area:.0f} %" for title, label, area in facts
+    ]
+    told = f"{outcome}: {len(found)} of {len(inside)} answers to objects of {100 * low:.0f} to"
+    return {**pictures, "heading": f"{told} {100 * high:.0f} % of the image, {shown} shown"}
+
+
+def _pictures(dataset: ImageSet, chosen: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Return images [M,3,H,W] as the network saw them, boxes, and titles with both answers."""
     position = pd.Series(range(len(dataset)), dataset.ids.tolist())
     places = position.loc[chosen["id"]].tolist()
     side, names = dataset.image_size, dataset.classes
@@ -107,5 +175,4 @@ def examples(
         "images": images,
         "boxes": None if dataset.boxes is None else dataset.boxes[places],
         "titles": titles,
-        "kinds": ["right to wrong" if g < 0 else "wrong to right" for g in chosen["gain"]],
     }

@@ -13,10 +13,12 @@ from tttlib.plots.adaptation import (  # fmt: skip
 )
 from tttlib.plots.animation import save_animation, trajectory_animation
 from tttlib.plots.comparison import difference_map, error_lines
+from tttlib.plots.controls import touch
 from tttlib.plots.corruption_map import FAMILIES, corruption_map
-from tttlib.plots.diagrams import rotation_network, y_network
+from tttlib.plots.diagrams import palm_rule, rotation_network, y_network
 from tttlib.plots.growth_curves import growth
 from tttlib.plots.latents import latent_scatter, shares, trajectories
+from tttlib.plots.method_along import method_along_stream
 from tttlib.plots.objects import (  # fmt: skip
     accuracy_by_size,
     class_gains,
@@ -24,8 +26,10 @@ from tttlib.plots.objects import (  # fmt: skip
     forest,
     object_examples,
 )
+from tttlib.plots.one_image import before_and_after
 from tttlib.plots.pictures import corruption_gallery, image_grid, titled_images
 from tttlib.plots.saving import save, save_table
+from tttlib.plots.standings import standing
 from tttlib.plots.stream_curves import along_stream, cost
 from tttlib.plots.style import COLUMN, DOMAIN_COLORS, PAGE, PALETTE, pretty, use_style
 from tttlib.plots.training_curves import training_curves
@@ -43,6 +47,7 @@ __all__ = [
     "accuracy_by_step",
     "accuracy_curves",
     "along_stream",
+    "before_and_after",
     "class_gains",
     "class_scatter",
     "corruption_gallery",
@@ -60,7 +65,9 @@ __all__ = [
     "image_grid",
     "importance_by_stage",
     "latent_scatter",
+    "method_along_stream",
     "object_examples",
+    "palm_rule",
     "pretty",
     "rotation_network",
     "save",
@@ -68,8 +75,10 @@ __all__ = [
     "save_table",
     "selection_by_size",
     "shares",
+    "standing",
     "step_sizes",
     "titled_images",
+    "touch",
     "training_curves",
     "trajectories",
     "trajectory_animation",

@@ -16,9 +16,9 @@ from tttlib import streams
 from tttlib.data import ImageSet
 from tttlib.evaluate.step_by_step import Steps, adaptation_steps
 from tttlib.models import MaskedAutoencoder
-from tttlib.plots.layout import name_rows
+from tttlib.plots.one_image import before_and_after, probability_bars
 from tttlib.plots.pictures import draw
-from tttlib.plots.style import PAGE, PALETTE, pretty
+from tttlib.plots.style import PAGE, pretty
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _KEPT = 64  # adapted images that are remembered
@@ -70,13 +70,22 @@ class Explorer:
         self.settings = {"steps": steps, "batch_size": batch_size, "lr": lr, **settings}
         self.adapted = functools.lru_cache(_KEPT)(self._adapted)
 
-    def _adapted(self, image: int, corruption: str, severity: float) -> tuple[Tensor, Steps]:
+    def _adapted(
+        self, image: int, corruption: str, severity: float, **changes: Any
+    ) -> tuple[Tensor, Steps]:
         """Return the corrupted image [3,H,W] in [0,1] and what TTT on it gave."""
         one, seed = self.images.subset([image]), self.seed
         stream = streams.continual(one, [corruption], severity=severity, batch_size=1, seed=seed)
         corrupted = stream.images()[0]
         identity: dict[str, Any] = {"image_id": int(one.ids[0]), "seed": seed}
-        return corrupted, adaptation_steps(self.model, corrupted, **identity, **self.settings)
+        settings = {**self.settings, **changes}
+        return corrupted, adaptation_steps(self.model, corrupted, **identity, **settings)
+
+    @property
+    def names(self) -> dict[str, int]:
+        """What the images are called in a menu -> their positions."""
+        classes = self.images.classes
+        return {f"{i}: {classes[label]}": i for i, label in enumerate(self.images.labels)}
 
     def figure(self, image: int, corruption: str, severity: float, step: int) -> Figure:
         """Draw input, masked input, reconstruction, and class probabilities after `step` updates.
@@ -100,8 +109,20 @@ class Explorer:
         for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
             draw(axis, picture)
             axis.set_title(title, fontsize=8)
-        self._bars(axes[3], adapted.probabilities[step], int(self.images.labels[image]))
+        label = int(self.images.labels[image])
+        rows = {"after": adapted.probabilities[step]}
+        probability_bars(axes[3], rows, self.images.classes, label)
         return figure
+
+    def comparison(
+        self, image: int, corruption: str, severity: float, lr: float, steps: int, masks: int
+    ) -> Figure:
+        """Draw `before_and_after` for other settings of test-time training."""
+        changes = {"lr": lr, "steps": steps, "batch_size": masks}
+        corrupted, adapted = self.adapted(image, corruption, severity, **changes)
+        label = int(self.images.labels[image])
+        title = f"{pretty(corruption)},\nseverity {severity:g}"
+        return before_and_after(corrupted, adapted, self.images.classes, label, title)
 
     def png(self, image: int, corruption: str, severity: float, step: int) -> bytes:
         """Return `figure` as the content of a PNG file."""
@@ -112,10 +133,8 @@ class Explorer:
 
     def widget(self) -> ipywidgets.VBox:
         """Return controls (image, corruption, severity, step) and the picture that follows them."""
-        labels = [self.images.classes[i] for i in self.images.labels]
         wide = {"layout": ipywidgets.Layout(width="420px")}
-        numbered = [(f"{i}: {name}", i) for i, name in enumerate(labels)]
-        image = ipywidgets.Dropdown(options=numbered, description="image", **wide)
+        image = ipywidgets.Dropdown(options=[*self.names.items()], description="image", **wide)
         named = [(pretty(name), name) for name in self.corruptions]
         corruption = ipywidgets.Dropdown(options=named, description="corruption", **wide)
         severity = ipywidgets.SelectionSlider(
@@ -132,19 +151,6 @@ class Explorer:
             control.observe(redraw, names="value")
         redraw()
         return _View([*controls, picture])
-
-    def _bars(self, axis: plt.Axes, probabilities: Tensor, label: int) -> None:
-        """Draw the five likeliest classes, and the true one where it is none of them."""
-        likely = probabilities.argsort(descending=True)[:5].tolist()
-        likely += [label] * (label not in likely)
-        values = [100 * float(probabilities[i]) for i in likely]
-        colors = [PALETTE[2] if i == label else "#9a9a9a" for i in likely]
-        axis.barh(range(len(likely)), values, color=colors)
-        names = [self.images.classes[i][:18] + " ✓" * (i == label) for i in likely]
-        name_rows(axis, names, fontsize=7)
-        axis.set(xlim=(0, 100))
-        axis.set_title("probability, %", fontsize=8)
-        axis.tick_params(axis="x", labelsize=7)
 
 
 class _View(ipywidgets.VBox):

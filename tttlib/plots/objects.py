@@ -155,11 +155,15 @@ def class_gains(table: pd.DataFrame, band: ArrayLike, names: Sequence[str]) -> F
 
 
 def object_examples(
-    images: Tensor, boxes: Tensor | None, titles: Sequence[str], kinds: Sequence[str] = ()
+    images: Tensor,
+    boxes: Tensor | None,
+    titles: Sequence[str],
+    kinds: Sequence[str] = (),
+    heading: str = "",
 ) -> Figure:
     """Draw images with their boxes, each in a frame whose colour says its kind.
 
-    Without images the figure says that there are none.
+    Without images and a heading the figure says that no answer changed.
 
     Parameters
     ----------
@@ -171,6 +175,8 @@ def object_examples(
         What stands above each image.
     kinds
         The kind of each image, of at most four different ones; a legend explains them.
+    heading
+        Stands over all of them, or alone where there are no images.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def object_examples(
     if n == 0:
         figure, axis = plt.subplots(figsize=(PAGE * 0.5, 0.8))
         axis.axis("off")
-        axis.text(0.5, 0.5, "no answer changed", ha="center", va="center")
+        axis.text(0.5, 0.5, heading or "no answer changed", ha="center", va="center")
         return figure
     columns, rows = min(8, n), -(-n // 8)
     size = (PAGE * max(columns, 4) / 8, 1.32 * rows + 0.35)
@@ -204,6 +210,8 @@ def object_examples(
     if kinds:
         handles = [Rectangle((0, 0), 1, 1, fill=False, lw=2, ec=c) for c in colors.values()]
         figure.legend(handles, list(colors), loc="outside lower center", ncols=len(colors))
+    if heading:
+        figure.suptitle(heading, fontsize=8)
     return figure
 
 

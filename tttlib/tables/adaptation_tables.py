@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -81,6 +82,23 @@ def against(
     )
 
 
+def best_beyond_chance(
+    rows: pd.DataFrame, *, clusters: Sequence[str] = ()
+) -> tuple[Any, pd.DataFrame]:
+    """Return which setting to use, and a table of all: columns setting, error in %, used.
+
+    `rows` (with `error`) name their setting in the column `method`. The first setting, say a
+    paper's, is used unless another has a lower error by more than chance (95 % interval of the
+    paired difference): the lowest of several errors on a few hundred images would be luck.
+    """
+    errors = rows.groupby("method", sort=False)["error"].mean()
+    first = errors.index[0]
+    change = against(rows, first, clusters=clusters).set_index("method")
+    best = errors[[first, *change.index[change["high"] < 0]]].idxmin()
+    table = (100 * errors).round(1).rename_axis("setting").rename("error, %").reset_index()
+    return best, table.assign(used=table["setting"] == best)
+
+
 def by_constant(ablation: pd.DataFrame, used: Mapping[str, float]) -> pd.DataFrame:
     """Return the rows of an ablation that change a constant, for `plots.error_by_constant`.
 
@@ -139,6 +157,39 @@ def accumulation(
         value="excess",
         clusters=clusters,
     ).iloc[0]
+
+
+def by_thirds(
+    rows: pd.DataFrame, method: str, baseline: str, *, clusters: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return `against` for one method in the first, second and last five blocks of a stream.
+
+    The column `place` names them: 1-5, 6-10 and 11-15. Later blocks are left out.
+    """
+    rows = rows[rows["method"].isin([method, baseline]) & (rows["block"] < 15)]
+    place = rows["block"].floordiv(5).map({0: "1-5", 1: "6-10", 2: "11-15"})
+    return against(rows.assign(place=place), baseline, groups=["place"], clusters=clusters)
+
+
+def power(differences: pd.DataFrame, arrivals: int) -> pd.DataFrame:
+    """Return how often methods disagree with a baseline, and what difference could be told.
+
+    Parameters
+    ----------
+    differences
+        From `against`.
+    arrivals
+        Of different images, in the comparison that is planned.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, n, disagree (% of n answers) and told, the smallest difference, in points,
+        that `statistics.smallest_margin` gives.
+    """
+    flips = (differences["mended"] + differences["broken"]) / differences["n"]
+    told = [round(100 * statistics.smallest_margin(arrivals, share), 1) for share in flips]
+    return differences[["method", "n"]].assign(disagree=(100 * flips).round(1), told=told)
 
 
 def gradual_table(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
@@ -221,6 +272,24 @@ def changed_decisions(diagnostics: pd.DataFrame) -> pd.Series:
     shares = rows.pivot_table("value", "domain", "tensor", sort=False)  # [domains, tensors]
     usual = (shares.mean() > 0.5).astype("float64")
     return (shares - usual).abs().mean(axis=1)
+
+
+def of_each_stream(streams: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return what PALM did along each of several streams, one row each, from their diagnostics.
+
+    The corruptions and layers of one stream depend on each other, so a stream is one value.
+    Columns: importance and resting (mean importance, and share of tensors without any, of the first
+    stage minus the last), changed (see `changed_decisions`) and selected (share of the elements).
+    """
+    return pd.DataFrame(
+        {
+            "importance": stage_contrast(by_stage(one), "mean").mean(),
+            "resting": stage_contrast(by_stage(one), "zeros").mean(),
+            "changed": changed_decisions(one).mean(),
+            "selected": one[one["name"] == "share_selected"]["value"].mean(),
+        }
+        for one in streams
+    )
 
 
 def rate_changes(diagnostics: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def sentence(claim: Claim) -> str:
 
 
 def statement(claim: Claim) -> str:
-    """Return a claim with its number: "TTT helps: +2.0 points [+1.1, +3.0] (600 images)".
+    """Return a claim with its number: “TTT helps”: +2.0 points [+1.1, +3.0] (600 images).
 
     Effects whose margin is a point or two (accuracies, errors, shares) are told in points, others
     (correlations, ratios) as numbers.
@@ -28,9 +28,9 @@ def statement(claim: Claim) -> str:
     effect, low, high = (f"{scale * number:+.{digits}f}" for number in numbers)
     about = [claim.measure] * bool(claim.measure) + [f"{claim.n:,} {claim.unit}"]
     if not isnan(claim.mended + claim.broken):
-        about.append(f"{claim.mended:,.0f} answers mended, {claim.broken + 0:,.0f} broken")  # no -0
-    number = f"{effect}{unit} [{low}, {high}] ({'; '.join(about)})"
-    return f"{claim.claim[0].upper()}{claim.claim[1:]}: {number}"
+        mended, broken = abs(claim.mended), abs(claim.broken)  # never -0
+        about.append(f"{mended:,.0f} answers mended, {broken:,.0f} broken")
+    return f"“{claim.claim}”: {effect}{unit} [{low}, {high}] ({'; '.join(about)})"
 
 
 def became(claim: Claim) -> str:
@@ -51,16 +51,18 @@ def became(claim: Claim) -> str:
 
 def listed(claims: Iterable[Claim]) -> str:
     """Return the results of predictions as a list in Markdown, one line a claim."""
-    return "**Result.**\n\n" + "\n".join(f"- {sentence(claim)}" for claim in claims)
+    lines = [f"- {sentence(claim)}" for claim in claims]
+    return "\n".join(["**Result.**\n", *(lines or ["- This run tests none of it."])])
 
 
 def story(claims: Sequence[Claim], names: Sequence[str]) -> str:
     """Return what was found: the sentences of the claims called `names`, and how many are decided.
 
-    A claim that this run did not make (another network, no boxes) is passed over; of claims of the
-    same name all are told.
+    Where several numbers decide one claim, the name of a measure picks one of them. A claim that
+    this run did not make (another network, no boxes) is passed over; of claims of the same name all
+    are told.
     """
-    told = [claim for name in names for claim in claims if claim.claim == name]
+    told = [c for name in names for c in claims if name in (c.claim, c.measure)]
     decided = sum(claim.verdict != "undecided" for claim in claims)
     count = f"{decided} of {len(claims)} statements are decided (the table at the end)."
     return "\n".join(["**What was found.**\n", *(f"- {sentence(c)}" for c in told), "", count])

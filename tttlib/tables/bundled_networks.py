@@ -7,8 +7,9 @@ result rows and not measured again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -110,6 +111,24 @@ def measure(name: str, images: ImageSet, store: Store) -> dict[str, object]:
         "mean error, %": _percent(error),
         "worst": f"{plots.pretty(str(by_domain.idxmax()))} {100 * by_domain.max():.1f}",
     }
+
+
+def cards(nets: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what the cards of networks say: size, training, accuracy on clean images.
+
+    Columns: model (the name in `nets`), parameters, M (millions), phases (the losses it was trained
+    with, in their order), clean accuracy, % and measured on.
+    """
+    return pd.DataFrame(
+        {
+            "model": name,
+            "parameters, M": round(sum(p.numel() for p in net.parameters()) / 1e6, 2),
+            "phases": " then ".join(p["loss"] for p in net.card["recipe"].get("phases", [])),
+            "clean accuracy, %": round(100 * net.card["clean_accuracy"], 1),
+            "measured on": net.card["clean_accuracy_on"],
+        }
+        for name, net in nets.items()
+    )
 
 
 def _percent(mean: statistics.Interval) -> str:

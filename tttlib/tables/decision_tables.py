@@ -9,14 +9,39 @@ import pandas as pd
 from tttlib.tables.adaptation_tables import against
 
 
+def standing(rows: pd.DataFrame, *, clusters: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the methods of one stream, best first, as fractions.
+
+    The best method is the one of the lowest error in the same rows, so its own error is a little
+    too low by luck.
+
+    Parameters
+    ----------
+    rows
+        Of several methods along one stream, with `error`.
+    clusters
+        As in `adaptation_tables.against`.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, n (arrivals), error, difference from the best with low and high (95 %,
+        the same arrivals; of the best 0), and as_good: whether the interval does not lie above 0.
+    """
+    errors = rows.groupby("method", sort=False)["error"].mean().sort_values()
+    behind = against(rows, str(errors.index[0]), clusters=clusters).set_index("method")
+    gaps = behind[["difference", "low", "high"]].astype("float64").reindex(errors.index)
+    gaps.iloc[0] = 0.0
+    table = pd.DataFrame({"n": rows.groupby("method").size()[errors.index], "error": errors})
+    return table.join(gaps).assign(as_good=~(gaps["low"] > 0)).reset_index()
+
+
 def decisions(
     streams: Mapping[str, pd.DataFrame], *, baseline: str = "palm", clusters: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Return one row for each stream, errors in % and differences in points.
 
-    The best method is the one of the lowest error in the same rows, so its own error is a little
-    too low by luck. A method is "as good" when the 95 % interval of its paired difference from the
-    best does not lie above zero.
+    Which method is best and which are "as good" is said by `standing`.
 
     Parameters
     ----------
@@ -35,24 +60,18 @@ def decisions(
     """
     found = []
     for name, rows in streams.items():
-        errors = 100 * rows.groupby("method", sort=False)["error"].mean().sort_values()
-        best = str(errors.index[0])
-        behind = against(rows, best, clusters=clusters).set_index("method")
-        as_good = [m for m in errors.index[1:] if not behind.loc[m, "low"] > 0]
-        gap = 100 * behind[["difference", "low", "high"]].astype("float64")
-        place = gap.loc[baseline] if baseline in gap.index else pd.Series(0.0, gap.columns)
+        table = standing(rows, clusters=clusters).set_index("method")
+        best, mine = table.iloc[0], table.loc[baseline]
         found.append(
             {
                 "stream": name,
-                "n": int((rows["method"] == best).sum()),
-                "best": best,
-                "error": errors.iloc[0],
-                "as good": ", ".join(as_good),
-                baseline: errors[baseline],
-                "rank": 1 + int((errors < errors[baseline]).sum()),
-                "difference": place["difference"],
-                "low": place["low"],
-                "high": place["high"],
+                "n": best["n"],
+                "best": table.index[0],
+                "error": 100 * best["error"],
+                "as good": ", ".join(table.index[1:][table["as_good"].iloc[1:]]),
+                baseline: 100 * mine["error"],
+                "rank": 1 + int((table["error"] < mine["error"]).sum()),
+                **(100 * mine[["difference", "low", "high"]].astype("float64")),
             }
         )
     return pd.DataFrame(found)

@@ -58,14 +58,22 @@ def states(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates(["shown", "kind", "factor"]).reset_index(drop=True)
 
 
-def verdicts(
-    variance: pd.DataFrame,
-    read: pd.DataFrame,
-    silhouettes: pd.DataFrame,
-    adapted: pd.DataFrame,
-    without: pd.DataFrame | None = None,
+def left_out(without: pd.DataFrame) -> pd.DataFrame:
+    """Return the shares without each corruption in turn, the smallest difference first.
+
+    `without` are rows of `evaluate.latent_variance_without`. Columns: without, corruption, class,
+    corruption - class, and the interval of that, low and high.
+    """
+    wide = without.pivot_table("share", "without", "factor", sort=False)[["corruption", "class"]]
+    rest = without[without["factor"] == DIFFERENCE].set_index("without")
+    wide = wide.join(rest[["share", "low", "high"]].rename(columns={"share": DIFFERENCE}))
+    return wide.sort_values(DIFFERENCE).reset_index()
+
+
+def dominance(
+    variance: pd.DataFrame, read: pd.DataFrame, without: pd.DataFrame | None = None
 ) -> list[Claim]:
-    """Return the claims of the report and what its pictures show; each number decides for itself.
+    """Return whether the corruption organises the latents more than the class, by every measure.
 
     Parameters
     ----------
@@ -74,11 +82,6 @@ def verdicts(
         weakest severity.
     read
         The table of `reading`.
-    silhouettes
-        Change of the silhouette by class against step 0, of `results.paired_difference`; the last
-        row counts.
-    adapted
-        The rows of `states`: the changes of the shares of class and corruption count.
     without
         Rows of `evaluate.latent_variance_without`, or None: the corruption counts without which the
         difference is smallest.
@@ -97,15 +100,76 @@ def verdicts(
         decided.append(_claim(DOMINATES, row, "share", int(row["n"]), measure))
     for _, row in read[read["factor"] == DIFFERENCE].iterrows():
         decided.append(_claim(DOMINATES, row, "mean", images, f"{row['measure']}, {DIFFERENCE}"))
+    return decided
+
+
+def separation(silhouettes: pd.DataFrame) -> Claim:
+    """Return whether the silhouette by class rises until the last step.
+
+    `silhouettes` is its change against step 0, of `results.paired_difference`.
+    """
     row = silhouettes.iloc[-1]
     measure = f"silhouette by class, {row['step']:.0f} steps minus 0"
-    decided.append(_claim(SEPARATE, row, "difference", int(row["n"]), measure))
+    return _claim(SEPARATE, row, "difference", int(row["n"]), measure)
+
+
+def changes(adapted: pd.DataFrame) -> list[Claim]:
+    """Return whether TTT raises the shares of class and corruption, from the rows of `states`."""
+    decided = []
     for claim, factor in ((SEPARATE, "class"), (RAISES, "corruption")):
-        changes = adapted[(adapted["kind"] == "change") & (adapted["factor"] == factor)]
-        for _, row in changes.iterrows():
+        rows = adapted[(adapted["kind"] == "change") & (adapted["factor"] == factor)]
+        for _, row in rows.iterrows():
             measure = f"share of variance of the {factor}, {row['shown']} minus before"
             decided.append(_claim(claim, row, "share", int(row["n"]), measure))
     return decided
+
+
+def of_reading(read: pd.DataFrame, images: int) -> list[Claim]:
+    """Return whether a line reads the corruption, the class, and the first better than the second.
+
+    `read` is the table of `reading`, over so many `images`.
+    """
+    rows = read[read["measure"] == READ].set_index("factor")
+    told = [
+        _claim(f"the {factor} is read above chance", rows.loc[factor], "mean", images, READ)
+        for factor in ("corruption", "class")
+    ]
+    better, measure = "the corruption is read better than the class", f"{READ}, {DIFFERENCE}"
+    return [*told, _claim(better, rows.loc[DIFFERENCE], "mean", images, measure)]
+
+
+def along(variance: pd.DataFrame) -> list[Claim]:
+    """Return whether shares rise with severity and depth, from `evaluate.latent_variance`.
+
+    The difference of two shares gets the sum of their half widths, which is enough however the two
+    depend on each other. Layers are in order; what has one severity or one layer is left out.
+    """
+    weak, strong = variance["severity"].min(), variance["severity"].max()
+    last, severe = variance["layer"] == LAST, variance["severity"] == strong
+    first_layer = variance["layer"].iloc[0]
+    first = variance["layer"] == first_layer
+    ends = {
+        ("the corruption dominates more at higher severity", DIFFERENCE): (
+            f"{DIFFERENCE}, severity {strong:g} - {weak:g}",
+            variance[last & severe],
+            variance[last & (variance["severity"] == weak)],
+        ),
+        ("the share of the class rises with depth", "class"): (
+            f"class, {LAST} - {first_layer}, severity {strong:g}",
+            variance[last & severe],
+            variance[first & severe],
+        ),
+    }
+    told = []
+    for (claim, factor), (measure, high, low) in ends.items():
+        end, start = (rows.set_index("factor").loc[factor] for rows in (high, low))
+        if end.equals(start):
+            continue
+        row = pd.Series({"share": end["share"] - start["share"],
+                         "low": end["low"] - start["high"],
+                         "high": end["high"] - start["low"]})  # fmt: skip
+        told.append(_claim(claim, row, "share", int(end["n"]), f"share of variance, {measure}"))
+    return told
 
 
 def explained(rows: pd.DataFrame) -> list[float]:

@@ -12,9 +12,7 @@ import pandas as pd
 _KEY = ["notebook", "claim", "measure"]
 
 
-def table(
-    folder: str | Path, columns: Mapping[str, str | Sequence[str]], notebooks: Sequence[str] = ()
-) -> pd.DataFrame:
+def table(folder: str | Path, columns: Mapping[str, str | Sequence[str]]) -> pd.DataFrame:
     """Return one row per claim and measure, one column per dataset with its verdict and number.
 
     Parameters
@@ -24,8 +22,6 @@ def table(
     columns
         Name of the column -> suffix of its files, or several. A dataset without a claim leaves its
         cell empty.
-    notebooks
-        Only the claims of these ("01", …); of all when empty.
 
     Raises
     ------
@@ -37,7 +33,7 @@ def table(
     cells = []
     for name, suffixes in columns.items():
         several = [suffixes] if isinstance(suffixes, str) else suffixes
-        claims = pd.concat([_claims(Path(folder), s, notebooks) for s in several])
+        claims = pd.concat([_claims(Path(folder), s) for s in several])
         twice = claims[claims.duplicated(_KEY)]
         if len(twice):
             first = twice.iloc[0]
@@ -70,13 +66,12 @@ def filled(text: str, mark: str, table: pd.DataFrame) -> str:
     return marked.sub(lambda match: f"{match[1]}{markdown(table)}\n{match[2]}", text)
 
 
-def _claims(folder: Path, suffix: str, notebooks: Sequence[str]) -> pd.DataFrame:
+def _claims(folder: Path, suffix: str) -> pd.DataFrame:
     paths = sorted(folder.glob(f"??_claims_{suffix}.csv"))
     if not paths:
         raise FileNotFoundError(f"no file {folder}/??_claims_{suffix}.csv; publish a run first")
     tables = [pd.read_csv(path).assign(notebook=path.name[:2]) for path in paths]
-    claims = pd.concat(tables, ignore_index=True)
-    return claims[claims["notebook"].isin(notebooks)] if notebooks else claims
+    return pd.concat(tables, ignore_index=True)
 
 
 def _cell(row: pd.Series) -> str:

@@ -22,6 +22,7 @@ without selection; the paper tells no settings: LARS 0.1, Prodigy 1, Adafactor 0
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
     },
 }
+ONE_AT_A_TIME: dict[str, dict[str, Any]] = {
+    "target 1/C": {"target_scale": "1/C"},
+    "rates per element": {"lr_granularity": "element"},
+    "unselected rest": {"freeze_unselected": True},
+    "Adam persists": {"persistent_adam": True},
+    "margin 0.4 ln C": {"margin": None},
+    "consistency without C": {"consistency_times_C": False},
+    "all: the paper's variant": {"variant": "paper"},
+    "KL(p || u)": {"kl_direction": "p||u"},
+    "selection by layer": {"selection_granularity": "layer"},
+    "target detached": {"detach_target": True},
+    "entropy over the batch": {"entropy_mean": "batch"},
+}
+"""Text against code: what changes the released variant into the paper's, then readings of it."""
+
 PLAIN_LR = {"lars": 0.1, "prodigy": 1.0, "adafactor": 1e-2}
 
 
@@ -68,3 +84,29 @@ class PalmConfig(UpdateConfig, ViewConfig):
     detach_target: bool = False
     entropy_mean: Literal["selected", "batch"] = "selected"
     reset_sensitivity: bool = True
+
+
+def constants_of(used: PalmConfig) -> dict[str, float]:
+    """Return the constants of the ablations by their names in it; "eta x" is a factor of eta."""
+    return {
+        "temperature": used.temperature,
+        "alpha": used.alpha,
+        "lambda": used.consistency,
+        "eta x": 1,
+    }
+
+
+def one_changed(
+    used: PalmConfig, values: Mapping[str, Iterable[float]]
+) -> dict[str, dict[str, float]]:
+    """Return "CONSTANT VALUE" -> what to override, for each other value of each constant.
+
+    The names are those of `constants_of`; values that are used already are passed over.
+    """
+    field = {"temperature": "temperature", "alpha": "alpha", "lambda": "consistency"}
+    now, changed = constants_of(used), {}
+    for name, tried in values.items():
+        for value in sorted({*tried} - {now[name]}):
+            what = {field[name]: value} if name in field else {"threshold": value * used.threshold}
+            changed[f"{name} {value:g}"] = what
+    return changed
