@@ -72,14 +72,14 @@ def render(run: Path, record: Mapping[str, Any], notebooks: Sequence[Path]) -> s
 def _findings(run: Path) -> dict[str, list[dict[str, Any]]] | None:
     """Tell the claims that the run makes: all of them, the decided and the undecided ones."""
     try:
-        rows = claims.collect(Store(run / "results")).to_dict("records")
+        table = claims.collect(Store(run / "results"))
     except FileNotFoundError:
         return None
     told: list[dict[str, Any]] = []
-    for row in rows:
+    for _, row in table.iterrows():
         claim = claims.of_row(row)
         words = {"statement": answers.statement(claim), "became": answers.became(claim)}
-        told.append({str(name): value for name, value in row.items()} | words)
+        told.append({**row, **words})
     undecided = [row for row in told if row["verdict"] == "undecided"]
     decided = [row for row in told if row["verdict"] != "undecided"]
     return {"all": told, "decided": decided, "undecided": undecided}

@@ -260,7 +260,7 @@ def of_values(
     )
 
 
-def of_row(row: Mapping[str, Any]) -> Claim:
+def of_row(row: pd.Series) -> Claim:
     """Return the claim that a row of `table` or `collect` tells of."""
     known = {f.name: row[f.name] for f in fields(Claim) if f.init and f.name in row}
     return Claim(**known | {"n": int(row["n"])})

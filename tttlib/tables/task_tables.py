@@ -7,6 +7,7 @@ Those of the other functions answer a prediction on the way and are told below a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -33,18 +34,14 @@ def decidable(tried: pd.DataFrame, images: Mapping[str, int]) -> pd.DataFrame:
     flips = (best["mended"] + best["broken"]) / best["n"]
     enough = flips.clip(lower=RARELY)
     here = best["mode"].map(images)
-    return best[["task", "mode"]].assign(
-        **{
-            "answers changed": flips,
-            "images for a margin of 1 point": [
-                statistics.images_needed(0.01, share).images for share in enough
-            ],
-            "images here": here,
-            "smallest effect they tell": [
-                statistics.smallest_margin(n, share) for n, share in zip(here, enough, strict=True)
-            ],
-        }
-    )
+    table = best[["task", "mode"]].copy()
+    table["answers changed"] = flips
+    needed = [statistics.images_needed(0.01, share).images for share in enough]
+    table["images for a margin of 1 point"] = needed
+    table["images here"] = here
+    smallest = [statistics.smallest_margin(n, share) for n, share in zip(here, enough, strict=True)]
+    table["smallest effect they tell"] = smallest
+    return table
 
 
 def of_gains(gained: pd.DataFrame) -> list[Claim]:
@@ -184,7 +181,7 @@ def of_clean_images(mixture: pd.DataFrame) -> list[Claim]:
     for _, row in mixture[mixture["images"] != "corrupted"].iterrows():
         what = "held-out clean images" if "held" in row["images"] else "clean arrivals"
         words = f"{row['task']}: a stream with {row['stream']} images leaves {what} as they are"
-        how = {"unit": "images", "expected": "zero", "margin": 0.02}
+        how: dict[str, Any] = {"unit": "images", "expected": "zero", "margin": 0.02}
         claims.append(of_difference(words, row, measure="online - unadapted", **how))
     return claims
 
@@ -210,6 +207,6 @@ def of_masks(rows: pd.DataFrame, compute: int, *, clusters: Sequence[str] = ()) 
             clusters=clusters,
         ).iloc[0]
         measure = f"{most} masks - {fewest}, masks x steps = {compute}"
-        how = {"unit": "images", "expected": expected, "measure": measure}
+        how: dict[str, Any] = {"unit": "images", "expected": expected, "measure": measure}
         claims.append(of_difference(words, row, **how))
     return claims
