@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 import tttlib
 
 sys.path.insert(0, str(Path(__file__).parent))
-import pages  # noqa: E402
+import pages
 
 project, author, release = "tttlib", "The tttlib developers", tttlib.__version__
 copyright = author
@@ -32,15 +32,20 @@ suppress_warnings = ["myst.header"]
 # docstrings: in backticks stands code, a link where it names something of ours
 default_role = "py:obj"
 highlight_language = "text"
+smartquotes = False
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 python_maximum_signature_line_length = 90
 add_module_names = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tttlib"
 html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
@@ -68,24 +73,35 @@ def block(self: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def legible(_: Sphinx, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """Turn a docstring's text into reStructuredText: indented equations, |x| and f(*x)."""
-    text, section, rest = "\n".join(lines).partition("\n----")  # the first section's rule
-    if what in ("module", "function", "method"):  # of a class such lines explain a term
-        text = re.sub(r"\n*((?:\n {4}.*)+)(?:\n|\Z)", r"\n\n::\n\1\n\n", text)
-    parts = re.split(r"((?:\n {4}.*)+|``?[^`]+``?)", text + section + rest)
+SIGNS = re.compile(r"\|(?=\S)|(?<=[ (/])\*(?=[\w.])(?![^*\n]*\*)|(?<=\w)_(?!\w)")
+EQUATIONS = re.compile(r"((?:\n {4}\S.*(?:\n {4}.*)*))")
+
+
+def legible(_: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """Turn a docstring into reStructuredText: indented equations, and |x|, f(*x), x_ elsewhere."""
+    head, rule, rest = "\n".join(lines).partition("\n----")  # below the name of the first section
+    indented = what in ("module", "function", "method")  # of a class such lines explain a term
+    pieces = EQUATIONS.split(head) if indented else [head]
+    pieces[::2] = map(escaped, pieces[::2])
+    pieces[1::2] = (f"\n\n::\n{equations}\n" for equations in pieces[1::2])
+    text = "".join(pieces) + rule + escaped(rest)
+    lines[:] = [] if text.startswith("Alias for field number") else text.split("\n")
+
+
+def escaped(text: str) -> str:
+    """Return text whose signs mean nothing; of code in backticks only names are references."""
+    parts = re.split(r"(``?[^`]+``?)", text)
     for i, part in enumerate(parts):
         if i % 2 == 0:
-            part = re.sub(r"\|(?=\S)|(?<=[ (])\*(?=\w)(?![^*\n]*\*)", r"\\\g<0>", part)
-        elif part[0] == "`" != part[1] and not re.fullmatch(r"`[A-Za-z_][\w.]*`", part):
-            part = f"`{part}`"  # no reference
-        glued = i % 2 == 0 and i and part[:1].isalnum()
-        parts[i] = f"\\ {part}" if glued else part
-    lines[:] = "".join(parts).split("\n")
+            glued = "\\ " if i and part[:1].isalnum() else ""
+            parts[i] = glued + SIGNS.sub(r"\\\g<0>", part)
+        elif not part.startswith("``") and not re.fullmatch(r"`[A-Za-z_][\w.]*`", part):
+            parts[i] = f"`{part}`"
+    return "".join(parts)
 
 
 def setup(app: Sphinx) -> None:
     """Write the pages before Sphinx looks for them; register the two functions above."""
-    app.connect("config-inited", lambda app, _: pages.main(Path(app.srcdir)))
+    app.connect("config-inited", lambda app, _: pages.write_all(Path(app.srcdir)))
     app.connect("autodoc-process-docstring", legible, priority=400)  # napoleon has 500
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -1,4 +1,4 @@
-"""The pages of the site, which conf.py has written before Sphinx reads them.
+"""The pages of the site, written before Sphinx reads them (see `setup` in conf.py).
 
 README, the other pages in Markdown and the notebooks come as they are, with their links turned to
 where the site has what they lead to. Pages of methods, modules and settings are made here.
@@ -13,29 +13,55 @@ import pkgutil
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import nbformat
 
 import tttlib
 from tttlib import adapt
+from tttlib.adapt import Adapter
 from tttlib.tables import method_declarations
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/tttlib/tttlib"
+TEXTS = ("*.md", "figures/*.md", "tttlib/**/README.md", "tests/goldens/README.md")
 LINK = re.compile(r'(?<=\]\()([^)\s]+)(?=(?: "[^"]*")?\))')
 FIGURE = re.compile(r"\[(\S+\.(?:svg|png|jpg))\]\(\1\)")
 PROGRESS = re.compile(r"\d+%\|")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-HOME = "```{toctree}\n:hidden:\n\nnotebooks/index\nmethods/index\nguides\nresults\napi/tttlib\nproject\n```\n"
+SECTIONS = ("notebooks/index", "methods/index", "guides", "results", "api/tttlib", "project")
 LISTS = {
-    "guides": ("Guides", ["tttlib/README", "tttlib/*/README"]),
-    "results": ("Results", ["figures/verdicts", "figures/README", "figures/*", "tests/goldens/*"]),
-    "project": ("Project", ["CONTRIBUTING", "CHANGELOG"]),
+    "Guides": ("tttlib/README", "tttlib/*/README"),
+    "Results": ("figures/verdicts", "figures/*", "tests/goldens/*"),
+    "Project": ("CONTRIBUTING", "CHANGELOG"),
 }
+
+
+def write_all(folder: Path) -> None:
+    """Write every page into `folder`."""
+    copy(folder)
+    notebooks(folder)
+    settings(folder)
+    methods(folder)
+    modules_pages(folder)
+    for title, patterns in LISTS.items():
+        found = [path for name in patterns for path in sorted(folder.glob(f"{name}.md"))]
+        names = [f"/{path.relative_to(folder).with_suffix('').as_posix()}" for path in found]
+        write(folder / f"{title.lower()}.md", f"# {title}\n{contents(dict.fromkeys(names))}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+# -- links -----------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -51,14 +77,10 @@ def page_of(module: str) -> str:
     return f"methods/{method}" if method in adapt.METHODS else f"api/{module}"
 
 
-# -- links -----------------------------------------------------------------------------------------
-
-
 def leads_to(link: str, home: str) -> str:
     """Return where a link of a page in the folder `home` of the repository leads in the site.
 
-    Files that the site lacks are linked in the repository; a link to nothing stays, and Sphinx
-    complains of it.
+    What the site lacks is linked in the repository. A link to nothing stays, and Sphinx complains.
     """
     path, _, anchor = link.partition("#")
     file = (ROOT / home / path).resolve()
@@ -77,77 +99,75 @@ def leads_to(link: str, home: str) -> str:
     return f"{REPOSITORY}/{'tree' if file.is_dir() else 'blob'}/main/{name}{anchor}"
 
 
-def turned(text: str, home: str) -> str:
-    """Return Markdown of a page in `home` with its links as the site has them."""
-    return LINK.sub(lambda found: leads_to(found[1], home), text)
+def turned(text: str, home: str, beside: Iterable[str] = ()) -> str:
+    """Return Markdown with its links as the site has them; those to files `beside` it stay."""
+    return LINK.sub(
+        lambda found: found[1] if found[1].split("#")[0] in beside else leads_to(found[1], home),
+        text,
+    )
 
 
 # -- what the repository has -----------------------------------------------------------------------
 
 
-def copied(folder: Path) -> None:
-    """Bring the pages in Markdown, and all figures and tables that they show."""
+def copy(folder: Path) -> None:
+    """Bring the pages in Markdown, and the figures; the list of figures shows them."""
     shutil.copytree(ROOT / "figures", folder / "figures", dirs_exist_ok=True)
-    for pattern in ("*.md", "figures/*.md", "tttlib/**/README.md", "tests/goldens/README.md"):
-        for path in ROOT.glob(pattern):
-            name = path.relative_to(ROOT)
-            text = path.read_text(encoding="utf-8")
-            if name.as_posix() == "figures/README.md":
-                text = FIGURE.sub(r"![\1](\1)", text)
-            text = turned(text, name.parent.as_posix())
-            if name.as_posix() == "README.md":
-                name, text = Path("index.md"), f"{text}\n{HOME}"
-            write(folder / name, text)
+    for path in (path for pattern in TEXTS for path in ROOT.glob(pattern)):
+        name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
+        if name == Path("figures/README.md"):
+            text = FIGURE.sub(r"![\1](\1)", text)
+        text = turned(text, name.parent.as_posix())
+        if name == Path("README.md"):
+            name, text = Path("index.md"), text + contents(SECTIONS, hidden=True)
+        write(folder / name, text)
 
 
 def notebooks(folder: Path) -> None:
-    """Bring the notebooks as they were executed: the stored ones and those of `docs/executed`."""
-    text = "# Notebooks\n\nAs they were executed. `make lab` opens them, with what moves.\n"
+    """Bring the notebooks as they were executed: those stored, and each folder of docs/executed."""
+    text = "# Notebooks\n\nAs they were executed; `make lab` opens them.\n"
     for version in (ROOT / "notebooks", *sorted(ROOT.glob("docs/executed/*/"))):
-        place = Path("notebooks") / (version.name if version.parent.name == "executed" else "")
-        paths, subjects = sorted(version.glob("0*.ipynb")), []
-        for path in paths:
+        place = Path("notebooks", version.name if version.parent.name == "executed" else "")
+        paths = {path.name: path for path in sorted(version.glob("0*.ipynb"))}
+        subjects = []
+        for name, path in paths.items():
             notebook = nbformat.read(path, as_version=4)
             subjects.append(subject(notebook))
-            readable(notebook, subjects[-1] if place.name != "notebooks" else "")
-            here = {other.name for other in paths}
+            without_kernel(notebook)
             for cell in notebook.cells:
                 if cell.cell_type == "markdown":
-                    cell.source = LINK.sub(
-                        lambda found: found[1] if found[1].partition("#")[0] in here
-                        else leads_to(found[1], "notebooks"), cell.source)
-            write(folder / place / path.name, nbformat.writes(notebook) + "\n")
-        names = [f"/{(place / path.stem).as_posix()}" for path in paths]
-        text += listed(max(subjects, key=len), names)
-    write(folder / "notebooks" / "index.md", text + listed("Settings", ["/notebooks/settings"]))
+                    cell.source = turned(cell.source, "notebooks", beside=paths)
+            if place.name != "notebooks":
+                first = notebook.cells[0]
+                first.source = re.sub(r"\A(# .*)", rf"\1: {subjects[-1]}", first.source)
+            write(folder / place / name, nbformat.writes(notebook))
+        names = [f"/{(place / name).with_suffix('').as_posix()}" for name in paths]
+        text += f"\n## {', '.join(dict.fromkeys(subjects))}\n{contents(names)}"
+    write(folder / "notebooks/index.md", f"{text}\n## Settings\n{contents(['settings'])}")
 
 
 def subject(notebook: nbformat.NotebookNode) -> str:
-    """Return data and networks of a notebook, as its cells of parameters say them."""
-    values: dict[str, object] = {}
+    """Return data and network of a notebook, as its cells of parameters name them."""
+    given: dict[str, Any] = {}
     for cell in notebook.cells:
-        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", ())):
             for node in ast.parse(cell.source).body:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    values[node.targets[0].id] = ast.literal_eval(node.value)
-    networks = [values[name] for name in ("model", "models", "networks") if name in values]
-    several = [[one] if isinstance(one, str) else list(one) for one in networks]
-    return f"{values['dataset']}: {', '.join(name for names in several for name in names)}"
+                    given[node.targets[0].id] = ast.literal_eval(node.value)
+    model = next(given[name] for name in ("model", "models", "networks") if given.get(name))
+    return f"{given['dataset']} ({model if isinstance(model, str) else next(iter(model))})"
 
 
-def readable(notebook: nbformat.NotebookNode, heading: str) -> None:
-    """Leave out what needs a kernel, progress bars and controls, and name data and network."""
+def without_kernel(notebook: nbformat.NotebookNode) -> None:
+    """Leave out controls and progress bars; what else an output shows stands in for them."""
     notebook.metadata.pop("widgets", None)
-    if heading:
-        first = notebook.cells[0]
-        first.source = re.sub(r"\A(# .*)", rf"\1, {heading}", first.source)
     for cell in notebook.cells:
-        outputs = cell.get("outputs", [])
-        for data in (output.get("data", {}) for output in outputs):
-            if data.pop(WIDGET, None) and PROGRESS.search(data.get("text/plain", "")):
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if data.pop(WIDGET, None) is not None and PROGRESS.search(data.get("text/plain", "")):
                 data.clear()
-        if outputs:
-            cell.outputs = [one for one in outputs if one.get("data", True)]
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
 
 
 # -- what is made ----------------------------------------------------------------------------------
@@ -157,96 +177,92 @@ def settings(folder: Path) -> None:
     """Write the page of parameter and grid files."""
     text = "# Settings\n\nWhat `tttlib run --parameters` and `tttlib sweep` take.\n"
     for path in sorted(ROOT.glob("notebooks/*/*.yaml"), reverse=True):
-        text += f"\n({path.parent.name}-{path.stem})=\n## {path.parent.name}/{path.name}\n\n"
-        text += f"```yaml\n{path.read_text(encoding='utf-8')}```\n"
-    write(folder / "notebooks" / "settings.md", text)
+        name, lines = f"{path.parent.name}/{path.name}", path.read_text(encoding="utf-8")
+        text += f"\n({path.parent.name}-{path.stem})=\n\n## {name}\n\n```yaml\n{lines}```\n"
+    write(folder / "notebooks/settings.md", text)
 
 
 def methods(folder: Path) -> None:
     """Write a page for each method, and their list."""
     table = method_declarations.declarations()
-    for name, row in zip(adapt.NAMES, table.to_dict("records"), strict=True):
-        method = adapt.METHODS[name]
-        module = sys.modules[method.__module__]
-        title = (inspect.getdoc(module) or name).partition(":")[0]
-        facts = [("trains", row["trains"]), ("needs", row["needs"] or "nothing besides"),
-                 ("answers with logits", row["answer"]),
-                 ("paper", f"[{row['paper']}]({row['address']})" if row["address"] else row["paper"] or "none"),
-                 ("source", f"[{row['file']}]({REPOSITORY}/blob/main/tttlib/adapt/{row['file']})")]
-        write(folder / "methods" / f"{name}.md", "\n".join([
-            f"# {title}\n", f"`adapt.create(\"{name}\", model)`\n", "| | |", "|---|---|",
-            *(f"| {what} | {said} |" for what, said in facts), "",
-            directive("automodule", module.__name__, "noindex"), "## Settings\n",
-            grid({preset: asdict(c) for preset, c in method.presets.items()}),
-            *([f"What `variant` changes:\n\n{grid(method.variants)}"] if method.variants else []),
-            "## API\n", directive("py:module", module.__name__),
-            *(directive("autoclass", f"{module.__name__}.{key}", "members", "show-inheritance")
-              if inspect.isclass(one) else directive("autofunction", f"{module.__name__}.{key}")
-              for key, one in vars(module).items()
-              if getattr(one, "__module__", "") == module.__name__ and not key.startswith("_")),
-        ]))
-    links = table.assign(file=table["file"].str.removesuffix(".py") + ".md")
-    names = [f"/methods/{name}" for name in adapt.NAMES]
-    write(folder / "methods" / "index.md",
-          f"# Methods\n\n{method_declarations.markdown(links)}{listed('', names, hidden=True)}")
+    for row in table.to_dict("records"):
+        name = row["method"]
+        write(folder / f"methods/{name}.md", method_page(adapt.METHODS[name], row))
+    table["file"] = table["method"] + ".md"
+    names = [f"/methods/{name}" for name in table["method"]]
+    text = f"# Methods\n\n{method_declarations.markdown(table)}{contents(names, hidden=True)}"
+    write(folder / "methods/index.md", text)
 
 
-def grid(columns: dict[str, dict[str, object]]) -> str:
+def method_page(method: type[Adapter], row: Mapping[str, str]) -> str:
+    """Return what a method declares, its docstring, its settings and its classes."""
+    module = sys.modules[method.__module__]
+    paper = f"[{row['paper']}]({row['address']})" if row["address"] else row["paper"]
+    lines = [
+        f"# {(inspect.getdoc(module) or method.name).partition(':')[0]}\n",
+        f'| `adapt.create("{method.name}", model)` | |\n|---|---|',
+        f"| trains | {row['trains']} |",
+        f"| needs | {row['needs'] or 'nothing besides'} |",
+        f"| answers with logits | {row['answer']} |",
+        f"| paper | {paper or 'none'} |",
+        f"| source | [{row['file']}]({REPOSITORY}/blob/main/tttlib/adapt/{row['file']}) |\n",
+        directive("automodule", module.__name__, "no-index"),
+    ]
+    presets = {name: asdict(constants) for name, constants in method.presets.items()}
+    if any(presets.values()):
+        lines += ["## Settings\n", constants_table(presets)]
+    if method.variants:
+        lines += ["What a `variant` changes:\n", constants_table(method.variants)]
+    lines += ["## API\n", directive("py:module", module.__name__)]
+    for name, one in vars(module).items():
+        if getattr(one, "__module__", "") == module.__name__ and not name.startswith("_"):
+            options = ("members", "show-inheritance") if inspect.isclass(one) else ()
+            kind = "autoclass" if inspect.isclass(one) else "autofunction"
+            lines.append(directive(kind, f"{module.__name__}.{name}", *options))
+    return "\n".join(lines)
+
+
+def constants_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table in Markdown: constants down, presets or variants across."""
-    names = list(dict.fromkeys(name for values in columns.values() for name in values))
-    if not names:
-        return "None.\n"
     lines = [f"| constant | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    for name in names:
-        cells = (f"`{values[name]!r}`" if name in values else "" for values in columns.values())
-        lines.append(f"| `{name}` | {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    for name in dict.fromkeys(name for values in columns.values() for name in values):
+        cells = [f"`{one[name]!r}`" if name in one else "" for one in columns.values()]
+        shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
+        lines.append(f"| `{name}` | {shown} |")
     return "\n".join(lines) + "\n"
 
 
-def reference(folder: Path) -> None:
-    """Write a page for each module."""
+def modules_pages(folder: Path) -> None:
+    """Write a page for each module that is no method."""
     for name in modules():
         below = [one for one in modules() if one.rpartition(".")[0] == name]
-        pages = [f"{one.rpartition('.')[2]} <{one}>" for one in below if page_of(one).startswith("api/")]
-        if len(pages) < len(below):
-            pages.append("methods </methods/index>")
-        module = import_module(name)
-        public = [f"* {{py:obj}}`{key} <{one.__module__}.{one.__qualname__}>`"
-                  for key in getattr(module, "__all__", ())
-                  if (inspect.isclass(one := getattr(module, key)) or inspect.isfunction(one))
-                  and one.__module__ != name]
-        if page_of(name).startswith("api/"):
-            write(folder / f"{page_of(name)}.md", "\n".join([
-                f"# {'API' if name == 'tttlib' else name}\n",
-                directive("automodule", name, "members", "ignore-module-all", "show-inheritance"),
-                *(["Public names:\n", *public, ""] if public else []),
-                listed("Modules", pages) if pages else "",
-            ]))
+        names = [f"{one.split('.')[-1]} <{one}>" for one in below if page_of(one)[:4] == "api/"]
+        if len(names) < len(below):
+            names.append("methods </methods/index>")
+        text = directive("automodule", name, "members", "ignore-module-all", "show-inheritance")
+        text = f"# {'API' if name == 'tttlib' else name}\n\n{text}{exported(import_module(name))}"
+        if page_of(name)[:4] == "api/":
+            write(folder / f"api/{name}.md", text + (contents(names) if names else ""))
+
+
+def exported(package: ModuleType) -> str:
+    """Return a list of the classes and functions that a package has from its modules."""
+    found = {name: getattr(package, name) for name in getattr(package, "__all__", ())}
+    lines = [
+        f"* {{py:obj}}`{name} <{one.__module__}.{one.__qualname__}>`"
+        for name, one in found.items()
+        if (inspect.isclass(one) or inspect.isfunction(one)) and one.__module__ != package.__name__
+    ]
+    return "\n".join(["\nPublic names:\n", *lines, ""]) if lines else ""
 
 
 def directive(name: str, argument: str, *options: str) -> str:
     """Return a directive of reStructuredText, in Markdown."""
-    lines = [f".. {name}:: {argument}", *(f"   :{option}:" for option in options)]
-    return "\n".join(["```{eval-rst}", *lines, "```\n"])
+    lines = ["```{eval-rst}", f".. {name}:: {argument}", *(f"   :{one}:" for one in options)]
+    return "\n".join([*lines, "```\n"])
 
 
-def listed(title: str, names: Sequence[str], *, hidden: bool = False) -> str:
-    """Return a section with the table of contents of these pages."""
-    heading = f"\n## {title}\n" if title else ""
-    options = ":hidden:\n" if hidden else ":maxdepth: 1\n"
-    return f"{heading}\n```{{toctree}}\n{options}\n" + "\n".join(names) + "\n```\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def main(folder: Path) -> None:
-    """Write all pages into `folder`."""
-    for part in (copied, notebooks, settings, methods, reference):
-        part(folder)
-    for name, (title, pages) in LISTS.items():
-        found = [p.relative_to(folder).with_suffix("").as_posix() for pattern in pages for p in sorted(folder.glob(f"{pattern}.md"))]
-        write(folder / f"{name}.md", f"# {title}\n{listed('', list(dict.fromkeys(found)))}")
+def contents(names: Iterable[str], *, hidden: bool = False) -> str:
+    """Return a table of contents, which Sphinx makes its navigation of."""
+    option = ":hidden:\n" if hidden else ":maxdepth: 1\n"
+    return "\n".join(["\n```{toctree}", option, *names, "```\n"])
