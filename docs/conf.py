@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 import tttlib
@@ -24,10 +23,14 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "dollarmath", "html_image"]
+myst_dmath_allow_space = False  # of $5 and $HOME
 myst_heading_anchors = 4
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # of other packages, and code that is no reference
 suppress_warnings = ["myst.header"]
+
+# MathJax in one file, out of a wheel: nothing is fetched, by a page or by what it loads
+mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax/tex-svg-full.js"
 
 # docstrings: in backticks stands code, a link where it names something of ours
 default_role = "py:obj"
@@ -43,8 +46,8 @@ add_module_names = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tttlib"
-html_math_renderer = "mathml"
-html_static_path = ["static"]
+html_static_path = ["static", str(mathjax)]
+mathjax_path = mathjax.name
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
@@ -56,21 +59,6 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-
-
-def inline(self: Any, node: nodes.math) -> None:
-    """Write math within a line as MathML, which browsers show without a script."""
-    self.body.append(convert(node.astext()))
-    raise nodes.SkipNode
-
-
-def block(self: Any, node: nodes.math_block) -> None:
-    r"""Write displayed math; \tag{1} is its number."""
-    tags = re.findall(r"\\tag\{(.*?)\}", node.astext())
-    number = f'<span class="eqno">({", ".join(tags)})</span>' if tags else ""
-    math = convert(re.sub(r"\\tag\{.*?\}", "", node.astext()), display="block")
-    self.body.append(self.starttag(node, "div", CLASS="math") + number + math + "</div>\n")
-    raise nodes.SkipNode
 
 
 SIGNS = re.compile(r"\|(?=\S)|(?<=[ (/])\*(?=[\w.])(?![^*\n]*\*)|(?<=\w)_(?!\w)")
@@ -101,7 +89,6 @@ def escaped(text: str) -> str:
 
 
 def setup(app: Sphinx) -> None:
-    """Write the pages before Sphinx looks for them; register the two functions above."""
+    """Write the pages before Sphinx looks for them; register the function above."""
     app.connect("config-inited", lambda app, _: pages.write_all(Path(app.srcdir)))
     app.connect("autodoc-process-docstring", legible, priority=400)  # napoleon has 500
-    app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -15,14 +15,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import numpy as np
 import pytest
-from docutils import nodes
 from nbformat import v4
 from PIL import Image
 
@@ -241,16 +239,6 @@ def test_docstrings_keep_their_equations_and_signs() -> None:
         "",
         "from `code` and ``a b``\\ x.",
     ]
-
-
-def test_math_is_shown_without_a_script() -> None:
-    shown = SimpleNamespace(body=[], starttag=lambda *_, **__: "<div>")
-    with pytest.raises(nodes.SkipNode):
-        conf.block(shown, nodes.math_block("", r"\theta \leftarrow 0 \tag{7}"))
-    (math,) = shown.body
-    assert (
-        '<span class="eqno">(7)</span><math' in math and "&#x003B8;" in math and "tag" not in math
-    )
 
 
 class Page(HTMLParser):
