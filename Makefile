@@ -74,6 +74,7 @@ bench: .venv
 docs: .venv
 	rm -rf runs/pages runs/docs && mkdir -p runs/pages
 	$(BIN)/python -m sphinx -q -j auto -W -c docs -d runs/pages/.doctrees runs/pages runs/docs
+	@echo "runs/docs/index.html"
 
 findings: .venv
 	$(BIN)/python docs/findings.py

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 
 import tttlib
 
@@ -88,7 +90,25 @@ def escaped(text: str) -> str:
     return "".join(parts)
 
 
+def dashed(_: Any, page: nodes.document) -> None:
+    """Set the dash after a parameter's name, which `smartquotes` would set, with much else."""
+    for text in list(page.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
+def plain(*event: Any) -> tuple[str, str] | None:
+    """Return a signature in which aliases of types stand by their names."""
+    signature, returned = event[-2:]
+    return signature and (re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature), returned)
+
+
 def setup(app: Sphinx) -> None:
-    """Write the pages before Sphinx looks for them; register the function above."""
+    """Write the pages before Sphinx looks for them; register the functions above."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.rolename = ""  # else an attribute `mean` links to any other class's
     app.connect("config-inited", lambda app, _: pages.write_all(Path(app.srcdir)))
     app.connect("autodoc-process-docstring", legible, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-signature", plain)
+    app.connect("doctree-read", dashed)

@@ -31,10 +31,11 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/tttlib/tttlib"
 TEXTS = ("*.md", "figures/*.md", "tttlib/**/README.md", "tests/goldens/README.md")
 LINK = re.compile(r'(?<=\]\()([^)\s]+)(?=(?: "[^"]*")?\))')
-FIGURE = re.compile(r"\[(\S+\.(?:svg|png|jpg))\]\(\1\)")
+ROW = re.compile(r"\| (\[\S+(?:(csv)|svg|png|jpg)\)) \| (.*?) \| (.*?) \| (.*?) \|.*")
 PROGRESS = re.compile(r"\d+%\|")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECTIONS = ("notebooks/index", "methods/index", "guides", "results", "api/tttlib", "project")
+SUBJECT = ("dataset", "model", "models", "networks")  # parameters of notebooks
 LISTS = {
     "Guides": ("tttlib/README", "tttlib/*/README"),
     "Results": ("figures/verdicts", "figures/*", "tests/goldens/*"),
@@ -115,12 +116,18 @@ def copy(folder: Path) -> None:
     shutil.copytree(ROOT / "figures", folder / "figures", dirs_exist_ok=True)
     for path in (path for pattern in TEXTS for path in ROOT.glob(pattern)):
         name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
-        if name == Path("figures/README.md"):
-            text = FIGURE.sub(r"![\1](\1)", text)
+        if name == Path("figures/README.md"):  # a table there, a gallery here
+            text = re.sub(r"\| file .*\n\|---.*\n", "", text)
+            text = ROW.sub(lambda row: shown(*row.groups()), text)
         text = turned(text, name.parent.as_posix())
         if name == Path("README.md"):
             name, text = Path("index.md"), text + contents(SECTIONS, hidden=True)
         write(folder / name, text)
+
+
+def shown(link: str, table: str | None, what: str, data: str, command: str) -> str:
+    """Return a figure, or the link to a table, with its caption."""
+    return f"{'' if table else '!'}{link}\n\n{what} *{data}; {command}*\n"
 
 
 def notebooks(folder: Path) -> None:
@@ -139,23 +146,26 @@ def notebooks(folder: Path) -> None:
                     cell.source = turned(cell.source, "notebooks", beside=paths)
             if place.name != "notebooks":
                 first = notebook.cells[0]
-                first.source = re.sub(r"\A(# .*)", rf"\1: {subjects[-1]}", first.source)
+                first.source = re.sub(r"\A(# .*)", rf"\1: {', '.join(subjects[-1])}", first.source)
             write(folder / place / name, nbformat.writes(notebook))
         names = [f"/{(place / name).with_suffix('').as_posix()}" for name in paths]
-        text += f"\n## {', '.join(dict.fromkeys(subjects))}\n{contents(names)}"
+        data, networks = (
+            ", ".join(dict.fromkeys(column)) for column in zip(*subjects, strict=True)
+        )
+        text += f"\n## {data}: {networks}\n{contents(names)}"
     write(folder / "notebooks/index.md", f"{text}\n## Settings\n{contents(['settings'])}")
 
 
-def subject(notebook: nbformat.NotebookNode) -> str:
+def subject(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     """Return data and network of a notebook, as its cells of parameters name them."""
     given: dict[str, Any] = {}
     for cell in notebook.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", ())):
             for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    given[node.targets[0].id] = ast.literal_eval(node.value)
-    model = next(given[name] for name in ("model", "models", "networks") if given.get(name))
-    return f"{given['dataset']} ({model if isinstance(model, str) else next(iter(model))})"
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SUBJECT:
+                    given[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+    model = next(given[name] for name in SUBJECT[1:] if given.get(name))
+    return given["dataset"], model if isinstance(model, str) else next(iter(model))
 
 
 def without_kernel(notebook: nbformat.NotebookNode) -> None:
