@@ -1,7 +1,7 @@
 # make study    run every notebook headlessly; executed notebooks, tables, figures, one HTML report
 # make test     lint, type check, unit tests, notebook tests
 # make lab      open the study in JupyterLab
-# make docs     the API reference as HTML: runs/docs/index.html
+# make docs     the site as HTML: runs/docs/index.html
 # make findings the tables of verdicts and of adaptation in pages, from figures/*.csv
 # Every target makes .venv when it is missing and reinstalls only when pyproject.toml changed.
 SHELL  := /bin/bash
@@ -72,7 +72,9 @@ bench: .venv
 	$(BIN)/python -m tttlib bench
 
 docs: .venv
-	$(BIN)/python docs/make.py runs/docs
+	rm -rf runs/pages runs/docs && mkdir -p runs/pages
+	$(BIN)/python -m sphinx -q -j auto -W -c docs -d runs/pages/.doctrees runs/pages runs/docs
+	@echo "runs/docs/index.html"
 
 findings: .venv
 	$(BIN)/python docs/findings.py

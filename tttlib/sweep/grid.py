@@ -1,10 +1,10 @@
 """A grid file and its units of work.
 
-notebook: "02"                              # or experiment: standard, online, adaptation, source,
-                                            # or module:function of your own, from a file
-                                            # beside the grid or an installed package
-parameters: {n_images: 8}                   # of all units
-grid: {corruption: [fog, snow], seed: [0, 1]}   # every combination; one unit each
+    notebook: "02"              # or experiment: standard, online, adaptation, source, or
+                                # module:function of your own, from a file beside the grid or an
+                                # installed package
+    parameters: {n_images: 8}   # of all units
+    grid: {corruption: [fog, snow], seed: [0, 1]}   # every combination; one unit each
 
 Several of these: a list under `sweeps:`. A value that is itself a list stands as a list of lists.
 """

@@ -1,8 +1,9 @@
 """One parameter file for many notebooks: each takes what it declares.
 
-dataset: tiny-imagenet-50     # every notebook with a parameter of this name
-notebook 03:                  # this notebook alone; goes before the line above
-  n_stream: 200
+Such a file is
+    dataset: tiny-imagenet-50     # every notebook with a parameter of this name
+    notebook 03:                  # this notebook alone; goes before the line above
+      n_stream: 200
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """What is known of a unit: units/KEY/unit.json, written whole or not at all.
 
-state    "running" (started; whether it still runs, its lock says), "done" or "failed"
-files    of a done unit: the sha256 of every result file, so that damage is found; names with a
-         slash are meant from the unit's folder, others lie in results/
-sources  stands for the content of the source files that the unit used (`code_identity`)
-session  the sweep that ran it, code the version of this package, error and traceback if it failed
+Its keys are
+    state    "running" (started; whether it still runs, its lock says), "done" or "failed"
+    files    of a done unit: the sha256 of every result file, so that damage is found; names with a
+             slash are meant from the unit's folder, others lie in results/
+    sources  stands for the content of the source files that the unit used (`code_identity`)
+    session  the sweep that ran it, code the version of this package, error and traceback if it
+             failed
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Corrupted copies of a dataset as files, in the layouts that other code reads.
 
-`npy`     like CIFAR-10-C: one array uint8 [5N,H,W,3] per corruption, the severities one after the
-          other, and labels.npy [5N];
-`folders` like ImageNet-C: <corruption>/<severity>/<class>/<id>.JPEG, JPEG of quality 85.
+* `npy` like CIFAR-10-C: one array uint8 [5N,H,W,3] per corruption, the severities one after the
+  other, and labels.npy [5N];
+* `folders` like ImageNet-C: <corruption>/<severity>/<class>/<id>.JPEG, JPEG of quality 85.
 
 Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261. An interrupted run goes on where it was; what
 stands under its final name is complete.
