@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tttlib.report.equations import Equations
+
 _INTERACTIVE = {
     "application/vnd.jupyter.widget-view+json",  # progress bars
     "application/javascript",
@@ -45,9 +47,12 @@ def section(run: Path, source: Path, seconds: float | None) -> Section:
 
     notebook = nbformat.read(run / "notebooks" / source.name, as_version=4)
     notebook.metadata.pop("widgets", None)
+    equations = Equations()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = list(filter(None, map(_readable, cell.outputs)))
+        elif cell.cell_type == "markdown":
+            cell.source = equations.taken_out(cell.source)
     exporter = HTMLExporter(template_name="basic", embed_images=True, log=_quiet)
     beside = {"metadata": {"path": str(source.parent), "name": source.stem}}
     body, _ = exporter.from_notebook_node(notebook, resources=beside)
@@ -61,7 +66,7 @@ def section(run: Path, source: Path, seconds: float | None) -> Section:
         title = heading[1].strip()
         body = re.sub(r"<h1\b.*?</h1>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r"(</?h)([1-5])\b", lambda tag: f"{tag[1]}{int(tag[2]) + 1}", body)
-    return Section(source.name, title, Markup(body), seconds)
+    return Section(source.name, title, Markup(equations.put_back(body)), seconds)
 
 
 def highlighting() -> Markup:

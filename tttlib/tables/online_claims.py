@@ -132,10 +132,12 @@ def of_forgetting(change: pd.DataFrame) -> list[Claim]:
 def in_order(told: Sequence[Claim], networks: Sequence[str]) -> list[Claim]:
     """Return the claims by network, the general ones first: the order in which they are kept."""
     first = {HELPS: 0, FLUCTUATES: 1}
-    place = {f"{name}:": i for i, name in enumerate(networks)}
-    return sorted(
-        told, key=lambda c: (place[c.measure.split(" ")[0]], first.get(c.claim, len(first)))
-    )
+
+    def place(claim: Claim) -> tuple[int, int]:
+        network = [claim.measure.startswith(f"{name}:") for name in networks].index(True)
+        return network, first.get(claim.claim, len(first))
+
+    return sorted(told, key=place)
 
 
 def _differences(rows: pd.DataFrame, baseline: str, pairing: Mapping[str, Any]) -> pd.DataFrame:
