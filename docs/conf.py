@@ -10,7 +10,6 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.domains.python import PyObject
 
 import tttlib
 
@@ -75,6 +74,10 @@ def legible(_: Any, what: str, name: str, of: Any, options: Any, lines: list[str
     pieces[::2] = map(escaped, pieces[::2])
     pieces[1::2] = (f"\n\n::\n{equations}\n" for equations in pieces[1::2])
     text = "".join(pieces) + rule + escaped(rest)
+    if what == "class":  # `mean, std` is an attribute to napoleon: "std", of the type "mean,"
+        before, title, attributes = text.partition("Attributes\n---")
+        names = re.compile(r"^\w+(?:, \w+)+$", re.MULTILINE)
+        text = before + title + names.sub(lambda found: found[0].replace(", ", ","), attributes)
     lines[:] = [] if text.startswith("Alias for field number") else text.split("\n")
 
 
@@ -105,9 +108,6 @@ def plain(*event: Any) -> tuple[str, str] | None:
 
 def setup(app: Sphinx) -> None:
     """Write the pages before Sphinx looks for them; register the functions above."""
-    for field in PyObject.doc_field_types:
-        if field.name == "variable":
-            field.rolename = ""  # else an attribute `mean` links to any other class's
     app.connect("config-inited", lambda app, _: pages.write_all(Path(app.srcdir)))
     app.connect("autodoc-process-docstring", legible, priority=400)  # napoleon has 500
     app.connect("autodoc-process-signature", plain)
