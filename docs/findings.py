@@ -18,6 +18,7 @@ DATA = {
     "scenes": "scenes",
     "Tiny-ImageNet": ["tiny_imagenet", TINY],
     "CIFAR-10": [CIFAR_ABLATIONS],
+    "ImageNet sample": ["imagenet_sample"],
 }
 IN_PAPER = "in the paper, %"
 IN_TABLES = {  # our name of a setting -> the published table's
@@ -60,6 +61,7 @@ def adaptation() -> str:
         "others": others(CIFAR),
         "continual, Tiny-ImageNet": continual(TINY).drop(columns=IN_PAPER),  # that is CIFAR-10's
         "others, Tiny-ImageNet": others(TINY).drop(columns=IN_PAPER),
+        "continual, ImageNet": continual("imagenet_sample"),
         "ablations": ablations(),
         "deviations": changes("deviations"),
         "cost": cost(),

@@ -208,6 +208,11 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         for name in ("mae-tiny-imagenet-50", "wrn-scenes")
     }
     bn1 = _committed("05_differences_cifar10_jpeg.csv", method="bn1", reference="palm")
+    photographs = {
+        name: _committed("05_continual_imagenet_sample.csv", method=name)["mean"]
+        for name in ("source", "bn1", "palm")
+    }
+    there = _committed("05_differences_imagenet_sample.csv", method="bn1", reference="palm")
     online, standard = (
         _committed(
             "06_rotation_cifar10_jpeg_h200.csv", mode=mode, lr=0.001, corruption="mean of 15"
@@ -230,6 +235,11 @@ def test_the_findings_are_those_of_the_committed_tables() -> None:
         "{wrn-scenes} % for `wrn-scenes`".format(**right),
         "falls from {source:.1f} to {bn1:.1f} %".format(**errors),
         "PALM reaches {palm:.1f} %".format(**errors),
+        "{source:.1f} % without adaptation, {bn1:.1f} % with the batch's statistics, "
+        "{palm:.1f} % with PALM".format(**photographs),
+        "by {:.1f} points [{:.1f}, {:.1f}] better than those".format(
+            *100 * there[["difference", "low", "high"]]
+        ),
         "{:.1f} points better than that [{:.1f}, {:.1f}]".format(
             *100 * bn1[["difference", "low", "high"]]
         ),
