@@ -176,7 +176,7 @@ def test_every_link_of_the_pages_has_its_page(tmp_path: Path) -> None:
         if path.suffix == ".ipynb":  # what code formats is no link
             cells = nbformat.reads(text, as_version=4).cells
             text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-            assert "](#" not in text, f"{path.name}: JupyterLab and the site name headings otherwise"
+            assert "](#" not in text, f"{path.name}: its headings have other names in JupyterLab"
         for link in pages.LINK.findall(text):
             target = unquote(link.split("#")[0])
             if target and not re.match(r"\w+:", target) and path.stem != "CONTRIBUTING":
