@@ -23,13 +23,24 @@ def test_smallest_chosen_and_largest_step():
 
 
 def test_what_images_can_decide_follows_the_share_of_changed_answers():
-    table = step_tables.decidable(tried(), {"mae": 0.01}, {"mae": 500})
+    table = step_tables.decidable(tried(), "model", {"mae": 0.01}, {"mae": 500})
     (row,) = table.to_dict("records")
     assert row["answers changed"] == 0.05 and row["images here"] == 500
     assert row["images for a margin of 1 point"] == statistics.images_needed(0.01, 0.05).images
     assert row["smallest effect they tell"] == statistics.smallest_margin(500, 0.05)
-    still = step_tables.decidable(tried(), {"mae": 0.001}, {"mae": 500})
+    still = step_tables.decidable(tried(), "model", {"mae": 0.001}, {"mae": 500})
     assert still["answers changed"].item() == step_tables.RARELY
+
+
+def test_a_choice_may_be_named_by_two_columns():
+    both = pd.concat(
+        [tried().assign(mode=mode, n=n) for mode, n in {"online": 100, "reset": 400}.items()]
+    )
+    rates, images = {("mae", "online"): 0.01, ("mae", "reset"): 0.1}, {}
+    images = dict.fromkeys(rates, 50)
+    table = step_tables.decidable(both, ["model", "mode"], rates, images)
+    assert table["mode"].tolist() == ["online", "reset"]
+    assert table["answers changed"].tolist() == [0.1, 14 / 400]
 
 
 def losses() -> pd.DataFrame:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from tttlib import statistics
 from tttlib.tables import accuracy_tables, task_tables
 
 
@@ -19,20 +18,6 @@ def answers(right: Sequence[Sequence[bool]], **columns: object) -> pd.DataFrame:
         for step, correct in enumerate(steps)
     ]
     return pd.DataFrame(rows).assign(**columns)
-
-
-def test_what_can_be_decided_follows_from_the_best_setting_tried() -> None:
-    tried = pd.DataFrame({"task": "rotation", "mode": ["online", "online", "standard"]})
-    tried = tried.assign(
-        difference=[0.01, 0.02, 0.0], mended=[9.0, 6.0, 0.0], broken=[9.0, 4.0, 0.0], n=100
-    )
-    table = task_tables.decidable(tried, {"online": 500, "standard": 50})
-    assert table["answers changed"].tolist() == [0.1, 0.0]
-    assert table["images here"].tolist() == [500, 50]
-    wanted = [statistics.images_needed(0.01, share).images for share in (0.1, 0.01)]
-    assert table["images for a margin of 1 point"].tolist() == wanted
-    wanted = [statistics.smallest_margin(500, 0.1), statistics.smallest_margin(50, 0.01)]
-    assert table["smallest effect they tell"].tolist() == wanted
 
 
 def test_a_gain_over_all_corruptions_is_a_claim_for_each_method() -> None:

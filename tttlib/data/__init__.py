@@ -37,6 +37,7 @@ __all__ = [
 
 _LOADERS: dict[str, Callable[..., ImageSet]] = {
     "scenes": scenes.load,
+    "scenes-calm": partial(scenes.load, composition="scenes-calm"),
     "tiny-imagenet": tiny_imagenet.load,
     "tiny-imagenet-100": tiny_imagenet.load_100,
     "tiny-imagenet-50": tiny_imagenet.load_50,

@@ -42,19 +42,38 @@ TILE = 16  # height = width of the parts of a photograph, pixels
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEFAULT_N = {"train": 50_000, "valid": 5_000, "test": 10_000}
 
-AREA = (0.045, 0.60)  # area of the digit's box / area of the image, before rounding to pixels
 STRETCH = 0.12  # width and height of a digit change by at most this factor (opposite signs)
 CONTRAST = (65.0, 150.0)  # |luminance of the digit - luminance behind it|, grey levels
 CHROMA = 60.0  # largest departure of the digit's colour from grey, grey levels
 OPACITY = (0.85, 1.0)
 SHADE = 0.25  # largest relative change of the digit's brightness across half an image
-FADE = (0.4, 1.0)  # contrast of the background relative to the photograph's
 TINT = (0.75, 1.25)  # factor on each channel of the background
 INK = 0.25  # pixels with less coverage than this show no ink
 
 _CHUNK = 256  # images at a time
 _LUMA = (77, 150, 29)  # Rec. 601 weights / 256
 _DRAWS = 24
+
+
+class Composition(NamedTuple):
+    """How much of an image belongs to the digit, and how much to the photograph.
+
+    Attributes
+    ----------
+    area
+        Area of the digit's box / area of the image, least and most, before rounding to pixels.
+    fade
+        Contrast of the background relative to the photograph's, least and most.
+    """
+
+    area: tuple[float, float]
+    fade: tuple[float, float]
+
+
+COMPOSITIONS = {
+    "scenes": Composition(area=(0.045, 0.60), fade=(0.4, 1.0)),
+    "scenes-calm": Composition(area=(0.25, 0.60), fade=(0.1, 0.4)),  # hidden patches need the digit
+}
 
 
 class Scenes(NamedTuple):
@@ -87,7 +106,14 @@ class Scenes(NamedTuple):
     digit: np.ndarray
 
 
-def load(split: str, root: Path | None = None, *, n: int | None = None, seed: int = 0) -> ImageSet:
+def load(
+    split: str,
+    root: Path | None = None,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    composition: str = "scenes",
+) -> ImageSet:
     """Make images 0 … n-1 of a split; nothing is read or stored, so `root` is ignored.
 
     Parameters
@@ -100,6 +126,8 @@ def load(split: str, root: Path | None = None, *, n: int | None = None, seed: in
         Number of images; None: `DEFAULT_N`.
     seed
         Decides every image.
+    composition
+        One of `COMPOSITIONS`, the name of the dataset.
 
     Returns
     -------
@@ -113,41 +141,49 @@ def load(split: str, root: Path | None = None, *, n: int | None = None, seed: in
     ValueError
         For an unknown split or n < 1.
     """
-    split = check_split("scenes", split, SPLITS)
+    split = check_split(composition, split, SPLITS)
     n = DEFAULT_N[split] if n is None else n
     if n < 1:
-        raise ValueError(f"n={n} images of 'scenes' asked for; n must be at least 1")
-    made = generate(split, np.arange(n), seed)
+        raise ValueError(f"n={n} images of {composition!r} asked for; n must be at least 1")
+    made = generate(split, np.arange(n), seed, composition)
     images, labels, boxes, _, photograph, tile, digit = map(torch.from_numpy, made)
     return ImageSet(
-        name="scenes",
+        name=composition,
         split=split,
         images=images,
         labels=labels,
         classes=CLASSES,
         ids=torch.arange(n),
-        fingerprint=_fingerprint(split, n, seed),
+        fingerprint=_fingerprint(split, n, seed, composition),
         boxes=boxes,
         clusters={"photograph": photograph, "tile": tile, "digit": digit},
         populations={"scenes": ("tile", "digit"), "photographs": ("photograph", "digit")},
     )
 
 
-def generate(split: str, index: np.ndarray, seed: int = 0) -> Scenes:
+def generate(
+    split: str, index: np.ndarray, seed: int = 0, composition: str = "scenes"
+) -> Scenes:
     """Make the images at `index` (int64 [N], any order, 0 or more) of an endless split.
 
-    Raises ValueError for an unknown split or a negative index.
+    Raises ValueError for an unknown split or composition or a negative index.
     """
-    split = check_split("scenes", split, SPLITS)
+    split = check_split(composition, split, SPLITS)
+    if composition not in COMPOSITIONS:
+        known = ", ".join(COMPOSITIONS)
+        raise ValueError(f"unknown composition {composition!r} of scenes; known are {known}")
+    composed = COMPOSITIONS[composition]
     index = np.asarray(index, dtype=np.int64).reshape(-1)
     if len(index) and index.min() < 0:
-        raise ValueError(f"index {index.min()} of 'scenes'; indices count from 0")
+        raise ValueError(f"index {index.min()} of {composition!r}; indices count from 0")
     starts = range(0, max(1, len(index)), _CHUNK)
-    parts = [_chunk(split, _uniforms(split, index[i : i + _CHUNK], seed)) for i in starts]
+    parts = [
+        _chunk(split, composed, _uniforms(split, index[i : i + _CHUNK], seed)) for i in starts
+    ]
     return Scenes(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _chunk(split: str, u: np.ndarray) -> Scenes:
+def _chunk(split: str, composed: Composition, u: np.ndarray) -> Scenes:
     """Make one chunk of images from its uniform numbers [B,_DRAWS]."""
     photographs, digits = read_photographs(), read_digits()
 
@@ -155,14 +191,14 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
     labels = (u[:, 0] * 10).astype(np.int64)
     first, count = digits.first[split][labels], digits.number[split][labels]
     digit = digits.order[split][first + (u[:, 1] * count).astype(np.int64)]
-    alpha = _coverage(digits, digit, u[:, 2:8])  # float32 [B,32,32]
+    alpha = _coverage(digits, digit, composed.area, u[:, 2:8])  # float32 [B,32,32]
     masks = alpha > 0
 
     # which background
     rows = np.array([i for i, (_, s) in enumerate(PHOTOGRAPHS) if s == split])
     photograph = rows[(u[:, 8] * len(rows)).astype(np.int64)]
     level, top, left = _place(photographs, photograph, u[:, 9:12])
-    images = _background(photographs, photograph, level, top, left, u[:, 12:17])  # [B,3,32,32]
+    images = _background(photographs, photograph, level, top, left, composed.fade, u[:, 12:17])
 
     colour = _colour(images, masks, u[:, 17:21])  # float32 [B,3]
     shade = _shade(u[:, 21:23])  # float32 [B,32,32]
@@ -175,7 +211,9 @@ def _chunk(split: str, u: np.ndarray) -> Scenes:
                   _tile(photograph, level, top, left), digit)  # fmt: skip
 
 
-def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
+def _coverage(
+    digits: Digits, digit: np.ndarray, areas: tuple[float, float], u: np.ndarray
+) -> np.ndarray:
     """Return how much of each pixel the digit covers, float32 [B,32,32]; 0 below INK.
 
     Template coordinates are turned by the angle, then stretched to the wanted box, then moved to
@@ -188,7 +226,7 @@ def _coverage(digits: Digits, digit: np.ndarray, u: np.ndarray) -> np.ndarray:
     shape = extent * np.stack([stretch, 1 / stretch], 1)  # box of the digit at scale 1
     area = shape.prod(1) / SIZE**2
     largest = ((SIZE - 2) / shape.max(1)) ** 2 * area  # ratio at which it fills the image
-    small, large = np.sqrt(AREA[0]), np.sqrt(np.minimum(AREA[1], largest))
+    small, large = np.sqrt(areas[0]), np.sqrt(np.minimum(areas[1], largest))
     scale = (small + (large - small) * u[:, 2]) / np.sqrt(area)
     box = shape * scale[:, None]
     centre = 1 + box / 2 + (SIZE - 2 - box) * u[:, 3:5]
@@ -261,6 +299,7 @@ def _background(
     level: np.ndarray,
     top: np.ndarray,
     left: np.ndarray,
+    fades: tuple[float, float],
     u: np.ndarray,
 ) -> np.ndarray:
     """Cut photographs at a place, with random flip, contrast and tint; float32 [B,3,32,32]."""
@@ -269,7 +308,7 @@ def _background(
     columns = np.where(u[:, 0, None] < 0.5, steps, steps[::-1]) + left[:, None]  # [B,32]
     rows = photographs.start[which, level, None] + (steps + top[:, None]) * width[:, None]
     where = (rows[:, :, None] + columns[:, None, :]).astype(np.int32)
-    fade = _between(FADE, u[:, 1])
+    fade = _between(fades, u[:, 1])
     out = np.empty((len(which), 3, SIZE, SIZE), np.float32)
     for c in range(3):
         pixels = photographs.pixels[c].take(where)
@@ -339,7 +378,7 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _fingerprint(split: str, n: int, seed: int) -> str:
-    text = f"scenes {VERSION} {split} {n} {seed} ".encode()
+def _fingerprint(split: str, n: int, seed: int, composition: str) -> str:
+    text = f"{composition} {VERSION} {split} {n} {seed} ".encode()
     sources = read_photographs().digest + read_digits().digest
     return hashlib.sha256(text + sources).hexdigest()[:16]

@@ -7,6 +7,7 @@ and not kept with the statements of paper and report, because they are of other 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,27 +44,38 @@ def of_steps(tried: pd.DataFrame, chosen: Mapping[str, float]) -> list[Claim]:
 
 
 def decidable(
-    tried: pd.DataFrame, chosen: Mapping[str, float], images: Mapping[str, int]
+    tried: pd.DataFrame, by: str | list[str], chosen: Mapping[Any, float], images: Mapping[Any, int]
 ) -> pd.DataFrame:
-    """Return what so many `images` of each model decide, if as many answers change as in tuning.
+    """Return what so many images decide, if as many answers change as under the chosen steps.
 
-    Columns: model, answers changed (a share), images for a margin of 1 point, images here, smallest
-    effect they tell (a fraction). The other parameters are those of `of_steps`.
+    Parameters
+    ----------
+    tried
+        Rows of `evaluate.choose_step` with the columns `by`, such as model, or task and mode.
+    by
+        The columns that name a choice.
+    chosen
+        The chosen learning rate by value of `by`.
+    images
+        The independent images of the run, by the same.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns: `by`, answers changed (a share, at least `RARELY`), images for a margin of 1 point,
+        images here, smallest effect they tell (a fraction).
     """
-    records = []
+    columns = ["answers changed", "images for a margin of 1 point", "images here"]
+    records = {}
     for name, lr in chosen.items():
-        row = tried[(tried["model"] == name) & (tried["lr"] == lr)].iloc[0]
+        row = tried[tried["lr"] == lr].set_index(by).loc[[name]].iloc[0]
         flips = max((row["mended"] + row["broken"]) / row["n"], RARELY)
-        records.append(
-            {
-                "model": name,
-                "answers changed": flips,
-                "images for a margin of 1 point": statistics.images_needed(0.01, flips).images,
-                "images here": images[name],
-                "smallest effect they tell": statistics.smallest_margin(images[name], flips),
-            }
-        )
-    return pd.DataFrame(records)
+        needed = statistics.images_needed(0.01, flips).images
+        records[name] = dict(zip(columns, (flips, needed, images[name]), strict=True))
+        smallest = statistics.smallest_margin(images[name], flips)
+        records[name]["smallest effect they tell"] = smallest
+    table = pd.DataFrame.from_dict(records, orient="index")
+    return table.rename_axis(by).reset_index()
 
 
 def loss_change(

@@ -6,7 +6,7 @@ Those of the other functions answer a prediction on the way and are told below a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,31 +17,8 @@ from tttlib.tables.accuracy_tables import ALL
 from tttlib.tables.claims import Claim, of_difference
 from tttlib.tables.stream_tables import PAIR, on_pairs
 
-RARELY = 0.01
-"""At least this share of the answers counts as changed, however few were."""
 SCALED, FIXED = "scaled with the masks", "fixed"
 """Rules of the learning rate of `of_masks`."""
-
-
-def decidable(tried: pd.DataFrame, images: Mapping[str, int]) -> pd.DataFrame:
-    """Return what so many `images` of each mode decide if as many answers change as in tuning.
-
-    `tried` are tables of `evaluate.choose_step` with columns task and mode; the best setting of
-    each counts. Columns: task, mode, answers changed (a share), images for a margin of 1 point,
-    images here, smallest effect they tell (a fraction).
-    """
-    best = tried.loc[tried.groupby(["task", "mode"], sort=False)["difference"].idxmax()]
-    flips = (best["mended"] + best["broken"]) / best["n"]
-    enough = flips.clip(lower=RARELY)
-    here = best["mode"].map(images)
-    table = best[["task", "mode"]].copy()
-    table["answers changed"] = flips
-    needed = [statistics.images_needed(0.01, share).images for share in enough]
-    table["images for a margin of 1 point"] = needed
-    table["images here"] = here
-    smallest = [statistics.smallest_margin(n, share) for n, share in zip(here, enough, strict=True)]
-    table["smallest effect they tell"] = smallest
-    return table
 
 
 def of_gains(gained: pd.DataFrame) -> list[Claim]:
