@@ -108,7 +108,7 @@ def write(name: str, root: Path) -> Path:
 
 
 def test_every_dataset_can_be_checked_and_is_in_the_catalogue() -> None:
-    assert {"scenes", *SETS} == set(data.NAMES) == set(check._CHECKS)
+    assert {"scenes", "scenes-calm", *SETS} == set(data.NAMES) == set(check._CHECKS)
     assert tuple(entry.name for entry in catalogue.ENTRIES) == data.NAMES
 
 
@@ -147,12 +147,13 @@ def test_whole_then_damaged(
 
 
 def test_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown dataset 'cifar'; known are scenes, tiny-"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'cifar'; known are scenes, scenes-"):
         check.check("cifar", tmp_path)
 
 
-def test_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = check.check("scenes")
+@pytest.mark.parametrize("name", ["scenes", "scenes-calm"])
+def test_scenes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = check.check(name)
     assert not report.problems and not report.missing
     assert {part: sum(counts) for part, counts in report.counts.items()} == dict.fromkeys(
         ("train", "valid", "test"), 512
@@ -162,7 +163,7 @@ def test_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     scenes_sources.read_photographs.cache_clear()
     try:
         with pytest.raises(MissingDataError, match=r"skimage/data/none\.png"):
-            check.check("scenes")
+            check.check(name)
     finally:
         scenes_sources.read_photographs.cache_clear()
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tttlib.data import MissingDataError, scenes
+from tttlib.data import MissingDataError, load, scenes
 from tttlib.data import scenes_sources as sources
 from tttlib.data.imageset import SPLITS, ImageSet
 
@@ -126,13 +126,32 @@ def test_boxes_are_spread(made: dict[str, scenes.Scenes]) -> None:
     assert made["train"].masks.any(0).mean() > 0.9
 
 
+def test_the_calm_composition_is_larger_digits_on_calmer_pictures() -> None:
+    """The same digits over the same photographs; what differs is how much of each is seen."""
+    busy, calm = (scenes.generate("test", np.arange(400), 0, name) for name in scenes.COMPOSITIONS)
+    for a, b in ((busy.labels, calm.labels), (busy.digit, calm.digit), (busy.tile, calm.tile)):
+        assert np.array_equal(a, b)
+    area = (calm.boxes[:, 2:] - calm.boxes[:, :2]).prod(1) / scenes.SIZE**2
+    assert area.min() > 0.2 and area.max() < 0.75
+    assert (calm.masks.sum((1, 2)) > busy.masks.sum((1, 2))).mean() > 0.95
+    texture = [
+        np.median([grey[~ink].std() for grey, ink in zip(m.images.mean(1), m.masks, strict=True)])
+        for m in (busy, calm)
+    ]
+    assert texture[1] < 0.6 * texture[0]
+    images = load("scenes-calm", "test", n=400)
+    assert np.array_equal(images.images.numpy(), calm.images) and images.name == "scenes-calm"
+    assert images.factors() == ("tile", "digit")
+    assert images.fingerprint != scenes.load("test", n=400).fingerprint
+
+
 def test_digits_turn_both_ways_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reach table agrees with rendering: the tight box is the wanted one to about a pixel."""
     digits = sources.read_digits()
     u = np.random.default_rng(0).random((500, 6))
     digit = np.random.default_rng(1).integers(0, 1797, 500)
     monkeypatch.setattr(scenes, "INK", 0.5)
-    masks = scenes._coverage(digits, digit, u) > 0
+    masks = scenes._coverage(digits, digit, scenes.COMPOSITIONS["scenes"].area, u) > 0
     turn = (u[:, 0] * (2 * scenes.MAX_ANGLE + 1)).astype(int)
     extent = digits.high[digit, turn] - digits.low[digit, turn]
     boxes = scenes._boxes(masks)
@@ -205,6 +224,7 @@ def test_fingerprint_tells_what_was_made(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (lambda: scenes.load("dev"), "unknown split 'dev' of 'scenes'; it has train, valid"),
         (lambda: scenes.generate("dev", np.arange(3)), "unknown split 'dev'"),
+        (lambda: scenes.generate("test", np.arange(3), 0, "busy"), "unknown composition 'busy'"),
         (lambda: scenes.load("test", n=0), "n=0 images.*at least 1"),
         (lambda: scenes.load("test", n=-5), "n=-5 images.*at least 1"),
         (lambda: scenes.generate("test", np.array([3, -1])), "index -1"),

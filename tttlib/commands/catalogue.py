@@ -33,6 +33,7 @@ class Entry:
 # name | splits | what it is | what is looked for; then the places, if it is not built in
 _TABLE = """
 scenes            | train valid test | digits over photographs, 32x32, 10 classes, boxes | nothing: made on the spot
+scenes-calm       | train valid test | larger digits over calmer photographs, boxes | nothing: made on the spot
 tiny-imagenet     | train valid | photographs, 64x64, 200 classes, boxes | tiny-imagenet-200/ or tiny-imagenet-*.parquet
 tiny-imagenet-100 | train valid | every second class of tiny-imagenet | tiny-imagenet-200/ or tiny-imagenet-*.parquet
 tiny-imagenet-50  | train valid | every fourth class of tiny-imagenet | tiny-imagenet-200/ or tiny-imagenet-*.parquet
@@ -53,6 +54,7 @@ _SAMPLE = ("imagenet-sample-1000.parquet", "imagenet-sample-images/n*_*", "image
            "n????????_*.JPEG")  # fmt: skip
 _PLACES = {
     "scenes": (),
+    "scenes-calm": (),
     "tiny-imagenet": _TINY,
     "tiny-imagenet-100": _TINY,
     "tiny-imagenet-50": _TINY,

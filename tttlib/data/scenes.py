@@ -161,9 +161,7 @@ def load(
     )
 
 
-def generate(
-    split: str, index: np.ndarray, seed: int = 0, composition: str = "scenes"
-) -> Scenes:
+def generate(split: str, index: np.ndarray, seed: int = 0, composition: str = "scenes") -> Scenes:
     """Make the images at `index` (int64 [N], any order, 0 or more) of an endless split.
 
     Raises ValueError for an unknown split or composition or a negative index.
@@ -177,9 +175,7 @@ def generate(
     if len(index) and index.min() < 0:
         raise ValueError(f"index {index.min()} of {composition!r}; indices count from 0")
     starts = range(0, max(1, len(index)), _CHUNK)
-    parts = [
-        _chunk(split, composed, _uniforms(split, index[i : i + _CHUNK], seed)) for i in starts
-    ]
+    parts = [_chunk(split, composed, _uniforms(split, index[i : i + _CHUNK], seed)) for i in starts]
     return Scenes(*map(np.concatenate, zip(*parts, strict=True)))
 
 

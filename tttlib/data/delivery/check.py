@@ -74,7 +74,7 @@ def check(name: str, root: str | Path | None = None) -> Report:
 
 def _made(report: Report) -> None:
     for split in SPLITS:
-        images = scenes.load(split, n=_SCENES)
+        images = scenes.load(split, n=_SCENES, composition=report.name)
         report.count(split, images.labels, 10, images.image_size)
         assert images.boxes is not None  # scenes always have them
         report.boxes(split, images.boxes, images.image_size)
@@ -247,6 +247,7 @@ _TINY = {"train": 100_000, "valid": 10_000}
 _CIFAR = {"train": 50_000, "test": 10_000}
 _CHECKS: dict[str, Callable[[Report], None]] = {
     "scenes": _made,
+    "scenes-calm": _made,
     "tiny-imagenet": partial(_encoded, source=tiny_imagenet.find_source, expected=_TINY),
     "tiny-imagenet-100": partial(_same_files, of="tiny-imagenet"),
     "tiny-imagenet-50": partial(_same_files, of="tiny-imagenet"),
