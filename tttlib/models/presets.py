@@ -49,6 +49,7 @@ PRESETS: dict[str, Sizes] = {
     "huge": _mae((224, 14), (1280, 32, 16), _DECODER, _HEAD, 1000),
     # 32x32 and 64x64 models that two processor cores can train.
     "scenes": _mae((32, 4), (96, 4, 3), (64, 2, 2), (96, 2, 3), 10),
+    "scenes-small": _mae((32, 4), (64, 4, 2), (32, 1, 1), (64, 1, 2), 10),
     "tiny-imagenet": _mae((64, 8), (192, 12, 3), (128, 4, 4), (192, 3, 3), 200),
     # For CIFAR-sized photographs: minutes on one GPU.
     "cifar": _mae((32, 4), (192, 8, 3), (128, 2, 4), (192, 2, 3), 10),

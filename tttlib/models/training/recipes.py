@@ -59,6 +59,10 @@ _MAE, _LONG_MAE = Phase("mae", 8, 1e-3, 128), Phase("mae", 200, 1.5e-3, 1024, wa
 _PHASES: dict[str, tuple[Phase, ...]] = {
     "mae-scenes": (_MAE, Phase("joint", 5, 1e-3, 128, warmup_epochs=0.2)),
     "mae-scenes-probed": (_MAE, Phase("probe", 4, 1e-3, 128, warmup_epochs=0.2)),
+    "mae-scenes-calm": (  # both losses on the visible patches first, as MATE does for point clouds
+        Phase("joint", 6, 2e-3, 128, class_mask_ratio=0.75),
+        Phase("joint", 5, 1.5e-3, 128, warmup_epochs=0.1),
+    ),
     "mae-tiny-imagenet-50": (
         Phase("joint", 12, 1e-3, 64, warmup_epochs=1, class_mask_ratio=0.75),
         Phase("joint", 1, 3e-4, 64, warmup_epochs=0.05),
@@ -87,7 +91,7 @@ _QUARTER: dict[str, Any] = {"shift": 8, "architecture": {"stem": (7, 4)}}
 
 
 def _recipe(name: str, dataset: str, preset: str, **how: Any) -> Recipe:
-    flip = dataset != "scenes"  # whose classes differ from their mirror images
+    flip = not dataset.startswith("scenes")  # whose classes differ from their mirror images
     return Recipe(name, dataset, preset, _PHASES[name], flip, **how)
 
 
@@ -96,6 +100,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         _recipe("mae-scenes", "scenes", "scenes", crop_scale=0.8),
         _recipe("mae-scenes-probed", "scenes", "scenes", crop_scale=0.8),
+        _recipe("mae-scenes-calm", "scenes-calm", "scenes-small", crop_scale=0.8),
         _recipe("mae-tiny-imagenet-50", "tiny-imagenet-50", "tiny-imagenet", crop_scale=0.6),
         _recipe("mae-tiny-imagenet", "tiny-imagenet", "tiny-imagenet", crop_scale=0.5),
         _recipe("mae-tiny-imagenet-probed", "tiny-imagenet", "tiny-imagenet", crop_scale=0.5),
