@@ -60,17 +60,17 @@ TINY = {
         "blurs": ["defocus_blur", "zoom_blur"],
         "networks": {
             "rot-scenes": {"batch_size": 2, "shift": 2, "flip": False, "border": "mirror"},
-            "mae-scenes": {"batch_size": 2},
+            "mae-scenes-calm": {"batch_size": 2},
         },
-        "candidates": {"rot-scenes": [{"lr": 0.003}], "mae-scenes": [{"lr": 0.03}]},
-        "n_stream": {"rot-scenes": 10, "mae-scenes": 8},
-        "n_standard": {"rot-scenes": 3, "mae-scenes": 3},
-        "n_blur": {"rot-scenes": 6, "mae-scenes": 4},
-        "n_growing": {"rot-scenes": 6, "mae-scenes": 5},
+        "candidates": {"rot-scenes": [{"lr": 0.003}], "mae-scenes-calm": [{"lr": 0.03}]},
+        "n_stream": {"rot-scenes": 10, "mae-scenes-calm": 8},
+        "n_standard": {"rot-scenes": 3, "mae-scenes-calm": 3},
+        "n_blur": {"rot-scenes": 6, "mae-scenes-calm": 4},
+        "n_growing": {"rot-scenes": 6, "mae-scenes-calm": 5},
         "n_calm": 4,
         "n_heldout": 8,
         "n_tuning": {"online": 4, "standard": 4},
-        "standard_lrs": {"rot-scenes": [0.03], "mae-scenes": [0.03]},
+        "standard_lrs": {"rot-scenes": [0.03], "mae-scenes-calm": [0.03]},
         "standard_steps": [1, 2],
         "brakes": {"pull": {"pull": 0.02}},
         "evaluations": {"stream": 2, "blur": 2, "growing": 1, "calm": 1},
@@ -220,7 +220,8 @@ def test_tables_and_figures_of_both_notebooks_are_there(run: Path) -> None:
             assert (run / folder / name).stat().st_size > 50
             assert (run / folder / name).with_suffix(".txt").read_text().strip()
     table = pd.read_csv(run / "tables" / "02_headline.csv")
-    networks = {"mae-scenes", "mae-scenes-probed", "rot-scenes", "mae-scenes, released setting"}
+    main = "mae-scenes-calm"
+    networks = {main, "mae-scenes-probed", "rot-scenes", f"{main}, released setting"}
     assert set(table["model"]) == networks
     assert (table["domain"] == "mean of corruptions").sum() == len(networks)
 
@@ -245,7 +246,7 @@ def test_beyond_without_a_rotation_network_says_so(tmp_path: Path) -> None:
     name = "06_beyond"
     given = {**TINY[name], "rotation_model": "", "clean_shares": [0.5], "run_dir": str(tmp_path)}
     sweep.run_notebook(sweep.find_notebook(name), tmp_path / "notebooks", given, progress=False)
-    assert "no rotation network for scenes" in (tmp_path / "tables" / "06_models.txt").read_text()
+    assert "no rotation network for scenes-calm" in (tmp_path / "tables" / "06_models.txt").read_text()
     table = pd.read_csv(tmp_path / "tables" / "06_rotation.csv")
     assert set(table["method"]) == {"reconstruction, standard", "reconstruction, online"}
 

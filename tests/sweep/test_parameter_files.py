@@ -53,7 +53,11 @@ def test_what_no_notebook_takes_is_refused(
 
 @pytest.mark.parametrize(
     ("name", "notebooks"),
-    [("scenes-1000", ["02", "03"]), ("tiny-imagenet", ["01", "02", "03", "04", "05", "06", "07"])],
+    [
+        ("scenes-1000", ["02", "03"]),
+        ("scenes", ["01", "02", "03", "04", "05", "06", "07"]),
+        ("tiny-imagenet", ["01", "02", "03", "04", "05", "06", "07"]),
+    ],
 )
 def test_the_committed_files_fit_the_notebooks(name: str, notebooks: list[str]) -> None:
     folder = sweep.notebooks_folder()
