@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "figures"
 CIFAR, CIFAR_ABLATIONS, TINY = "cifar10_jpeg", "cifar10_jpeg_1000", "tiny_imagenet_100"  # of 05
 DATA = {
-    "scenes": "scenes",
+    "scenes (02, 03, 06: scenes-calm)": "scenes",
+    "scenes, small digits": "scenes_busy",
     "Tiny-ImageNet": ["tiny_imagenet", TINY],
     "CIFAR-10": [CIFAR_ABLATIONS],
     "ImageNet sample": ["imagenet_sample"],
