@@ -246,7 +246,8 @@ def test_beyond_without_a_rotation_network_says_so(tmp_path: Path) -> None:
     name = "06_beyond"
     given = {**TINY[name], "rotation_model": "", "clean_shares": [0.5], "run_dir": str(tmp_path)}
     sweep.run_notebook(sweep.find_notebook(name), tmp_path / "notebooks", given, progress=False)
-    assert "no rotation network for scenes-calm" in (tmp_path / "tables" / "06_models.txt").read_text()
+    said = (tmp_path / "tables" / "06_models.txt").read_text()
+    assert "no rotation network for scenes-calm" in said
     table = pd.read_csv(tmp_path / "tables" / "06_rotation.csv")
     assert set(table["method"]) == {"reconstruction, standard", "reconstruction, online"}
 
