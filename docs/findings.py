@@ -35,8 +35,9 @@ Every statement that a notebook decides: *supported* when its whole 95 % interva
 *undecided* otherwise ([what this rule changed](verdict_rule.md)). A replication report of TTT-MAE
 made the statements of notebooks 01 to 04 on ImageNet-C with a ViT-L, one run each and without
 intervals; those of notebook 05 are PALM's. Fractions (0.01 is one point), correlations and ratios
-as the measure says; differences of errors in notebook 05. `make findings` writes this page from the
-`*_claims_*.csv` beside it.
+as the measure says; differences of errors in notebook 05. The first column is `make study`, the
+second what notebooks 02, 03 and 06 said of the first composition of the scenes
+([the ladder](mae_ladder.md)). `make findings` writes this page from the `*_claims_*.csv` beside it.
 
 """
 
