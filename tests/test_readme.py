@@ -264,3 +264,14 @@ def test_the_selection_is_that_of_the_committed_tables() -> None:
         f"{there.r:.2f} [{there.low:.2f}, {there.high:.2f}] over the {len(resnext)} of the ResNeXt",
     ):
         assert words in page
+
+
+def test_the_front_page_counts_the_decided_statements_of_the_study() -> None:
+    tables = {p.name[:2]: pd.read_csv(p) for p in (ROOT / "figures").glob("??_claims_scenes.csv")}
+    assert sorted(tables) == ["01", "02", "03", "04", "05", "06", "07"]
+    counts = []
+    for names in (tables, ("02", "03", "06")):
+        verdicts = pd.concat([tables[name] for name in names])["verdict"]
+        counts.append(f"{(verdicts != 'undecided').sum()} of {len(verdicts)}")
+    said = "On the embedded scenes {} statements are decided, of those on test-time training {}"
+    assert said.format(*counts) in " ".join(TEXT.split())

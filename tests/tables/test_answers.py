@@ -36,6 +36,14 @@ def test_an_undecided_claim_says_how_many_would_decide():
     assert answers.became(told) == f"cannot be decided with n = 600; about {needed} would do"
 
 
+def test_an_effect_between_none_and_the_margin_is_not_said_to_want_more():
+    flips = {"mended": 35.0, "broken": 21.0, "effective_n": 2069.0}
+    told = Claim("TTT helps", 0.0044, -0.0015, 0.0102, 3200, "images", "above", **flips)
+    assert told.verdict == "undecided" and told.needed < told.n
+    words = "cannot be decided with n = 3,200: the effect lies between none and one that matters"
+    assert answers.became(told) == words
+
+
 def test_a_share_is_told_in_points_and_a_correlation_as_a_number():
     share = claim(0.0214, -0.0003, 0.043, mended=1270.0, broken=12.0, effective_n=500.0)
     assert answers.sentence(share).startswith(

@@ -36,8 +36,10 @@ def statement(claim: Claim) -> str:
 def became(claim: Claim) -> str:
     """Return what became of a claim: "held", "failed: …" or "cannot be decided with n = …"."""
     if claim.verdict == "undecided":
-        needed = "" if isnan(claim.needed) else f"; about {claim.needed:,.0f} would do"
-        return f"cannot be decided with n = {claim.n:,}{needed}"
+        more = "" if isnan(claim.needed) else f"; about {claim.needed:,.0f} would do"
+        if claim.needed <= claim.n:  # enough for no effect and for one as large as the margin
+            more = ": the effect lies between none and one that matters"
+        return f"cannot be decided with n = {claim.n:,}{more}"
     small = ", but by less than what matters" * (claim.size == "within the margin")
     words = {
         "supported": "held" + small * (claim.expected != "zero"),
