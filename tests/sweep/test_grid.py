@@ -51,7 +51,7 @@ def test_notebooks_take_what_they_declare() -> None:
     assert [u.given for u in units] == [{"steps": 2, "seed": 0}, {"steps": 2, "seed": 1}]
     assert units[0].experiment == "notebook 02_mae_ttt_replication"
     assert units[0].parameters["optimizer"] == "sgd" and "run_dir" not in units[0].parameters
-    with pytest.raises(ValueError, match=r"02_mae.* has no parameter 'stepz'; it has .*steps = 2"):
+    with pytest.raises(ValueError, match=r"02_mae.* has no parameter 'stepz'; it has .*steps = 4"):
         sweep.expand({"notebook": "02", "grid": {"stepz": [1]}})
     with pytest.raises(ValueError, match="run_dir is every unit's own folder"):
         sweep.expand({"notebook": "02", "parameters": {"run_dir": "x"}})
