@@ -36,9 +36,8 @@ def test_a_choice_may_be_named_by_two_columns():
     both = pd.concat(
         [tried().assign(mode=mode, n=n) for mode, n in {"online": 100, "reset": 400}.items()]
     )
-    rates, images = {("mae", "online"): 0.01, ("mae", "reset"): 0.1}, {}
-    images = dict.fromkeys(rates, 50)
-    table = step_tables.decidable(both, ["model", "mode"], rates, images)
+    rates = {("mae", "online"): 0.01, ("mae", "reset"): 0.1}
+    table = step_tables.decidable(both, ["model", "mode"], rates, dict.fromkeys(rates, 50))
     assert table["mode"].tolist() == ["online", "reset"]
     assert table["answers changed"].tolist() == [0.1, 14 / 400]
 

@@ -1,6 +1,6 @@
 """What PALM and AutoLR decided for each tensor: importance, selection and learning rates.
 
-All functions read the diagnostics of `evaluate.continual`: rows of domain, tensor, name and value.
+Diagnostics are rows of domain, tensor, name and value, one stream's or several streams'.
 """
 
 from __future__ import annotations
